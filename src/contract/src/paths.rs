@@ -1,0 +1,43 @@
+//! Where things are, inside a guest and on the host, and what environment names carry.
+
+/// Init's own directory in the guest, on the tmpfs of /run. Mode 0755, root.
+pub const RUN: &str = "/run/hostel";
+/// Read-only mount with `hostel-init` and `hostel-warden`, made by the spawner. A foreign host has none:
+/// init then finds the warden beside itself.
+pub const BIN: &str = "/run/hostel/bin";
+/// The status page: see [`crate::status`]. Mode 0444.
+pub const STATUS: &str = "/run/hostel/status";
+/// The socket for requests (SOCK_SEQPACKET): see [`crate::control`]. Mode 0666; peer credentials decide.
+pub const CONTROL: &str = "/run/hostel/control";
+/// One datagram socket a unit, named by the unit: its NOTIFY_SOCKET. Mode 0666.
+pub const NOTIFY_DIR: &str = "/run/hostel/notify";
+/// What the last compilation said of the guest's units, one line each: `file:line: message`.
+pub const COMPILE_LOG: &str = "/run/hostel/compile.log";
+/// Folder of the log sink in the guest.
+pub const LOG_DIR: &str = "/var/log/hostel";
+
+/// Where the host's tool keeps one folder for each running guest (as root; else under XDG_RUNTIME_DIR).
+pub const HOST_RUN: &str = "/run/hostel-host";
+/// Where the host's tool keeps guests (as root; else under XDG_DATA_HOME).
+pub const HOST_STORE: &str = "/var/lib/hostel";
+
+/// Environment of init: version of the contract. Absent under a foreign host.
+pub const ENV_CONTRACT: &str = "HOSTEL_CONTRACT";
+/// The version that this build speaks.
+pub const CONTRACT_VERSION: &str = "1";
+/// Environment of init: decimal number of a descriptor, open for reading and writing, of the file
+/// [`STATUS`], of which the spawner keeps a read-only twin.
+pub const ENV_STATUS_FD: &str = "HOSTEL_STATUS_FD";
+/// Environment of init: path of the warden's file, where it isn't beside init.
+pub const ENV_WARDEN: &str = "HOSTEL_WARDEN";
+/// Environment of init and services, of systemd's Container Interface. OpenRC knows `lxc`, and no unknown name.
+pub const ENV_CONTAINER: &str = "container";
+/// The value that Hostel's spawner gives it.
+pub const CONTAINER_VALUE: &str = "lxc";
+/// Text `hostel`, read first by systemd's own tools (Container Interface).
+pub const CONTAINER_MANAGER: &str = "/run/host/container-manager";
+/// The host's notify socket (Container Interface): READY=1, STATUS=, STOPPING=1, upward to the keeper.
+pub const HOST_NOTIFY: &str = "/run/host/notify";
+
+/// Name of the keeper's role: argv[0] of the same static program as init.
+pub const KEEPER_ARGV0: &str = "hostel-keeper";

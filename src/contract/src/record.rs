@@ -1,0 +1,198 @@
+//! Two macros that keep every record honest: its size, its encoding and its decoding come from one list.
+
+/// A value with one fixed little-endian encoding.
+pub trait Field: Sized {
+    /// Bytes that the encoding takes.
+    const SIZE: usize;
+    /// Writes the value into the first `SIZE` bytes of `out`.
+    fn put(&self, out: &mut [u8]);
+    /// Reads the value from the first `SIZE` bytes of `from`.
+    fn get(from: &[u8]) -> Self;
+}
+
+macro_rules! integer_field {
+    ($($t:ty),*) => {$(
+        impl Field for $t {
+            const SIZE: usize = core::mem::size_of::<$t>();
+            fn put(&self, out: &mut [u8]) {
+                out[..Self::SIZE].copy_from_slice(&self.to_le_bytes());
+            }
+            fn get(from: &[u8]) -> Self {
+                let mut bytes = [0; Self::SIZE];
+                bytes.copy_from_slice(&from[..Self::SIZE]);
+                <$t>::from_le_bytes(bytes)
+            }
+        }
+    )*};
+}
+integer_field!(u8, u16, u32, u64, i32, i64);
+
+impl<const N: usize> Field for [u8; N] {
+    const SIZE: usize = N;
+    fn put(&self, out: &mut [u8]) {
+        out[..N].copy_from_slice(self);
+    }
+    fn get(from: &[u8]) -> Self {
+        let mut bytes = [0; N];
+        bytes.copy_from_slice(&from[..N]);
+        bytes
+    }
+}
+
+/// Text of at most `N` bytes in a fixed-size field: cut at `N`, filled with zeroes.
+///
+/// What is read out of one may come from a hostile peer: it is bytes, not UTF-8.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Text<const N: usize>(pub [u8; N]);
+
+impl<const N: usize> Text<N> {
+    /// An empty text.
+    pub const EMPTY: Self = Text([0; N]);
+
+    /// As much of `bytes` as fits.
+    pub fn new(bytes: &[u8]) -> Self {
+        let mut text = [0; N];
+        let n = if bytes.len() < N { bytes.len() } else { N };
+        text[..n].copy_from_slice(&bytes[..n]);
+        Text(text)
+    }
+
+    /// The bytes before the first zero.
+    pub fn bytes(&self) -> &[u8] {
+        let end = self.0.iter().position(|&b| b == 0).unwrap_or(N);
+        &self.0[..end]
+    }
+
+    /// The text, or what of it is UTF-8.
+    pub fn lossy(&self) -> &str {
+        let bytes = self.bytes();
+        match core::str::from_utf8(bytes) {
+            Ok(s) => s,
+            Err(e) => core::str::from_utf8(&bytes[..e.valid_up_to()]).unwrap_or(""),
+        }
+    }
+}
+
+impl<const N: usize> core::fmt::Debug for Text<N> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{:?}", self.lossy())
+    }
+}
+
+impl<const N: usize> Default for Text<N> {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+impl<const N: usize> Field for Text<N> {
+    const SIZE: usize = N;
+    fn put(&self, out: &mut [u8]) {
+        self.0.put(out);
+    }
+    fn get(from: &[u8]) -> Self {
+        Text(<[u8; N]>::get(from))
+    }
+}
+
+/// Defines a record: a plain struct with `SIZE`, `encode` and `decode`.
+///
+/// `decode` takes a slice of exactly `SIZE` bytes or more and ignores what follows; shorter is `None`.
+#[macro_export]
+macro_rules! record {
+    ($(#[$meta:meta])* pub struct $name:ident { $($(#[$fmeta:meta])* pub $field:ident : $t:ty,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct $name { $($(#[$fmeta])* pub $field: $t,)* }
+
+        impl $name {
+            /// Bytes of the encoding.
+            pub const SIZE: usize = 0 $(+ <$t as $crate::Field>::SIZE)*;
+
+            /// The record as bytes.
+            #[allow(unused_assignments)]
+            pub fn encode(&self) -> [u8; Self::SIZE] {
+                let mut out = [0; Self::SIZE];
+                let mut at = 0;
+                $(
+                    $crate::Field::put(&self.$field, &mut out[at..]);
+                    at += <$t as $crate::Field>::SIZE;
+                )*
+                out
+            }
+
+            /// The record in the first `SIZE` bytes; `None` where there are fewer.
+            #[allow(unused_assignments)]
+            pub fn decode(bytes: &[u8]) -> Option<Self> {
+                if bytes.len() < Self::SIZE {
+                    return None;
+                }
+                let mut at = 0;
+                $(
+                    let $field = <$t as $crate::Field>::get(&bytes[at..]);
+                    at += <$t as $crate::Field>::SIZE;
+                )*
+                Some($name { $($field,)* })
+            }
+        }
+    };
+}
+
+/// Defines an enumeration with a fixed code and a fixed name for each of its values.
+#[macro_export]
+macro_rules! code_enum {
+    ($(#[$meta:meta])* pub enum $name:ident { $($(#[$vmeta:meta])* $variant:ident = $code:literal, $text:literal;)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum $name { $($(#[$vmeta])* $variant = $code,)* }
+
+        impl $name {
+            /// Every value, in the order of the codes.
+            pub const ALL: &'static [$name] = &[$($name::$variant,)*];
+
+            /// The value with this code.
+            pub const fn from_code(code: u8) -> Option<Self> {
+                match code { $($code => Some($name::$variant),)* _ => None }
+            }
+
+            /// The code on the wire and in the plan.
+            pub const fn code(self) -> u8 {
+                self as u8
+            }
+
+            /// The name that people read and write.
+            pub const fn name(self) -> &'static str {
+                match self { $($name::$variant => $text,)* }
+            }
+
+            /// The value with this name.
+            pub fn from_name(name: &str) -> Option<Self> {
+                match name { $($text => Some($name::$variant),)* _ => None }
+            }
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Text;
+
+    record! {
+        /// A record of the tests.
+        pub struct Sample { pub a: u16, pub b: Text<4>, pub c: u64, }
+    }
+
+    #[test]
+    fn given_a_record_when_encoded_and_decoded_then_it_is_the_same() {
+        let sample = Sample { a: 7, b: Text::new(b"abcdef"), c: u64::MAX - 1 };
+        assert_eq!(Sample::SIZE, 14);
+        assert_eq!(Sample::decode(&sample.encode()), Some(sample));
+        assert_eq!(sample.b.lossy(), "abcd");
+    }
+
+    #[test]
+    fn given_too_few_bytes_when_decoded_then_there_is_no_record() {
+        assert_eq!(Sample::decode(&[0; 13]), None);
+    }
+}

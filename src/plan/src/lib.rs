@@ -1,0 +1,25 @@
+//! The plan: what a guest's service definitions compile to, and all that init reads of them.
+//!
+//! A little-endian file with a version and a checksum, of offsets only. [`Plan::parse`] validates all of it
+//! once (bounds, strings, edges, codes); after that, reading can't fail, and no input makes it panic.
+//! The warden's side builds one from a [`model::Model`], breaks ordering cycles, and says so.
+//!
+//! This crate touches bytes: never the system. Without the feature `build` it is `no_std` and allocates nothing.
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(any(feature = "build", test))]
+extern crate std;
+
+pub mod reader;
+pub mod types;
+
+#[cfg(feature = "build")]
+pub mod build;
+#[cfg(feature = "build")]
+pub mod model;
+#[cfg(feature = "build")]
+pub mod print;
+
+pub use reader::{Command, Plan, PlanError, Unit};
+pub use types::*;
