@@ -122,17 +122,28 @@ macro_rules! record {
             }
 
             /// The record in the first `SIZE` bytes; `None` where there are fewer.
-            #[allow(unused_assignments)]
             pub fn decode(bytes: &[u8]) -> Option<Self> {
                 if bytes.len() < Self::SIZE {
                     return None;
                 }
+                Some(<Self as $crate::Field>::get(bytes))
+            }
+        }
+
+        /// A record can be a field of another.
+        impl $crate::Field for $name {
+            const SIZE: usize = $name::SIZE;
+            fn put(&self, out: &mut [u8]) {
+                out[..$name::SIZE].copy_from_slice(&self.encode());
+            }
+            #[allow(unused_assignments)]
+            fn get(from: &[u8]) -> Self {
                 let mut at = 0;
                 $(
-                    let $field = <$t as $crate::Field>::get(&bytes[at..]);
+                    let $field = <$t as $crate::Field>::get(&from[at..]);
                     at += <$t as $crate::Field>::SIZE;
                 )*
-                Some($name { $($field,)* })
+                $name { $($field,)* }
             }
         }
     };

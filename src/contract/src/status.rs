@@ -220,3 +220,16 @@ pub const fn page_size(units: usize) -> usize {
 
 /// A unit's STATUS= text.
 pub type StatusText = Text<TEXT_SIZE>;
+
+crate::record! {
+    /// One unit as `hostel-warden status --records` writes it to standard output: name, row and text together, one
+    /// record a unit in the order of the plan. It crosses the border to the host: fixed size, to be taken as hostile.
+    pub struct UnitRecord {
+        /// Full name.
+        pub name: Text<256>,
+        /// Its row of the page. The codes are as init wrote them, and still to be checked.
+        pub row: StatusRow,
+        /// Its STATUS= text.
+        pub text: StatusText,
+    }
+}
