@@ -1,1 +1,62 @@
-fn main() {}
+//! `cargo xtask`: everything that one does with this repository, without ever typing a flag of the compiler.
+//!
+//! What it may touch: Cargo, the target folder, the cache of guests, packages of the machine that the
+//! tests need, and guests of its own making. It is never shipped.
+
+mod build;
+mod elf;
+mod lint;
+mod shell;
+
+use std::process::ExitCode;
+
+/// A task: its name, what it takes, and what it is for.
+struct Task {
+    name: &'static str,
+    arguments: &'static str,
+    purpose: &'static str,
+    run: fn(&[String]) -> shell::Done,
+}
+
+const TASKS: &[Task] = &[
+    Task {
+        name: "build",
+        arguments: "",
+        purpose: "build the three programs into target/hostel",
+        run: build::task,
+    },
+    Task {
+        name: "lint",
+        arguments: "",
+        purpose: "check the format, and run clippy on both workspaces",
+        run: lint::task,
+    },
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some((name, rest)) = arguments.split_first() else {
+        print!("{}", usage());
+        return ExitCode::from(2);
+    };
+    let Some(task) = TASKS.iter().find(|task| task.name == name) else {
+        eprint!("xtask: there is no task `{name}`\n\n{}", usage());
+        return ExitCode::from(2);
+    };
+    match (task.run)(rest) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask {name}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn usage() -> String {
+    let mut text = String::from("cargo xtask TASK\n\n");
+    for task in TASKS {
+        let call = format!("{} {}", task.name, task.arguments);
+        text.push_str(&format!("  {call:<26} {}\n", task.purpose));
+    }
+    text
+}

@@ -1,0 +1,89 @@
+//! `cargo xtask build`: the three programs, static, together in target/hostel.
+//!
+//! `hostel` and `hostel-warden` are `std` programs: glibc linked in with `+crt-static`, which Cargo takes only
+//! with an explicit target (build scripts and macros must stay dynamic). `hostel-init` is built by its own
+//! manifest into a target folder of its own: Cargo unifies features over one build, and a `std` feature of
+//! another crate would break it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use hostel_tests::paths;
+use hostel_tests::run::run;
+use std::time::Duration;
+
+use crate::elf;
+use crate::shell::{About, Done, Error, cargo, no_arguments, show};
+
+/// Most bytes that `hostel-init` may have. PID 1 stays small, or it is no longer that.
+const INIT_SIZE_MAX: u64 = 64 * 1024;
+
+/// `cargo xtask build`.
+pub fn task(arguments: &[String]) -> Done {
+    no_arguments(arguments)?;
+    programs()
+}
+
+/// Builds the three programs and checks what they must be.
+pub fn programs() -> Done {
+    let triple = host_triple()?;
+    let target = paths::target();
+    let static_flags = format!("target.{triple}.rustflags=[\"-C\",\"target-feature=+crt-static\"]");
+    show(
+        cargo()
+            .args(["build", "--release", "-p", "hostel", "-p", "hostel-warden", "--target", &triple])
+            .args(["--config", &static_flags]),
+    )?;
+    let init_target = target.join("init");
+    show(
+        cargo()
+            .args(["build", "--release", "--manifest-path", "src/init/Cargo.toml", "--target", &triple])
+            .arg("--target-dir")
+            .arg(&init_target),
+    )?;
+    let folder = paths::programs();
+    fs::create_dir_all(&folder).about("make", &folder)?;
+    for name in paths::PROGRAMS {
+        let built = if name == "hostel-init" { &init_target } else { &target };
+        place(&built.join(&triple).join("release").join(name), &folder.join(name))?;
+    }
+    check(&folder)
+}
+
+/// The triple that this compiler makes programs for by itself.
+fn host_triple() -> Result<String, Error> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let outcome = run(Command::new(rustc).arg("-vV"), Duration::from_secs(60))?.success()?;
+    let line = outcome.stdout.lines().find_map(|line| line.strip_prefix("host: "));
+    line.map(str::to_owned).ok_or_else(|| Error::Wrong("`rustc -vV` names no host".into()))
+}
+
+/// Puts a program in its place in one step: a copy of it may be running right now.
+fn place(from: &Path, to: &Path) -> Done {
+    let new = to.with_extension("new");
+    fs::copy(from, &new).about("copy", from)?;
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).about("change the mode of", &new)?;
+    fs::rename(&new, to).about("replace", to)
+}
+
+/// Prints the sizes, and refuses what must not ship.
+fn check(folder: &Path) -> Done {
+    for name in paths::PROGRAMS {
+        let path = folder.join(name);
+        let file = fs::read(&path).about("read", &path)?;
+        let linkage = elf::is_static(&file);
+        let linkage = linkage.map_err(|why| Error::Wrong(format!("{}: {why}", path.display())))?;
+        if !linkage {
+            return Err(Error::Wrong(format!("{} is not static", path.display())));
+        }
+        let size = file.len() as u64;
+        println!("{size:>9} bytes, static  {}", path.display());
+        if name == "hostel-init" && size > INIT_SIZE_MAX {
+            let text = format!("{} has {size} bytes; {INIT_SIZE_MAX} is the most", path.display());
+            return Err(Error::Wrong(text));
+        }
+    }
+    Ok(())
+}

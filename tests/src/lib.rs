@@ -1,0 +1,14 @@
+//! The harness of the tests that boot whole guests; `cargo xtask demo` and `bench` use it too.
+//!
+//! What it is for: one line makes a guest (`Guest::debian12("ssh").start()`), and whatever happens
+//! to the test, nothing of that guest is left on the machine: dropping a [`guest::Guest`] stops and
+//! removes it.
+//!
+//! What it may touch: the host's tool through its command line, `/proc`, the cache of guests, and
+//! processes that it started itself. It never enters a guest's root by path: what it wants to know
+//! of a guest it asks inside, as an administrator would.
+//!
+//! Nothing here skips. What a test needs and doesn't find is a failure that says what to run.
+
+pub mod paths;
+pub mod run;
