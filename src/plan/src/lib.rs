@@ -11,15 +11,21 @@
 #[cfg(any(feature = "build", test))]
 extern crate std;
 
+pub mod layout;
 pub mod reader;
 pub mod types;
+mod validate;
 
 #[cfg(feature = "build")]
 pub mod build;
 #[cfg(feature = "build")]
 pub mod model;
 #[cfg(feature = "build")]
+mod order;
+#[cfg(feature = "build")]
 pub mod print;
+#[cfg(feature = "build")]
+mod write;
 
 pub use reader::{Command, Plan, PlanError, Unit};
 pub use types::*;
