@@ -15,6 +15,9 @@ pub const FD_PLAN: i32 = 4;
 pub const FD_LOG: i32 = 5;
 /// First of the descriptors for the unit: `sockets` of socket units, then `stored` of FDSTORE.
 pub const FD_FIRST: i32 = 6;
+/// Environment of the child, and not of the service: names of the descriptors from [`FD_FIRST`] on, joined by `:`
+/// ($LISTEN_FDNAMES). Where it is absent, sockets are named as the plan says, and the others `stored`.
+pub const ENV_FD_NAMES: &str = "HOSTEL_FDNAMES";
 
 crate::record! {
     /// What the child is to do. The command line, user and settings it reads from the plan.
