@@ -10,5 +10,8 @@
 //!
 //! Nothing here skips. What a test needs and doesn't find is a failure that says what to run.
 
+pub mod cache;
+pub mod host;
+pub mod oracle;
 pub mod paths;
 pub mod run;

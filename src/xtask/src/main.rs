@@ -5,7 +5,9 @@
 
 mod build;
 mod elf;
+mod guests;
 mod lint;
+mod packages;
 mod shell;
 
 use std::process::ExitCode;
@@ -19,19 +21,19 @@ struct Task {
 }
 
 const TASKS: &[Task] = &[
-    Task {
-        name: "build",
-        arguments: "",
-        purpose: "build the three programs into target/hostel",
-        run: build::task,
-    },
-    Task {
-        name: "lint",
-        arguments: "",
-        purpose: "check the format, and run clippy on both workspaces",
-        run: lint::task,
-    },
+    task("build", "", "build the three programs into target/hostel", build::task),
+    task("guests", "", "make the Debian guests of the tests, where the cache has none", guests::task),
+    task("lint", "", "check the format, and run clippy on both workspaces", lint::task),
 ];
+
+const fn task(
+    name: &'static str,
+    arguments: &'static str,
+    purpose: &'static str,
+    run: fn(&[String]) -> shell::Done,
+) -> Task {
+    Task { name, arguments, purpose, run }
+}
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -1,0 +1,113 @@
+//! `cargo xtask guests`: makes the Debian guests of the tests, and asks the oracle about each; once.
+//!
+//! Everything is made under another name and then renamed, so that what is in the cache is whole.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hostel_tests::cache::{self, DISTRIBUTIONS, Distribution};
+use hostel_tests::oracle;
+use hostel_tests::run::run;
+
+use crate::packages;
+use crate::shell::{About, Done, Error, no_arguments, show};
+
+/// How long a checksum of a tar may take.
+const DIGEST_LIMIT: Duration = Duration::from_secs(120);
+
+/// `cargo xtask guests`.
+pub fn task(arguments: &[String]) -> Done {
+    no_arguments(arguments)?;
+    packages::install(packages::FOR_TESTS)?;
+    all()
+}
+
+/// Makes what is not in the cache yet.
+pub fn all() -> Done {
+    let folder = cache::folder();
+    fs::create_dir_all(&folder).about("make", &folder)?;
+    for distribution in &DISTRIBUTIONS {
+        tar(distribution)?;
+        unpack(distribution)?;
+    }
+    ask_oracles()
+}
+
+/// The tar, by mmdebstrap.
+fn tar(distribution: &Distribution) -> Done {
+    let (tar, recipe) = (distribution.tar(), distribution.recipe_file());
+    let made_from = fs::read_to_string(&recipe).unwrap_or_default();
+    if tar.is_file() && made_from == distribution.recipe() {
+        return Ok(());
+    }
+    println!("Making {} from {}; this takes a minute or two.", tar.display(), distribution.suite);
+    let began = Instant::now();
+    // The ending decides the format that mmdebstrap writes.
+    let part = cache::folder().join(format!("{}.part.tar", distribution.name));
+    show(
+        Command::new("mmdebstrap")
+            .args(["--mode=root", "--variant=minbase", "--quiet"])
+            .arg(format!("--include={}", cache::PACKAGES))
+            .arg(distribution.suite)
+            .arg(&part),
+    )?;
+    let digest = distribution.digest_file();
+    if digest.exists() {
+        fs::remove_file(&digest).about("remove", &digest)?;
+    }
+    fs::rename(&part, &tar).about("replace", &tar)?;
+    fs::write(&recipe, distribution.recipe()).about("write", &recipe)?;
+    println!("Made in {:.0?}.", began.elapsed());
+    Ok(())
+}
+
+/// The unpacked root, with the owners and attributes that it has in the tar.
+fn unpack(distribution: &Distribution) -> Done {
+    if distribution.digest().is_ok() {
+        return Ok(());
+    }
+    let (tar, root) = (distribution.tar(), distribution.root());
+    let part = cache::folder().join(format!("{}.part", distribution.name));
+    for folder in [&part, &root] {
+        remove_tree(folder)?;
+    }
+    fs::create_dir(&part).about("make", &part)?;
+    let mut command = Command::new("tar");
+    command.args(["--numeric-owner", "--same-owner", "--same-permissions", "--xattrs", "--xattrs-include=*"]);
+    show(command.arg("-C").arg(&part).arg("-xf").arg(&tar))?;
+    fs::rename(&part, &root).about("replace", &root)?;
+    let summed = run(Command::new("sha256sum").arg(&tar), DIGEST_LIMIT)?.success()?.stdout;
+    let digest = summed.split_whitespace().next().unwrap_or_default();
+    let file = distribution.digest_file();
+    fs::write(&file, format!("{digest}\n")).about("write", &file)
+}
+
+fn remove_tree(folder: &Path) -> Done {
+    if folder.exists() { fs::remove_dir_all(folder).about("remove", folder) } else { Ok(()) }
+}
+
+/// Asks the oracle about all guests at once, for it mostly waits.
+fn ask_oracles() -> Done {
+    let mut asked = Vec::new();
+    for distribution in DISTRIBUTIONS {
+        let file = distribution.oracle_file().map_err(|missing| Error::Wrong(missing.to_string()))?;
+        if !file.is_file() {
+            println!("Asking systemd about {}: it takes a minute after its boot.", distribution.name);
+            let name = format!("hostel-oracle-{}-{}", distribution.name, std::process::id());
+            let root = distribution.root();
+            asked.push((file, thread::spawn(move || oracle::ask(&root, &name))));
+        }
+    }
+    for (file, answer) in asked {
+        let answer = answer.join().map_err(|_| Error::Wrong("the oracle's thread panicked".into()))?;
+        let units = answer.map_err(|error| Error::Wrong(error.to_string()))?;
+        if units.is_empty() {
+            return Err(Error::Wrong(format!("systemd named no active unit for {}", file.display())));
+        }
+        fs::write(&file, oracle::format_list(&units)).about("write", &file)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! The Debian guests that the tests boot, and what is known of each.
+//!
+//! A guest is a tar made once by mmdebstrap (`cargo xtask guests`), unpacked once beside it. The unpacked
+//! folder is only ever the lower layer of an overlay, or the source of hard links: nothing writes to it.
+//! What the oracle says of a guest is kept under the digest of its tar.
+//!
+//! This module only says where things are and whether they are there.
+
+use std::fmt;
+use std::fs;
+use std::path::PathBuf;
+
+use crate::paths;
+
+/// Packages of every Debian guest: what the tests talk to.
+pub const PACKAGES: &str =
+    "systemd-sysv,openssh-server,cron,rsyslog,nginx,dbus,postgresql,redis-server,exim4-daemon-light";
+
+/// A Debian guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Distribution {
+    /// Name of its files in the cache.
+    pub name: &'static str,
+    /// The suite that mmdebstrap makes it from.
+    pub suite: &'static str,
+    /// Version of the PostgreSQL cluster that its package makes.
+    pub postgresql: &'static str,
+}
+
+/// Debian 12.
+pub const DEBIAN12: Distribution = Distribution { name: "debian12", suite: "bookworm", postgresql: "15" };
+/// Debian 13.
+pub const DEBIAN13: Distribution = Distribution { name: "debian13", suite: "trixie", postgresql: "17" };
+/// All that the tests boot.
+pub const DISTRIBUTIONS: [Distribution; 2] = [DEBIAN12, DEBIAN13];
+
+/// Something that `cargo xtask guests` makes is not there.
+#[derive(Debug)]
+pub struct Missing(pub PathBuf);
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is missing: run `cargo xtask guests`", self.0.display())
+    }
+}
+
+impl std::error::Error for Missing {}
+
+impl Distribution {
+    /// What it was made from. One that was made from something else is made anew.
+    pub fn recipe(&self) -> String {
+        format!("mmdebstrap --variant=minbase --include={PACKAGES} {}\n", self.suite)
+    }
+
+    /// The tar.
+    pub fn tar(&self) -> PathBuf {
+        folder().join(format!("{}.tar", self.name))
+    }
+
+    /// The file that holds [`Distribution::recipe`] as it was when the tar was made.
+    pub fn recipe_file(&self) -> PathBuf {
+        folder().join(format!("{}.recipe", self.name))
+    }
+
+    /// The unpacked root. Not to be written to, and not to be booted in place.
+    pub fn root(&self) -> PathBuf {
+        folder().join(self.name)
+    }
+
+    /// The file with the digest of the tar that the root was unpacked from.
+    pub fn digest_file(&self) -> PathBuf {
+        folder().join(format!("{}.digest", self.name))
+    }
+
+    /// The digest of the tar; an error when there is none, or no root unpacked from it.
+    pub fn digest(&self) -> Result<String, Missing> {
+        let file = self.digest_file();
+        let digest = fs::read_to_string(&file).map_err(|_| Missing(file))?;
+        if self.root().is_dir() { Ok(digest.trim().to_owned()) } else { Err(Missing(self.root())) }
+    }
+
+    /// The file with the oracle's list for this very tar.
+    pub fn oracle_file(&self) -> Result<PathBuf, Missing> {
+        let digest = self.digest()?;
+        let short = digest.get(..16).unwrap_or(&digest);
+        Ok(folder().join(format!("{}-{short}.oracle", self.name)))
+    }
+}
+
+/// Folder of the guests in the cache.
+pub fn folder() -> PathBuf {
+    paths::cache().join("guests")
+}

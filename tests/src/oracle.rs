@@ -1,0 +1,257 @@
+//! What real systemd makes of a guest: the list of units that are active a minute after its boot.
+//!
+//! The same root that Hostel boots is booted under `systemd-nspawn -b`, with a throwaway layer above it, a
+//! network and a machine name of its own, and cgroups of its own. The list is kept with the guest (see
+//! [`crate::cache`]), since the answer does not change and asking takes a minute.
+//!
+//! It enters the context only with `nsenter`, by pids below a process that it started.
+
+use std::fmt;
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use crate::host::cgroup_mounts;
+use crate::run::{RunError, run, until, wait};
+
+/// How long systemd gets to be up.
+const BOOT_LIMIT: Duration = Duration::from_secs(120);
+/// How long after that the list is taken.
+pub const SETTLE: Duration = Duration::from_secs(60);
+/// How long systemd gets to stop.
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+/// How long one question may take.
+const QUESTION_LIMIT: Duration = Duration::from_secs(30);
+
+/// A unit that is active under systemd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActiveUnit {
+    /// Its name.
+    pub name: String,
+    /// systemd's sub-state.
+    pub sub: String,
+    /// The file that defines it. Empty for what systemd makes up itself: mounts that it found in the kernel's
+    /// table, slices that are implied by a name.
+    pub fragment: String,
+}
+
+/// Why there is no list.
+#[derive(Debug)]
+pub enum OracleError {
+    /// A command failed.
+    Run(RunError),
+    /// systemd-nspawn ended, or never was up.
+    NotUp(String),
+}
+
+impl fmt::Display for OracleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OracleError::Run(error) => error.fmt(f),
+            OracleError::NotUp(why) => write!(f, "systemd-nspawn: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for OracleError {}
+
+impl From<RunError> for OracleError {
+    fn from(error: RunError) -> Self {
+        OracleError::Run(error)
+    }
+}
+
+/// A root that runs under systemd-nspawn. Dropped, it is ended.
+pub struct Nspawn {
+    process: Child,
+    /// The guest's PID 1, as the host numbers it.
+    pub init: u32,
+    cgroups: Vec<PathBuf>,
+    name: String,
+    console: PathBuf,
+}
+
+impl Nspawn {
+    /// Starts the root under its own PID 1, and returns as soon as that process exists.
+    pub fn start(root: &Path, name: &str) -> Result<Nspawn, OracleError> {
+        let cgroups = make_cgroups(name);
+        let console = std::env::temp_dir().join(format!("{name}.console"));
+        let log = fs::File::create(&console).map_err(|e| OracleError::NotUp(e.to_string()))?;
+        let log_too = log.try_clone().map_err(|e| OracleError::NotUp(e.to_string()))?;
+        // A shell enters the cgroups and then becomes systemd-nspawn: `--keep-unit` stays where it is.
+        let mut script = String::new();
+        for cgroup in &cgroups {
+            script.push_str(&format!("echo $$ > {}/cgroup.procs; ", cgroup.display()));
+        }
+        script.push_str("exec systemd-nspawn \"$@\"");
+        let process = Command::new("sh")
+            .args(["-c", &script, "systemd-nspawn", "-b", "--quiet", "--register=no", "--keep-unit"])
+            .args(["--private-network", "--console=read-only", "--volatile=overlay", "-M", name, "-D"])
+            .arg(root)
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(log_too)
+            .spawn()
+            .map_err(|source| RunError::Spawn { line: "systemd-nspawn".into(), source })?;
+        let mut nspawn = Nspawn { process, init: 0, cgroups, name: name.to_owned(), console };
+        let outer = nspawn.process.id();
+        // systemd-nspawn's child is a stub in the outer namespaces; that one's child is PID 1.
+        let init = until(BOOT_LIMIT, || children(outer).iter().flat_map(|&stub| children(stub)).next());
+        nspawn.init = init.ok_or_else(|| nspawn.not_up("no PID 1 appeared"))?;
+        Ok(nspawn)
+    }
+
+    /// Runs a command inside.
+    pub fn ask(&self, command: &[&str]) -> Result<String, OracleError> {
+        let mut nsenter = Command::new("nsenter");
+        nsenter.args(["-t", &self.init.to_string(), "-m", "-u", "-i", "-n", "-p"]).args(command);
+        Ok(run(&mut nsenter, QUESTION_LIMIT)?.success()?.stdout)
+    }
+
+    /// Waits until systemd has no more jobs to do.
+    pub fn wait_until_up(&mut self) -> Result<(), OracleError> {
+        let up = until(BOOT_LIMIT, || {
+            // Fails as a command in every state but `running`.
+            let mut nsenter = Command::new("nsenter");
+            nsenter.args(["-t", &self.init.to_string(), "-m", "-u", "-i", "-n", "-p"]);
+            let said = run(nsenter.args(["systemctl", "is-system-running"]), QUESTION_LIMIT).ok()?.stdout;
+            matches!(said.trim(), "running" | "degraded").then_some(())
+        });
+        up.ok_or_else(|| self.not_up("it is not running"))
+    }
+
+    /// Stops the guest in order; gives the time that it took, until systemd-nspawn was gone.
+    pub fn stop(mut self) -> Result<Duration, OracleError> {
+        let began = Instant::now();
+        let pid = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw);
+        if let Some(Ok(pidfd)) = pid.map(|pid| pidfd_open(pid, PidfdFlags::empty())) {
+            // On TERM systemd-nspawn asks the guest's systemd for a power-off; a failure shows below.
+            let _ = pidfd_send_signal(&pidfd, Signal::TERM);
+        }
+        match wait(&mut self.process, began + STOP_LIMIT) {
+            Some(status) if status.success() || status.signal().is_none() => Ok(began.elapsed()),
+            Some(status) => Err(self.not_up(&format!("ended with {status}"))),
+            None => Err(self.not_up("does not stop")),
+        }
+    }
+
+    fn not_up(&self, what: &str) -> OracleError {
+        let console = fs::read_to_string(&self.console).unwrap_or_default();
+        let from = console.len().saturating_sub(2000);
+        OracleError::NotUp(format!(
+            "{what}; its console ends with:\n{}",
+            console.get(from..).unwrap_or_default()
+        ))
+    }
+}
+
+impl Drop for Nspawn {
+    fn drop(&mut self) {
+        // Killed, systemd-nspawn takes its guest with it; after an orderly stop there is nothing to kill.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = fs::remove_file(&self.console);
+        let _ = fs::remove_dir(Path::new("/run/systemd/nspawn/propagate").join(&self.name));
+        for cgroup in &self.cgroups {
+            remove_cgroup(cgroup);
+        }
+    }
+}
+
+/// Boots the root under systemd and lists what is active a minute later.
+pub fn ask(root: &Path, name: &str) -> Result<Vec<ActiveUnit>, OracleError> {
+    let mut nspawn = Nspawn::start(root, name)?;
+    nspawn.wait_until_up()?;
+    thread::sleep(SETTLE);
+    let shown = nspawn.ask(&[
+        "systemctl",
+        "show",
+        "--state=active",
+        "--property=Id,SubState,FragmentPath,ActiveState",
+        "*",
+    ])?;
+    nspawn.stop()?;
+    Ok(parse_show(&shown))
+}
+
+/// Reads what `systemctl show` prints: one block of `Name=value` lines a unit, blocks apart by an empty line.
+fn parse_show(shown: &str) -> Vec<ActiveUnit> {
+    let mut units: Vec<ActiveUnit> = Vec::new();
+    for block in shown.split("\n\n") {
+        let value = |key: &str| {
+            let line = block.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+            line.unwrap_or_default().to_owned()
+        };
+        if value("ActiveState") == "active" {
+            units.push(ActiveUnit {
+                name: value("Id"),
+                sub: value("SubState"),
+                fragment: value("FragmentPath"),
+            });
+        }
+    }
+    units.sort_by(|a, b| a.name.cmp(&b.name));
+    units.dedup();
+    units
+}
+
+/// The list as it is kept: one unit a line, tabs between its columns.
+pub fn format_list(units: &[ActiveUnit]) -> String {
+    units.iter().map(|unit| format!("{}\t{}\t{}\n", unit.name, unit.sub, unit.fragment)).collect()
+}
+
+/// Reads a list that was kept.
+pub fn parse_list(text: &str) -> Vec<ActiveUnit> {
+    let mut units = Vec::new();
+    for line in text.lines() {
+        let mut columns = line.split('\t').map(str::to_owned);
+        let (name, sub, fragment) = (columns.next(), columns.next(), columns.next());
+        let name = name.unwrap_or_default();
+        units.push(ActiveUnit { name, sub: sub.unwrap_or_default(), fragment: fragment.unwrap_or_default() });
+    }
+    units
+}
+
+/// Direct children of a process.
+fn children(pid: u32) -> Vec<u32> {
+    let listed = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    listed.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
+/// A cgroup of its own in each hierarchy that systemd uses, so that it makes none beside ours. Where that
+/// can't be had systemd-nspawn makes its own where it stands.
+fn make_cgroups(name: &str) -> Vec<PathBuf> {
+    let mounts = cgroup_mounts().into_iter().filter(|mount| mount.for_systemd);
+    let folders = mounts.map(|mount| mount.path.join(name));
+    folders.filter(|folder| folder.is_dir() || fs::create_dir(folder).is_ok()).collect()
+}
+
+/// Removes a cgroup and those below it. One that still has a process stays, which the tests would show.
+fn remove_cgroup(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_cgroup(&entry.path());
+        }
+    }
+    let _ = fs::remove_dir(folder);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_two_blocks_when_parsed_then_only_the_active_unit_is_listed() {
+        let shown = "Id=a.service\nActiveState=inactive\nSubState=dead\nFragmentPath=/a\n\n\
+                     Id=b.service\nActiveState=active\nSubState=running\nFragmentPath=/b\n";
+        let units = parse_show(shown);
+        let b = ActiveUnit { name: "b.service".into(), sub: "running".into(), fragment: "/b".into() };
+        assert_eq!(units, [b]);
+        assert_eq!(parse_list(&format_list(&units)), units);
+    }
+}
