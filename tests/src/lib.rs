@@ -11,7 +11,13 @@
 //! Nothing here skips. What a test needs and doesn't find is a failure that says what to run.
 
 pub mod cache;
+pub mod cli;
+pub mod guest;
 pub mod host;
 pub mod oracle;
 pub mod paths;
 pub mod run;
+pub mod tree;
+pub mod units;
+
+pub use guest::Guest;

@@ -25,6 +25,8 @@ const BOOT_LIMIT: Duration = Duration::from_secs(120);
 pub const SETTLE: Duration = Duration::from_secs(60);
 /// How long systemd gets to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
+/// How long an ended guest's cgroups may stay busy.
+const CGROUP_LIMIT: Duration = Duration::from_secs(5);
 /// How long one question may take.
 const QUESTION_LIMIT: Duration = Duration::from_secs(30);
 
@@ -100,8 +102,8 @@ impl Nspawn {
             .map_err(|source| RunError::Spawn { line: "systemd-nspawn".into(), source })?;
         let mut nspawn = Nspawn { process, init: 0, cgroups, name: name.to_owned(), console };
         let outer = nspawn.process.id();
-        // systemd-nspawn's child is a stub in the outer namespaces; that one's child is PID 1.
-        let init = until(BOOT_LIMIT, || children(outer).iter().flat_map(|&stub| children(stub)).next());
+        let first = |pid: &u32| is_first_of_its_namespace(*pid);
+        let init = until(BOOT_LIMIT, || children(outer).into_iter().find(first));
         nspawn.init = init.ok_or_else(|| nspawn.not_up("no PID 1 appeared"))?;
         Ok(nspawn)
     }
@@ -157,8 +159,15 @@ impl Drop for Nspawn {
         let _ = self.process.wait();
         let _ = fs::remove_file(&self.console);
         let _ = fs::remove_dir(Path::new("/run/systemd/nspawn/propagate").join(&self.name));
+        // The guest's last processes may take a moment to die.
         for cgroup in &self.cgroups {
-            remove_cgroup(cgroup);
+            let gone = until(CGROUP_LIMIT, || {
+                remove_cgroup(cgroup);
+                (!cgroup.exists()).then_some(())
+            });
+            if gone.is_none() {
+                eprintln!("cannot remove {}", cgroup.display());
+            }
         }
     }
 }
@@ -223,6 +232,13 @@ fn children(pid: u32) -> Vec<u32> {
     listed.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
+/// Whether a process is PID 1 of a pid namespace below ours: a context being made has helpers, too.
+fn is_first_of_its_namespace(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+    pids.split_whitespace().count() > 1 && pids.split_whitespace().last() == Some("1")
+}
+
 /// A cgroup of its own in each hierarchy that systemd uses, so that it makes none beside ours. Where that
 /// can't be had systemd-nspawn makes its own where it stands.
 fn make_cgroups(name: &str) -> Vec<PathBuf> {
@@ -231,7 +247,7 @@ fn make_cgroups(name: &str) -> Vec<PathBuf> {
     folders.filter(|folder| folder.is_dir() || fs::create_dir(folder).is_ok()).collect()
 }
 
-/// Removes a cgroup and those below it. One that still has a process stays, which the tests would show.
+/// Removes a cgroup and those below it, as far as they are empty.
 fn remove_cgroup(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {

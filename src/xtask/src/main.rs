@@ -4,11 +4,13 @@
 //! tests need, and guests of its own making. It is never shipped.
 
 mod build;
+mod demo;
 mod elf;
 mod guests;
 mod lint;
 mod packages;
 mod shell;
+mod test;
 
 use std::process::ExitCode;
 
@@ -22,6 +24,8 @@ struct Task {
 
 const TASKS: &[Task] = &[
     task("build", "", "build the three programs into target/hostel", build::task),
+    task("demo", "", "boot a guest from this machine's own root, show it, stop it", demo::task),
+    task("test", "[--all] [FILTER]", "run every test; --all: also those that take long", test::task),
     task("guests", "", "make the Debian guests of the tests, where the cache has none", guests::task),
     task("lint", "", "check the format, and run clippy on both workspaces", lint::task),
 ];
