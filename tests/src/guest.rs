@@ -25,6 +25,7 @@ pub struct Builder {
     name: String,
     distribution: Distribution,
     files: Vec<(String, String, u32)>,
+    links: Vec<(String, String)>,
     kind: Kind,
 }
 
@@ -74,7 +75,7 @@ impl Guest {
     pub fn of(distribution: Distribution, purpose: &str) -> Builder {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("test-{purpose}-{}-{count}", std::process::id());
-        Builder { name, distribution, files: Vec::new(), kind: Kind::Volatile }
+        Builder { name, distribution, files: Vec::new(), links: Vec::new(), kind: Kind::Volatile }
     }
 }
 
@@ -109,7 +110,9 @@ impl Builder {
     /// A unit that multi-user.target wants.
     pub fn wanted_unit(self, name: &str, text: &str) -> Builder {
         let wants = format!("etc/systemd/system/multi-user.target.wants/{name}");
-        self.unit(name, text).file(&wants, text)
+        let mut builder = self.unit(name, text);
+        builder.links.push((wants, format!("/etc/systemd/system/{name}")));
+        builder
     }
 
     /// Makes the guest and starts it; it is ready when this returns.
@@ -163,6 +166,11 @@ impl Builder {
         run(&mut copy, COPY_LIMIT).and_then(Outcome::success).unwrap_or_else(|error| panic!("{error}"));
         for (path, text, mode) in &self.files {
             write_anew(&root.join(path), text, *mode);
+        }
+        for (path, target) in &self.links {
+            let path = root.join(path);
+            std::os::unix::fs::symlink(target, &path)
+                .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         }
         Some(root)
     }
@@ -253,6 +261,19 @@ impl Guest {
     /// What there is of it on the host.
     pub fn leftovers(&self) -> Vec<String> {
         self.watch.leftovers()
+    }
+
+    /// The folder that holds its own root, while it does not run.
+    pub fn stored_root(&self) -> PathBuf {
+        let facts = cli::facts(&["status", &self.name]);
+        let root = facts.and_then(|facts| Some(PathBuf::from(facts["root"].as_str()?)));
+        root.unwrap_or_else(|| panic!("`hostel status {} --json` names no root", self.name))
+    }
+
+    /// Its processes that are not inside: the keeper, and nothing else.
+    pub fn keepers(&self) -> Vec<u32> {
+        let keepers = self.watch.processes().into_iter().filter(|process| process.contains("hostel-keeper"));
+        keepers.filter_map(|process| process.split(' ').nth(1)?.parse().ok()).collect()
     }
 
     /// Processes of it on the host.

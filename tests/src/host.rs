@@ -4,11 +4,13 @@
 //! bears the name belongs to the guest; processes are also found by the namespaces that they are in, and
 //! interfaces by not having been there before. So other work on the same machine disturbs no test.
 //!
-//! Reads `/proc`, `/sys` and `/run`; changes nothing.
+//! Reads `/proc`, `/sys` and `/run`; signals only processes of a test's guest, by pidfd.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// A mounted cgroup hierarchy.
 #[derive(Debug)]
@@ -134,4 +136,33 @@ fn parent(pid: u32) -> Option<u32> {
 fn interfaces() -> BTreeSet<String> {
     let entries = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// Wardens (`hostel-warden serve`) of the guest of that name, as the host numbers them.
+pub fn wardens(guest: &str) -> Vec<u32> {
+    let is_one = |pid: &u32| {
+        let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        cgroups.contains(guest) && line.contains("hostel-warden") && line.trim_end().ends_with(" serve")
+    };
+    all_pids().into_iter().filter(is_one).collect()
+}
+
+/// Kills a process; one that is gone is no matter.
+pub fn kill(pid: u32) {
+    send(pid, Signal::KILL);
+}
+
+/// Stops a process (SIGSTOP).
+pub fn stop(pid: u32) {
+    send(pid, Signal::STOP);
+}
+
+fn send(pid: u32, signal: Signal) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    if let Some(Ok(pidfd)) = pid.map(|pid| pidfd_open(pid, PidfdFlags::empty())) {
+        // It may have ended in between.
+        let _ = pidfd_send_signal(&pidfd, signal);
+    }
 }

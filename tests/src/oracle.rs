@@ -8,6 +8,7 @@
 
 use std::fmt;
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -73,6 +74,7 @@ pub struct Nspawn {
     process: Child,
     /// The guest's PID 1, as the host numbers it.
     pub init: u32,
+    pidfd: Option<OwnedFd>,
     cgroups: Vec<PathBuf>,
     name: String,
     console: PathBuf,
@@ -100,11 +102,12 @@ impl Nspawn {
             .stderr(log_too)
             .spawn()
             .map_err(|source| RunError::Spawn { line: "systemd-nspawn".into(), source })?;
-        let mut nspawn = Nspawn { process, init: 0, cgroups, name: name.to_owned(), console };
+        let mut nspawn = Nspawn { process, init: 0, pidfd: None, cgroups, name: name.to_owned(), console };
         let outer = nspawn.process.id();
         let first = |pid: &u32| is_first_of_its_namespace(*pid);
         let init = until(BOOT_LIMIT, || children(outer).into_iter().find(first));
         nspawn.init = init.ok_or_else(|| nspawn.not_up("no PID 1 appeared"))?;
+        nspawn.pidfd = open_pidfd(nspawn.init);
         Ok(nspawn)
     }
 
@@ -130,8 +133,7 @@ impl Nspawn {
     /// Stops the guest in order; gives the time that it took, until systemd-nspawn was gone.
     pub fn stop(mut self) -> Result<Duration, OracleError> {
         let began = Instant::now();
-        let pid = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw);
-        if let Some(Ok(pidfd)) = pid.map(|pid| pidfd_open(pid, PidfdFlags::empty())) {
+        if let Some(pidfd) = open_pidfd(self.process.id()) {
             // On TERM systemd-nspawn asks the guest's systemd for a power-off; a failure shows below.
             let _ = pidfd_send_signal(&pidfd, Signal::TERM);
         }
@@ -154,9 +156,16 @@ impl Nspawn {
 
 impl Drop for Nspawn {
     fn drop(&mut self) {
-        // Killed, systemd-nspawn takes its guest with it; after an orderly stop there is nothing to kill.
+        // After an orderly stop there is nothing to kill. Killed, systemd-nspawn leaves its guest behind, so that
+        // one is killed by its cgroup, or by its PID 1 where there is none.
         let _ = self.process.kill();
         let _ = self.process.wait();
+        for cgroup in &self.cgroups {
+            let _ = fs::write(cgroup.join("cgroup.kill"), "1");
+        }
+        if let Some(pidfd) = &self.pidfd {
+            let _ = pidfd_send_signal(pidfd, Signal::KILL);
+        }
         let _ = fs::remove_file(&self.console);
         let _ = fs::remove_dir(Path::new("/run/systemd/nspawn/propagate").join(&self.name));
         // The guest's last processes may take a moment to die.
@@ -224,6 +233,10 @@ pub fn parse_list(text: &str) -> Vec<ActiveUnit> {
         units.push(ActiveUnit { name, sub: sub.unwrap_or_default(), fragment: fragment.unwrap_or_default() });
     }
     units
+}
+
+fn open_pidfd(pid: u32) -> Option<OwnedFd> {
+    pidfd_open(Pid::from_raw(i32::try_from(pid).ok()?)?, PidfdFlags::empty()).ok()
 }
 
 /// Direct children of a process.
