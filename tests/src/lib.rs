@@ -17,6 +17,7 @@ pub mod host;
 pub mod oracle;
 pub mod paths;
 pub mod run;
+pub mod small;
 pub mod tree;
 pub mod units;
 
