@@ -136,7 +136,7 @@ impl Builder {
             watch,
             root,
         };
-        let shared = guest.root.clone().unwrap_or_else(|| self.distribution.root());
+        let shared = guest.shared_root();
         let made = match self.kind {
             Kind::Volatile => {
                 let source = format!("dir:{}", shared.display());
@@ -268,6 +268,11 @@ impl Guest {
         let facts = cli::facts(&["status", &self.name]);
         let root = facts.and_then(|facts| Some(PathBuf::from(facts["root"].as_str()?)));
         root.unwrap_or_else(|| panic!("`hostel status {} --json` names no root", self.name))
+    }
+
+    /// The root below its throwaway layer. Not to be written to.
+    pub fn shared_root(&self) -> PathBuf {
+        self.root.clone().unwrap_or_else(|| self.distribution.root())
     }
 
     /// Its processes that are not inside: the keeper, and nothing else.

@@ -14,6 +14,7 @@ pub mod cache;
 pub mod cli;
 pub mod guest;
 pub mod host;
+pub mod memory;
 pub mod oracle;
 pub mod paths;
 pub mod run;

@@ -3,6 +3,7 @@
 //! What it may touch: Cargo, the target folder, the cache of guests, packages of the machine that the
 //! tests need, and guests of its own making. It is never shipped.
 
+mod bench;
 mod build;
 mod demo;
 mod elf;
@@ -26,6 +27,7 @@ const TASKS: &[Task] = &[
     task("build", "", "build the three programs into target/hostel", build::task),
     task("demo", "", "boot a guest from this machine's own root, show it, stop it", demo::task),
     task("test", "[--all] [FILTER]", "run every test; --all: also those that take long", test::task),
+    task("bench", "[NAME]", "measure Hostel beside its peers", bench::task),
     task("guests", "", "make the Debian guests of the tests, where the cache has none", guests::task),
     task("lint", "", "check the format, and run clippy on both workspaces", lint::task),
 ];

@@ -34,6 +34,16 @@ pub const FOR_TESTS: &[Need] = &[
     need("redis-cli", "redis-tools"),
 ];
 
+/// What the benchmarks need besides: the peers.
+pub const FOR_BENCHES: &[Need] = &[
+    need("bwrap", "bubblewrap"),
+    need("crun", "crun"),
+    need("lxc-start", "lxc"),
+    need("tini-static", "tini"),
+    need("dumb-init", "dumb-init"),
+    need("unshare", "util-linux"),
+];
+
 /// Installs the packages of those programs that are missing, and says so.
 pub fn install(needs: &[Need]) -> Done {
     let missing: Vec<&Need> = needs.iter().filter(|need| !is_there(need.program)).collect();

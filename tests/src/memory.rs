@@ -1,0 +1,44 @@
+//! Memory that a process has to itself: its private dirty pages, and the pages of memfds that it holds.
+//!
+//! A memfd's pages are counted once, by the file, however they are mapped; so mappings of memfds are left
+//! out of the private pages.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+/// KiB of a process's own memory; 0 for one that is gone.
+pub fn own_kib(pid: u32) -> u64 {
+    private_kib(pid) + memfds_kib(pid)
+}
+
+/// KiB of private dirty pages, but for those of mapped memfds.
+pub fn private_kib(pid: u32) -> u64 {
+    let maps = fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap_or_default();
+    let (mut sum, mut of_memfd) = (0, false);
+    for line in maps.lines() {
+        let first = line.split(' ').next().unwrap_or_default();
+        if first.contains('-') && !first.ends_with(':') {
+            of_memfd = line.contains("/memfd:");
+        } else if let Some(value) = line.strip_prefix("Private_Dirty:")
+            && !of_memfd
+        {
+            sum += value.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap_or_default();
+        }
+    }
+    sum
+}
+
+/// KiB of the memfds that a process has open.
+pub fn memfds_kib(pid: u32) -> u64 {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
+        let is_memfd =
+            fs::read_link(entry.path()).is_ok_and(|to| to.to_string_lossy().starts_with("/memfd:"));
+        if let (true, Ok(file)) = (is_memfd, fs::metadata(entry.path())) {
+            // Blocks are of 512 bytes.
+            files.insert(file.ino(), file.blocks() / 2);
+        }
+    }
+    files.values().sum()
+}
