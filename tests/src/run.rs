@@ -13,6 +13,9 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
 /// How long after a command's end its output may still be held open.
 const OUTPUT_GRACE: Duration = Duration::from_secs(3);
 /// Between two looks at a command.
@@ -138,16 +141,19 @@ pub fn run_with_input(command: &mut Command, input: &[u8], limit: Duration) -> R
     }
 }
 
-/// Waits for a child until `deadline`; nothing when it still runs then.
+/// Waits for a child until `deadline`; nothing when it still runs then. Wakes up at the very end of the child,
+/// so that what is measured is the child.
 pub fn wait(child: &mut Child, deadline: Instant) -> Option<ExitStatus> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw)?;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
     loop {
         if let Ok(Some(status)) = child.try_wait() {
             return Some(status);
         }
-        if Instant::now() >= deadline {
-            return None;
-        }
-        thread::sleep(POLL);
+        let left = deadline.checked_duration_since(Instant::now())?;
+        let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
+        // An interrupted wait is simply begun again.
+        let _ = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&left));
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 /// Where Debian's packages put it.
 const BUSYBOX: [&str; 2] = ["/usr/bin/busybox", "/bin/busybox"];
 /// Folders of the root.
-const FOLDERS: [&str; 10] = ["bin", "sbin", "etc", "proc", "sys", "dev", "run", "tmp", "var", "root"];
+const FOLDERS: [&str; 11] = ["bin", "sbin", "usr", "etc", "proc", "sys", "dev", "run", "tmp", "var", "root"];
 /// BusyBox under the names that are used.
 const APPLETS: [&str; 8] = ["sh", "true", "id", "cat", "echo", "sleep", "hostname", "kill"];
 
