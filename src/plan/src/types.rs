@@ -395,5 +395,7 @@ code_enum! {
         Scheduling = 67, "Scheduling";
         /// Description= (kept for targets and services that a person is shown).
         Description = 68, "Description";
+        /// Another name of the unit, one a setting. Edges name units by the first name alone.
+        Alias = 69, "Alias";
     }
 }

@@ -1,10 +1,225 @@
-//! `hostel-warden compile`: from the guest's own definitions to a plan.
+//! `hostel-warden compile`: from the guest's systemd units to a plan.
+//!
+//! Reads the guest's unit files, and with `--boot` runs its generators and prepares /run; writes the plan, and
+//! what there is to say of the units. It never writes to the guest's root file system.
+//!
+//! In order: `boot` and `generator` (at a boot only), `load` lists the search path, `select` follows the
+//! dependencies from the default target on, and has each unit read: `syntax` gives assignments, `directive`
+//! typed values, and the module of a section takes them into a `draft`. `defaults` adds what nobody writes down.
+//! The result is `hostel_plan`'s model, and its builder makes the plan.
+//!
+//! A unit that is wrong costs itself, never the plan: init must come up with whatever is left.
 
+mod boot;
+mod command;
+mod defaults;
+mod directive;
+mod draft;
+mod exec;
+mod generator;
+mod load;
+mod mount;
+mod name;
+mod notes;
+mod path;
+mod policy;
+mod quoting;
+mod root;
+mod select;
+mod service;
+mod settings;
+mod slice;
+mod socket;
+mod specifier;
+mod syntax;
+mod time;
+mod timer;
+mod unit;
+mod value;
+
+#[cfg(test)]
+mod guest_tests;
+
+use crate::sys;
+use hostel_contract::paths;
+use hostel_plan::build::{BuildError, build};
+use hostel_plan::model::Model;
+use notes::{At, Level, Notes};
+use root::Root;
+use specifier::Facts;
 use std::ffi::OsString;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+const USAGE: &str =
+    "usage: hostel-warden compile [--boot | --generators] [--output-fd N | --output FILE] [--root DIR]";
+
+/// Why there's no plan.
+#[derive(Debug)]
+enum CompileError {
+    /// The arguments are none of ours.
+    Usage(String),
+    /// The root is no directory that can be read.
+    Root(PathBuf, io::Error),
+    /// The model can't be a plan.
+    Build(BuildError),
+    /// The plan can't be written.
+    Output(String, io::Error),
+}
+
+impl fmt::Display for CompileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CompileError::Usage(text) => write!(f, "{text}\n{USAGE}"),
+            CompileError::Root(dir, error) => {
+                write!(f, "can't read the root directory {}: {error} (name a guest's root)", dir.display())
+            }
+            CompileError::Build(error) => write!(f, "the units can't be made a plan: {error}"),
+            CompileError::Output(to, error) => write!(f, "can't write the plan to {to}: {error}"),
+        }
+    }
+}
+
+/// What happens around the compilation proper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Occasion {
+    /// Only files are read.
+    Look,
+    /// Units are read anew: the generators run.
+    Reload,
+    /// The guest boots: /run is prepared too.
+    Boot,
+}
+
+/// Where the plan goes.
+#[derive(Debug)]
+enum Output {
+    /// Nowhere: only what there is to say is wanted.
+    Nowhere,
+    /// A file, replaced at once.
+    File(PathBuf),
+    /// A descriptor.
+    Descriptor(i32),
+}
+
+struct Options {
+    occasion: Occasion,
+    output: Output,
+    root: PathBuf,
+}
+
 /// Runs the command with the arguments behind its name.
-pub fn run(_args: &[OsString]) -> ExitCode {
-    eprintln!("hostel-warden compile: not part of this build");
-    ExitCode::FAILURE
+pub fn run(args: &[OsString]) -> ExitCode {
+    match options(args).and_then(|options| compile(&options)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("hostel-warden compile: {error}");
+            let usage = matches!(error, CompileError::Usage(_));
+            if usage { ExitCode::from(2) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+fn options(args: &[OsString]) -> Result<Options, CompileError> {
+    let mut options = Options { occasion: Occasion::Look, output: Output::Nowhere, root: PathBuf::from("/") };
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        let mut value = || {
+            let missing = || CompileError::Usage(format!("{} needs an argument", arg.to_string_lossy()));
+            args.next().ok_or_else(missing)
+        };
+        match arg.to_str().unwrap_or("") {
+            "--boot" => options.occasion = Occasion::Boot,
+            "--generators" => options.occasion = Occasion::Reload,
+            "--output" => options.output = Output::File(value()?.into()),
+            "--output-fd" => {
+                let text = value()?;
+                let number = text.to_str().and_then(|t| t.parse().ok());
+                let wrong = || CompileError::Usage(format!("'{}' is no descriptor", text.to_string_lossy()));
+                options.output = Output::Descriptor(number.ok_or_else(wrong)?);
+            }
+            "--root" => options.root = value()?.into(),
+            _ => return Err(CompileError::Usage(format!("unknown argument '{}'", arg.to_string_lossy()))),
+        }
+    }
+    if options.occasion != Occasion::Look && options.root != Path::new("/") {
+        let text = "--boot and --generators run the guest's programs, so they need --root / inside the guest";
+        return Err(CompileError::Usage(text.to_owned()));
+    }
+    Ok(options)
+}
+
+fn compile(options: &Options) -> Result<(), CompileError> {
+    std::fs::read_dir(&options.root).map_err(|e| CompileError::Root(options.root.clone(), e))?;
+    let root = Root::new(&options.root);
+    let mut notes = Notes::default();
+    if options.occasion == Occasion::Boot {
+        boot::prepare(&root, &mut notes);
+    }
+    let facts = Facts::of(&root);
+    if options.occasion != Occasion::Look {
+        generator::run(&root, &facts.architecture, &mut notes);
+    }
+    let model = model_of(&root, &facts, &mut notes);
+    let built = build(&model).map_err(CompileError::Build);
+    if let Ok(built) = &built {
+        for note in &built.notes {
+            notes.warn(&At::file(&note.unit), note.text.clone(), "");
+        }
+    }
+    let logged = options.occasion != Occasion::Look;
+    report(&notes, logged.then_some(Path::new(paths::COMPILE_LOG)));
+    write_plan(&options.output, &built?.bytes)
+}
+
+/// The model of the units below a root.
+fn model_of(root: &Root, facts: &Facts, notes: &mut Notes) -> Model {
+    let index = load::Index::scan(root, notes);
+    select::model(&select::Guest { root, index: &index, facts }, notes)
+}
+
+/// Says all that there is to say in the log, and what matters on standard error.
+fn report(notes: &Notes, log: Option<&Path>) {
+    let mut text = String::new();
+    for note in notes.list() {
+        text.push_str(&format!("{note}\n"));
+        if note.level >= Level::Warning {
+            eprintln!("{note}");
+        }
+    }
+    if notes.dropped() > 0 {
+        text.push_str(&format!("units: {} more messages were left out\n", notes.dropped()));
+    }
+    let Some(log) = log else { return };
+    // An init of another host may have made no such folder.
+    if let Err(error) = std::fs::write(log, text) {
+        if error.kind() != io::ErrorKind::NotFound {
+            eprintln!("{}: can't write the log of the compilation: {error}", log.display());
+        }
+    }
+}
+
+fn write_plan(output: &Output, bytes: &[u8]) -> Result<(), CompileError> {
+    match output {
+        Output::Nowhere => Ok(()),
+        Output::Descriptor(number) => {
+            let failed = |error| CompileError::Output(format!("descriptor {number}"), error);
+            let fd = sys::inherited_fd(*number).ok_or_else(|| failed(io::Error::other("it is not open")))?;
+            File::from(fd).write_all(bytes).map_err(failed)
+        }
+        Output::File(path) => {
+            // Beside it and renamed: a reader sees the old plan or the new one.
+            let mut part = path.clone().into_os_string();
+            part.push(".part");
+            let part = PathBuf::from(part);
+            let written = std::fs::write(&part, bytes).and_then(|()| std::fs::rename(&part, path));
+            written.map_err(|error| {
+                let _ = std::fs::remove_file(&part);
+                CompileError::Output(path.display().to_string(), error)
+            })
+        }
+    }
 }

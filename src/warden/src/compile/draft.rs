@@ -1,0 +1,218 @@
+//! A unit while it is being read: its model, and what only the compiler needs to know of it.
+//!
+//! Pure. [`Draft::take`] gives each assignment to the section that it belongs to.
+
+use super::directive::Directive;
+use super::load::{Loaded, Pull};
+use super::name::UnitName;
+use super::notes::{At, Level, Notes};
+use super::policy::{Carried, Class};
+use super::settings::{self, Settings};
+use super::specifier::Facts;
+use super::{exec, mount, path, policy, service, socket, timer, unit};
+use hostel_plan::model::UnitModel;
+use hostel_plan::{EdgeKind, Millis32, NotifyAccess, Phase, ServiceType, UnitKind, unit_flags};
+
+/// A unit while it is being read.
+#[derive(Debug)]
+pub struct Draft {
+    /// Its name.
+    pub name: UnitName,
+    /// What becomes of it.
+    pub model: UnitModel,
+    /// DefaultDependencies=.
+    pub default_dependencies: bool,
+    /// RequiresMountsFor= and what implies it.
+    pub mounts_for: Vec<String>,
+    /// Slice=.
+    pub slice: Option<UnitName>,
+    /// Type= as written.
+    pub service_type: Option<ServiceType>,
+    /// TimeoutStartSec= as written.
+    pub start_timeout: Option<Millis32>,
+    /// NotifyAccess= as written.
+    pub notify_access: Option<NotifyAccess>,
+    /// Service= or Unit= as written.
+    pub triggers: Option<UnitName>,
+    /// LazyUnmount=.
+    pub lazy_unmount: bool,
+    /// ForceUnmount=.
+    pub force_unmount: bool,
+    /// SloppyOptions=.
+    pub sloppy_options: bool,
+    /// Why the unit can't be loaded; said already.
+    pub bad: bool,
+}
+
+impl Draft {
+    /// A unit with systemd's defaults.
+    pub fn new(name: &UnitName) -> Self {
+        Draft {
+            model: UnitModel::new(name.full(), name.kind()),
+            name: name.clone(),
+            default_dependencies: true,
+            mounts_for: Vec::new(),
+            slice: None,
+            service_type: None,
+            start_timeout: None,
+            notify_access: None,
+            triggers: None,
+            lazy_unmount: false,
+            force_unmount: false,
+            sloppy_options: false,
+            bad: false,
+        }
+    }
+
+    /// A unit that others name and no file defines.
+    pub fn missing(name: &UnitName, flag: u32) -> Self {
+        let mut draft = Draft::new(name);
+        draft.model.flags |= flag;
+        draft.default_dependencies = false;
+        draft
+    }
+
+    /// The unit that these files make up.
+    pub fn read(name: &UnitName, loaded: &Loaded, facts: &Facts, notes: &mut Notes) -> Self {
+        let mut draft = Draft::new(name);
+        draft.model.source = loaded.source.clone();
+        for a in &loaded.assignments {
+            draft.take(Directive {
+                section: &a.section,
+                key: &a.key,
+                value: &a.value,
+                at: &a.at,
+                unit: name,
+                facts,
+                notes,
+            });
+        }
+        for (pull, target, at) in &loaded.pulls {
+            let kind = if *pull == Pull::Requires { EdgeKind::Requires } else { EdgeKind::Wants };
+            let resolved = UnitName::parse(target).and_then(|target| match target.is_template() {
+                true => target.with_instance(name.instance().unwrap_or(name.prefix())),
+                false => Some(target),
+            });
+            match resolved {
+                Some(target) => draft.edge(kind, &target),
+                None => notes.warn(at, format!("'{target}' is no unit name, ignoring"), "remove the link"),
+            }
+        }
+        match name.kind() {
+            UnitKind::Service => service::finish(&mut draft, notes),
+            UnitKind::Socket => socket::finish(&mut draft, notes),
+            UnitKind::Mount => mount::finish(&mut draft, notes),
+            UnitKind::Timer => timer::finish(&mut draft, notes),
+            UnitKind::Path => path::finish(&mut draft, notes),
+            UnitKind::Target | UnitKind::Slice | UnitKind::Swap | UnitKind::Device => {}
+        }
+        if draft.bad {
+            draft.model.edges.clear();
+            draft.model.commands.clear();
+            draft.model.settings.clear();
+            draft.model.flags |= unit_flags::NOT_FOUND;
+        }
+        draft
+    }
+
+    /// Adds an edge, once.
+    pub fn edge(&mut self, kind: EdgeKind, other: &UnitName) {
+        let edge = (kind, other.full().to_owned());
+        if *other != self.name && !self.model.edges.contains(&edge) {
+            self.model.edges.push(edge);
+        }
+    }
+
+    /// Adds an edge to a well-known unit.
+    pub fn edge_to(&mut self, kind: EdgeKind, other: &str) {
+        if let Some(other) = UnitName::parse(other) {
+            self.edge(kind, &other);
+        }
+    }
+
+    /// Its settings.
+    pub fn settings(&mut self) -> &mut Settings {
+        &mut self.model.settings
+    }
+
+    /// Sets or clears a flag.
+    pub fn flag(&mut self, flag: u32, on: Option<bool>) {
+        match on {
+            Some(true) => self.model.flags |= flag,
+            Some(false) => self.model.flags &= !flag,
+            None => {}
+        }
+    }
+
+    /// Makes the unit one that can't be loaded, as systemd's "bad-setting", and says why.
+    pub fn refuse(&mut self, text: &str, remedy: &'static str, notes: &mut Notes) {
+        let at = At::file(&self.model.source);
+        notes.warn(&at, format!("{}: {text}; it can't be started", self.name.full()), remedy);
+        self.bad = true;
+    }
+
+    /// Adds the commands of an assignment to a phase; an empty one removes those before.
+    pub fn commands(&mut self, d: &mut Directive<'_>, phase: Phase) {
+        if d.is_reset() {
+            return self.model.commands.retain(|(p, _)| *p != phase);
+        }
+        match super::command::parse(d) {
+            Ok(commands) => self.model.commands.extend(commands.into_iter().map(|c| (phase, c))),
+            Err(_) => self.bad = true,
+        }
+    }
+
+    /// The number of commands in a phase.
+    pub fn command_count(&self, phase: Phase) -> usize {
+        self.model.commands.iter().filter(|(p, _)| *p == phase).count()
+    }
+
+    /// Takes one assignment.
+    pub fn take(&mut self, mut d: Directive<'_>) {
+        let kind = self.name.kind();
+        let (known, classes): (bool, &[Class]) = match (d.section, kind) {
+            ("Unit", _) => (unit::take(self, &mut d), &[Class::Unit]),
+            ("Install", _) => (true, &[]),
+            ("Service", UnitKind::Service) => {
+                let known = service::take(self, &mut d) || exec::take(self, &mut d);
+                (known, &[Class::Service, Class::Exec, Class::Control])
+            }
+            ("Socket", UnitKind::Socket) => {
+                let known = socket::take(self, &mut d) || exec::take(self, &mut d);
+                (known, &[Class::Socket, Class::Exec, Class::Control])
+            }
+            ("Mount", UnitKind::Mount) => {
+                let known = mount::take(self, &mut d) || exec::take(self, &mut d);
+                (known, &[Class::Mount, Class::Exec, Class::Control])
+            }
+            ("Timer", UnitKind::Timer) => (timer::take(self, &mut d), &[Class::Timer]),
+            ("Path", UnitKind::Path) => (path::take(self, &mut d), &[Class::Path]),
+            ("Slice", UnitKind::Slice) => (false, &[Class::Control]),
+            ("Swap", UnitKind::Swap) => (true, &[]),
+            (section, _) if section.starts_with("X-") => (true, &[]),
+            (section, _) => {
+                let text = format!("Unknown section '{section}', ignoring");
+                return d.warn(text, "correct its name, or begin it with X-");
+            }
+        };
+        if !known && !d.key.starts_with("X-") {
+            self.take_by_table(&mut d, classes);
+        }
+    }
+
+    fn take_by_table(&mut self, d: &mut Directive<'_>, classes: &[Class]) {
+        match policy::directive(classes, d.key) {
+            Some(row) => match row.carried {
+                Carried::As(slot, form) => settings::store(d, &mut self.model.settings, slot, form),
+                Carried::Not => {
+                    let text = format!("{}= has no effect in a guest: {}", d.key, row.consequence);
+                    d.notes.add(Level::Note, d.at, text, "");
+                }
+            },
+            None => {
+                let text = format!("Unknown key '{}' in section [{}], ignoring", d.key, d.section);
+                d.warn(text, "correct its name, or begin it with X-");
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Settings that the start of a unit reads: from a directive to the plan's normalised text.
+//!
+//! Pure. A rule says under which key a directive is kept and what form its value has; the rules of most
+//! directives stand in tables beside the section that they belong to, or in `units/directives.tsv`.
+
+use super::directive::{Directive, normal_path};
+use super::value;
+use hostel_plan::SettingKey;
+
+/// The settings of a unit.
+pub type Settings = Vec<(SettingKey, String)>;
+
+/// Form of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// One text, specifiers resolved.
+    Text,
+    /// One absolute path.
+    Path,
+    /// Words; each is a setting, and assignments add up.
+    List,
+    /// One text; assignments add up.
+    TextList,
+    /// As `List`, and a `~` in front of the first stands for all.
+    InvertibleList,
+    /// A boolean, kept as `1` where it is true.
+    On,
+    /// A boolean, kept as `0` where it is false.
+    Off,
+    /// A boolean as `0` or `1`, or some other word.
+    BooleanOrText,
+    /// An octal mode.
+    Mode,
+    /// A whole number.
+    Number,
+    /// Bytes.
+    Size,
+    /// A time span, kept in microseconds.
+    Usec,
+}
+
+/// Where a value is kept: under a key of its own, or as `Directive=value` under one for many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot<'a> {
+    /// The key.
+    pub key: SettingKey,
+    /// The directive, where the key is for many.
+    pub label: Option<&'a str>,
+}
+
+impl Slot<'_> {
+    /// A key of its own.
+    pub fn own(key: SettingKey) -> Slot<'static> {
+        Slot { key, label: None }
+    }
+
+    fn holds(&self, (key, value): &(SettingKey, String)) -> bool {
+        *key == self.key
+            && self.label.is_none_or(|label| value.strip_prefix(label).is_some_and(|v| v.starts_with('=')))
+    }
+
+    /// Forgets earlier values.
+    pub fn clear(&self, settings: &mut Settings) {
+        settings.retain(|setting| !self.holds(setting));
+    }
+
+    /// Adds a value.
+    pub fn push(&self, settings: &mut Settings, value: &str) {
+        let value = match self.label {
+            Some(label) => format!("{label}={value}"),
+            None => value.to_owned(),
+        };
+        settings.push((self.key, value));
+    }
+
+    /// Puts a value in place of earlier ones.
+    pub fn set(&self, settings: &mut Settings, value: &str) {
+        self.clear(settings);
+        self.push(settings, value);
+    }
+}
+
+/// Directives of one section that are kept under a key of their own.
+pub type Table = [(&'static str, SettingKey, Form)];
+
+/// Takes a directive that the table has. False where it has not.
+pub fn store_by(table: &Table, d: &mut Directive<'_>, settings: &mut Settings) -> bool {
+    match table.iter().find(|(name, ..)| *name == d.key) {
+        Some((_, key, form)) => {
+            store(d, settings, Slot::own(*key), *form);
+            true
+        }
+        None => false,
+    }
+}
+
+/// The last value of a key.
+pub fn last(settings: &Settings, key: SettingKey) -> Option<&str> {
+    settings.iter().rev().find(|(k, _)| *k == key).map(|(_, v)| v.as_str())
+}
+
+/// Takes a directive into the settings.
+pub fn store(d: &mut Directive<'_>, settings: &mut Settings, slot: Slot<'_>, form: Form) {
+    if d.is_reset() {
+        return slot.clear(settings);
+    }
+    let one = match form {
+        Form::List => return add_all(d.words(), slot, settings),
+        Form::InvertibleList => return add_all(inverted(d), slot, settings),
+        Form::On | Form::Off => {
+            let Some(on) = d.boolean() else { return };
+            slot.clear(settings);
+            if on == (form == Form::On) {
+                slot.push(settings, if on { "1" } else { "0" });
+            }
+            return;
+        }
+        Form::TextList => {
+            if let Some(text) = d.text() {
+                slot.push(settings, &text);
+            }
+            return;
+        }
+        Form::Text => d.text(),
+        Form::Path => d.path(),
+        Form::BooleanOrText => match value::parse_bool(d.value) {
+            Some(on) => Some(if on { "1" } else { "0" }.to_owned()),
+            None => d.text(),
+        },
+        Form::Mode => d.mode(),
+        Form::Number => d.number::<i64>().map(|n| n.to_string()),
+        Form::Size => d.choice(size, "write a size, as in 512M, or a percentage"),
+        Form::Usec => d.usec().map(|usec| amount(usec)),
+    };
+    if let Some(value) = one {
+        slot.set(settings, &value);
+    }
+}
+
+fn add_all(words: Vec<String>, slot: Slot<'_>, settings: &mut Settings) {
+    for word in words {
+        let bare = word.trim_start_matches(['-', '+']);
+        match bare.starts_with('/') {
+            true => {
+                let prefix = &word[..word.len() - bare.len()];
+                slot.push(settings, &format!("{prefix}{}", normal_path(bare)));
+            }
+            false => slot.push(settings, &word),
+        }
+    }
+}
+
+/// The words of a list, each with the `~` that stands before the first.
+pub fn inverted(d: &mut Directive<'_>) -> Vec<String> {
+    let mut words = d.words();
+    let invert = words.first().is_some_and(|word| word.starts_with('~'));
+    if invert {
+        for word in &mut words {
+            *word = format!("~{}", word.trim_start_matches('~'));
+        }
+        words.retain(|word| word != "~");
+    }
+    words
+}
+
+/// A size in bytes, `infinity`, or a percentage.
+fn size(text: &str) -> Option<String> {
+    match text.strip_suffix('%') {
+        Some(percent) => percent.parse::<u32>().ok().map(|_| text.to_owned()),
+        None => value::parse_size(text).map(amount),
+    }
+}
+
+/// A number or `infinity`.
+pub fn amount(number: u64) -> String {
+    if number == u64::MAX { "infinity".to_owned() } else { number.to_string() }
+}
