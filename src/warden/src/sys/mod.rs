@@ -1,9 +1,30 @@
 //! The one place for `unsafe` of this crate: system calls that rustix has no safe form of.
 //!
-//! Each function is small, states why its call is sound, and gives errors as [`rustix::io::Errno`].
+//! Each function is small, says why its call is sound, and gives errors as [`Errno`].
 #![allow(unsafe_code)]
 
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+mod calendar;
+mod datagram;
+mod process;
+mod socket;
+
+pub use calendar::*;
+pub use datagram::*;
+pub use process::*;
+pub use socket::*;
+
+use rustix::io::Errno;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// The errno of the call before.
+fn last_errno() -> Errno {
+    Errno::from_raw_os_error(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
+}
+
+/// A libc result: -1 is an error.
+fn check(result: libc::c_long) -> Result<libc::c_long, Errno> {
+    if result < 0 { Err(last_errno()) } else { Ok(result) }
+}
 
 /// Takes over a descriptor that this process was started with, by its number; `None` where nothing is open there.
 ///
@@ -15,4 +36,74 @@ pub fn inherited_fd(number: RawFd) -> Option<OwnedFd> {
     }
     // SAFETY: the descriptor is open (just checked), and by the contract with init nobody else owns it.
     Some(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Makes `number` a copy of `fd` without close-on-exec, whatever was there before.
+///
+/// For the descriptors of a program that is about to be exec'ed: whoever owned `number` must not use it any more.
+pub fn place_fd(fd: BorrowedFd<'_>, number: RawFd) -> Result<(), Errno> {
+    if fd.as_raw_fd() == number {
+        // SAFETY: sets the descriptor's flags to none; no memory is passed.
+        return check(unsafe { libc::fcntl(number, libc::F_SETFD, 0) }.into()).map(drop);
+    }
+    // SAFETY: no memory is passed. That `number` is given up by its owner is the caller's word.
+    check(unsafe { libc::dup2(fd.as_raw_fd(), number) }.into()).map(drop)
+}
+
+/// Marks every descriptor from `first` on close-on-exec.
+pub fn close_on_exec_from(first: RawFd) -> Result<(), Errno> {
+    let (first, last) = (first as libc::c_uint, libc::c_uint::MAX);
+    // SAFETY: close_range with CLOEXEC closes nothing now, and takes no memory.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, libc::CLOSE_RANGE_CLOEXEC) }).map(drop)
+}
+
+/// Maps a whole file read-only, for as long as the process lives.
+///
+/// The file must not shrink meanwhile: the plan is a sealed memfd.
+pub fn map_file(fd: BorrowedFd<'_>) -> Result<&'static [u8], Errno> {
+    let size = rustix::fs::fstat(fd)?.st_size as usize;
+    if size == 0 {
+        return Ok(&[]);
+    }
+    // SAFETY: a fresh mapping at an address of the kernel's choice aliases nothing; it is never unmapped, so the
+    // slice lives as long as the process; `size` is the file's, and the plan is sealed against shrinking.
+    unsafe {
+        let at = libc::mmap(std::ptr::null_mut(), size, libc::PROT_READ, libc::MAP_PRIVATE, fd.as_raw_fd(), 0);
+        if at == libc::MAP_FAILED {
+            return Err(last_errno());
+        }
+        Ok(std::slice::from_raw_parts(at.cast::<u8>(), size))
+    }
+}
+
+/// How far [`make_read_only`] reaches.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// The mount at the path.
+    Mount,
+    /// That and all mounts below it.
+    Tree,
+}
+
+/// Makes the mount at `path` read-only, and nothing else about it different (mount_setattr, Linux 5.12).
+pub fn make_read_only(path: &std::ffi::CStr, reach: Reach) -> Result<(), Errno> {
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_RDONLY,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    let flags = if reach == Reach::Tree { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: `path` is NUL-terminated, `attributes` is as large as the size says, and both outlive the call.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            flags,
+            &attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    })
+    .map(drop)
 }

@@ -1,0 +1,137 @@
+//! The socket behind /dev/log, at the place where systemd's own journal has it.
+//!
+//! It is held by init, and bound only after that is sure: from its first datagram on none depends on a warden. Each
+//! datagram comes with its sender's credentials and time. This module touches that socket, its path and its link.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use rustix::net::sockopt::set_socket_passcred;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, getsockname, socket_with};
+
+use crate::sys::{Received, Take, receive, stamp_datagrams};
+
+/// More than a sender can send without raising its own limits (net.core.wmem_max). What is longer is cut.
+pub const DATAGRAM_MAX: usize = 256 * 1024;
+/// Datagrams that may wait while no warden reads: systemd's own value for the same limit. It counts for sockets
+/// that are made later, and not every guest may set it; 10, a new network namespace's, makes senders wait sooner.
+const QUEUE: &str = "512";
+
+/// The socket, with the datagram at its head.
+pub struct DevLog {
+    socket: OwnedFd,
+    buffer: Vec<u8>,
+}
+
+/// A datagram that is still in the queue.
+#[derive(Clone, Copy)]
+pub struct Head<'a> {
+    /// Sender and time; the length is that of `bytes` or more.
+    pub received: Received,
+    /// What it says, at most [`DATAGRAM_MAX`] bytes.
+    pub bytes: &'a [u8],
+}
+
+impl DevLog {
+    /// A socket that has no place yet.
+    pub fn create() -> io::Result<DevLog> {
+        let _ = fs::write("/proc/sys/net/unix/max_dgram_qlen", QUEUE);
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
+        set_socket_passcred(&socket, true)?;
+        stamp_datagrams(socket.as_fd())?;
+        Ok(DevLog::adopt(socket))
+    }
+
+    /// The one that an earlier warden made.
+    pub fn adopt(socket: OwnedFd) -> DevLog {
+        DevLog { socket, buffer: vec![0; 8 * 1024] }
+    }
+
+    /// The socket, to be held by init and waited for.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Gives it its place, if it has none, and makes the link to it, if nothing else is there.
+    pub fn publish(&self, path: &Path, link: &Path) -> io::Result<()> {
+        if SocketAddrUnix::try_from(getsockname(&self.socket)?).is_ok_and(|address| address.path().is_none()) {
+            if let Some(folder) = path.parent() {
+                fs::create_dir_all(folder)?;
+            }
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => (),
+            }
+            bind(&self.socket, &SocketAddrUnix::new(path)?)?;
+            fs::set_permissions(path, fs::Permissions::from_mode(0o666))?;
+        }
+        match symlink(path, link) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            other => other,
+        }
+    }
+
+    /// The first datagram, which stays in the queue. `None`: there is none.
+    pub fn head(&mut self) -> io::Result<Option<Head<'_>>> {
+        let received = loop {
+            let received = match receive(self.socket.as_fd(), &mut self.buffer, Take::Peek) {
+                Ok(received) => received,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            let wanted = received.length.min(DATAGRAM_MAX);
+            if wanted <= self.buffer.len() {
+                break received;
+            }
+            self.buffer.resize(wanted, 0);
+        };
+        let bytes = &self.buffer[..received.length.min(self.buffer.len()).min(DATAGRAM_MAX)];
+        Ok(Some(Head { received, bytes }))
+    }
+
+    /// Removes the first datagram from the queue.
+    pub fn consume(&self) -> io::Result<()> {
+        receive(self.socket.as_fd(), &mut [], Take::Consume).map(drop)
+    }
+}
+
+/// Where the socket is, and the link that programs know.
+pub fn places(root: &Path) -> (PathBuf, PathBuf) {
+    (root.join("run/systemd/journal/dev-log"), root.join("dev/log"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixDatagram;
+
+    #[test]
+    fn given_a_sender_when_its_datagram_is_at_the_head_then_it_has_a_pid_and_a_time_and_stays_until_consumed() {
+        let folder = std::env::temp_dir().join(format!("hostel-devlog-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (path, link) = (folder.join("socket"), folder.join("log"));
+        let mut devlog = DevLog::create().unwrap();
+        devlog.publish(&path, &link).unwrap();
+        devlog.publish(&path, &link).unwrap();
+        assert!(devlog.head().unwrap().is_none());
+
+        let sender = UnixDatagram::unbound().unwrap();
+        let long = vec![b'x'; 100_000];
+        sender.send_to(b"first", &link).unwrap();
+        sender.send_to(&long, &link).unwrap();
+        let first = devlog.head().unwrap().unwrap().received;
+        assert_eq!((first.length, first.pid), (5, std::process::id()));
+        assert!(first.time_ns > 1_000_000_000_000_000_000);
+        let again = devlog.head().unwrap().unwrap();
+        assert_eq!((again.received, again.bytes), (first, &b"first"[..]));
+        devlog.consume().unwrap();
+        assert_eq!(devlog.head().unwrap().unwrap().bytes, long);
+        devlog.consume().unwrap();
+        assert!(devlog.head().unwrap().is_none());
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}

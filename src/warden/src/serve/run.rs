@@ -1,0 +1,331 @@
+//! The loop of a serving warden.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use hostel_contract::channel::{ChannelOp, NO_UNIT};
+use hostel_contract::paths;
+use rustix::event::{Timespec, epoll};
+
+use super::channel::{Channel, Message, Next};
+use super::devlog::DevLog;
+use super::pipes::Pipes;
+use super::sink::{Sink, Taken};
+use super::takeover::{NextPlan, held, hold};
+use super::writer::TextLog;
+use super::{During, Options, ServeError, say_on_console};
+
+/// A line whose end does not come is logged without it after this long. (systemd has no such limit, but sees the
+/// stream's end; our pipes have none.)
+const PARTIAL_AGE: Duration = Duration::from_secs(5);
+/// How often a log that can't be written is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+/// How long it may take, at the end, to empty pipes into which somebody still writes.
+const LAST_TURNS: Duration = Duration::from_secs(2);
+/// Datagrams that get their turn before anything else is looked at.
+const DATAGRAMS: usize = 32;
+
+const CHANNEL: u64 = 0;
+const PIPES: u64 = 1;
+const DEVLOG: u64 = 2;
+
+/// Why nothing is received at the moment.
+struct Trouble {
+    since: Instant,
+    retry: Instant,
+}
+
+/// A serving warden.
+pub struct Serve<'a> {
+    options: &'a Options,
+    channel: Channel,
+    sink: Sink<TextLog>,
+    devlog: DevLog,
+    /// The log pipes, with indices of the plan in force.
+    pub pipes: Pipes,
+    /// A plan that is in force, and of which the sink doesn't know yet.
+    pub next_plan: Option<NextPlan>,
+    /// Init said that the guest stops.
+    pub stopping: bool,
+    /// The log can't be written.
+    trouble: Option<Trouble>,
+    set: OwnedFd,
+    /// Whether pipes and /dev/log are in the set.
+    listening: bool,
+    /// Whether the channel is waited for to become writable.
+    channel_flags: epoll::EventFlags,
+}
+
+impl<'a> Serve<'a> {
+    /// All that it works with.
+    pub fn new(
+        options: &'a Options,
+        channel: Channel,
+        sink: Sink<TextLog>,
+        devlog: DevLog,
+    ) -> Result<Serve<'a>, ServeError> {
+        let set = epoll::create(epoll::CreateFlags::CLOEXEC).during("make the epoll set")?;
+        let channel_flags = epoll::EventFlags::IN;
+        epoll::add(&set, channel.fd(), epoll::EventData::new_u64(CHANNEL), channel_flags)
+            .during("wait for the channel")?;
+        let pipes = Pipes::new().during("make the epoll set of the log pipes")?;
+        let (next_plan, stopping, trouble, listening) = (None, false, None, false);
+        Ok(Serve {
+            options,
+            channel,
+            sink,
+            devlog,
+            pipes,
+            next_plan,
+            stopping,
+            trouble,
+            set,
+            listening,
+            channel_flags,
+        })
+    }
+
+    /// Serves until init closes the channel.
+    pub fn run(mut self) -> Result<(), ServeError> {
+        self.write_out();
+        loop {
+            self.listen()?;
+            // Before the wait: what is not ready at its end has been quiet at least since then.
+            let before = Instant::now();
+            self.wait(before)?;
+            if !self.read_channel()? {
+                return self.end();
+            }
+            let all_seen = self.receive();
+            self.write_out();
+            if all_seen && self.trouble.is_none() {
+                self.flush_partials(before);
+            }
+            self.channel.send_pending();
+        }
+    }
+
+    /// Puts pipes and /dev/log into the set, or takes them out: nothing is received while it could not be kept, or
+    /// would be counted to the wrong plan.
+    fn listen(&mut self) -> Result<(), ServeError> {
+        let wanted = self.trouble.is_none() && self.next_plan.is_none();
+        if wanted != self.listening {
+            for (token, fd) in [(PIPES, self.pipes.fd()), (DEVLOG, self.devlog.fd())] {
+                let result = match wanted {
+                    true => epoll::add(&self.set, fd, epoll::EventData::new_u64(token), epoll::EventFlags::IN),
+                    false => epoll::delete(&self.set, fd),
+                };
+                result.during("change the epoll set")?;
+            }
+            self.listening = wanted;
+        }
+        let flags = match self.channel.has_pending() {
+            true => epoll::EventFlags::IN | epoll::EventFlags::OUT,
+            false => epoll::EventFlags::IN,
+        };
+        if flags != self.channel_flags {
+            epoll::modify(&self.set, self.channel.fd(), epoll::EventData::new_u64(CHANNEL), flags)
+                .during("change the epoll set")?;
+            self.channel_flags = flags;
+        }
+        Ok(())
+    }
+
+    /// The one wait.
+    fn wait(&mut self, now: Instant) -> Result<(), ServeError> {
+        if self.channel.has_received() {
+            return Ok(());
+        }
+        let partial = self.sink.oldest_partial().filter(|_| self.listening).map(|grew| grew + PARTIAL_AGE);
+        let retry = self.trouble.as_ref().map(|trouble| trouble.retry);
+        let timeout = partial.into_iter().chain(retry).min().map(|at| {
+            // Rounded up: a wait that ends too early is made again for nothing.
+            at.saturating_duration_since(now) + Duration::from_millis(1)
+        });
+        let timeout = timeout.and_then(|left| Timespec::try_from(left).ok());
+        let mut events = [MaybeUninit::<epoll::Event>::uninit(); 4];
+        match epoll::wait(&self.set, &mut events, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error).during("wait"),
+        }
+    }
+
+    /// Handles what init says. False: it closed the channel.
+    fn read_channel(&mut self) -> Result<bool, ServeError> {
+        loop {
+            match self.channel.next().during("receive from init")? {
+                Next::Message(message) => self.handle(message),
+                Next::Nothing => return Ok(true),
+                Next::Closed => return Ok(false),
+            }
+        }
+    }
+
+    fn handle(&mut self, message: Message) {
+        match (message.op, message.fd) {
+            (ChannelOp::LogPipe, Some(pipe)) => {
+                if let Err(error) = self.pipes.add(message.unit, pipe) {
+                    self.complain(&format!("a unit's output can't be received: {error}"));
+                }
+            }
+            (ChannelOp::Plan, Some(plan)) => self.take_plan(plan),
+            (ChannelOp::Stopping, _) => self.stopping = true,
+            _ => (),
+        }
+    }
+
+    /// Indices are of this plan from now on. What was received before is written out by the old one's names.
+    fn take_plan(&mut self, plan: OwnedFd) {
+        let next = NextPlan::read(self.options, plan);
+        let before = self.next_plan.as_ref().map_or(self.sink.units(), |next| &next.units);
+        self.pipes.renumber(|unit| match unit {
+            NO_UNIT => NO_UNIT,
+            unit => next.units.index(before.name(unit)).unwrap_or(NO_UNIT - 1),
+        });
+        self.next_plan = Some(next);
+    }
+
+    /// Receives what there is, as much as there is room for. True: nothing was left behind.
+    fn receive(&mut self) -> bool {
+        if !self.listening || self.next_plan.is_some() {
+            return false;
+        }
+        match self.receive_output() {
+            Ok(all) => self.receive_datagrams() && all,
+            Err(error) => {
+                self.be_in_trouble("output of units can't be received", &error);
+                false
+            }
+        }
+    }
+
+    fn receive_output(&mut self) -> io::Result<bool> {
+        let ready = self.pipes.ready()?;
+        let mut all = ready.is_all();
+        for &at in ready.places() {
+            let Some((unit, pipe)) = self.pipes.get(at) else { continue };
+            match self.sink.take_output(unit, pipe) {
+                Ok(Taken::Some | Taken::Nothing) => (),
+                Ok(Taken::Full) => all = false,
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                    // No pipe. Waiting for it again would never end.
+                    self.pipes.remove(at);
+                    self.complain(&format!("the output of a unit can't be received: {error}"));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(all)
+    }
+
+    /// Receives some datagrams. True: nothing was left behind.
+    fn receive_datagrams(&mut self) -> bool {
+        for _ in 0..DATAGRAMS {
+            match self.sink.take_datagram(&mut self.devlog) {
+                Ok(Taken::Some) => (),
+                Ok(Taken::Nothing) => return true,
+                Ok(Taken::Full) => return false,
+                Err(error) => {
+                    self.be_in_trouble("/dev/log can't be received from", &error);
+                    return false;
+                }
+            }
+        }
+        false
+    }
+
+    /// Writes out, and lets a plan that waits for it come into force.
+    fn write_out(&mut self) {
+        if self.trouble.as_ref().is_some_and(|trouble| Instant::now() < trouble.retry) {
+            return;
+        }
+        match self.sink.write_out() {
+            Ok(()) => {
+                if let Some(trouble) = self.trouble.take() {
+                    let seconds = trouble.since.elapsed().as_secs();
+                    self.complain(&format!("the log could not be kept for {seconds} s; nothing was lost"));
+                    return self.write_out();
+                }
+                self.switch_plan();
+            }
+            Err(error) => self.be_in_trouble(&format!("{} can't be written", paths::LOG_DIR), &error),
+        }
+    }
+
+    /// Nothing can be received or written at the moment: said once, tried again until it can.
+    fn be_in_trouble(&mut self, what: &str, error: &io::Error) {
+        let now = Instant::now();
+        let since = self.trouble.as_ref().map_or(now, |trouble| trouble.since);
+        if self.trouble.is_none() {
+            let text = format!(
+                "{what}: {error}: make room; until then output is kept in memory, and services wait when that is full"
+            );
+            say_on_console(&self.options.root, &text);
+        }
+        self.trouble = Some(Trouble { since, retry: now + RETRY });
+    }
+
+    fn switch_plan(&mut self) {
+        if !self.sink.is_written_out() {
+            return;
+        }
+        let Some(next) = self.next_plan.take() else { return };
+        let switched = self.sink.set_units(next.units).map_err(|e| e.to_string()).and_then(|()| match &next.plan {
+            Some(plan) => {
+                hold(self.options, &mut self.channel, held::PLAN, plan.as_fd()).map_err(|e| e.to_string())
+            }
+            None => Ok(()),
+        });
+        if let Err(error) = switched {
+            self.complain(&format!("a new plan can't be taken in: {error}"));
+        }
+    }
+
+    /// Logs lines whose end does not come.
+    fn flush_partials(&mut self, before: Instant) {
+        let Some(moment) = before.checked_sub(PARTIAL_AGE) else { return };
+        if self.sink.oldest_partial().is_some_and(|grew| grew < moment) {
+            if let Err(error) = self.sink.flush_older_than(moment) {
+                self.complain(&format!("unfinished lines can't be finished: {error}"));
+            }
+            self.write_out();
+        }
+    }
+
+    /// Says something about ourselves, in the log.
+    fn complain(&mut self, text: &str) {
+        if self.sink.note(text).is_err() {
+            say_on_console(&self.options.root, text);
+        }
+    }
+
+    /// Init has closed the channel. If the guest stops, this is the last chance for everything; else a successor
+    /// goes on with what is not written.
+    fn end(mut self) -> Result<(), ServeError> {
+        self.trouble = None;
+        let until = Instant::now() + LAST_TURNS;
+        self.listening = true;
+        loop {
+            self.write_out();
+            if self.trouble.is_some() || !self.stopping || Instant::now() >= until {
+                break;
+            }
+            let all_seen = self.receive();
+            if all_seen && self.sink.is_written_out() {
+                break;
+            }
+        }
+        if self.stopping && self.trouble.is_none() {
+            if self.sink.flush_older_than(Instant::now()).is_ok() {
+                self.write_out();
+            }
+        }
+        if self.trouble.is_some() {
+            let text = format!("{} bytes of log are lost: there was no room for them", self.sink.waiting());
+            say_on_console(&self.options.root, &text);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,401 @@
+//! The log sink: from pipes and datagrams to the log, such that a SIGKILL at any instant loses nothing and doubles
+//! nothing.
+//!
+//! **Receiving.** A segment is announced in the state, then its bytes come into the spool. Output is spliced: bytes
+//! and offset move in one step. A datagram is looked at, appended, and then consumed; a successor whose last segment
+//! is a datagram drops the queue's head if it is the very same (bytes, sender, time). An append cut in half is
+//! taken back by its announced length.
+//!
+//! **Writing out.** A batch is a function of what is held: the snapshot's carried lines and the segments. The sink
+//! notes where the log ends, writes the batch, and commits a new snapshot. A successor that finds the note and no
+//! snapshot after it takes the log back to there and does the same batch again.
+//!
+//! Each batch goes through these states, in the memfds: received - intended - written - forwarded - committed. Only
+//! the forwarding (see [`super::forward`]) is not exact.
+//!
+//! **Full.** What can't be written stays in the spool; when that is full, nothing is taken any more and the writers
+//! wait in their pipes. Nothing is lost then but what is still there when the guest ends.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use hostel_contract::channel::NO_UNIT;
+
+use super::devlog::DevLog;
+use super::forward::{Forwarder, Outgoing};
+use super::lines::{Carry, emit_note};
+use super::record::{Origin, Record, SYSLOG, split_syslog};
+use super::spool::Spool;
+use super::state::{Kind, Mark, Progress, SEGMENTS_MAX, Segment, State};
+use super::units::Units;
+use super::writer::LogWriter;
+
+/// Bytes that are written out at once, if a single segment isn't longer.
+const BATCH: u64 = 256 * 1024;
+/// Pieces of one stream count as received at the same time when they come within this.
+const SAME_TIME_NS: u64 = 1_000_000_000;
+
+/// What came of a try to receive something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// Something was received; there may be more.
+    Some,
+    /// There was nothing.
+    Nothing,
+    /// There is no room before something was written out.
+    Full,
+}
+
+/// The sink.
+pub struct Sink<W> {
+    spool: Spool,
+    state: State,
+    writer: W,
+    /// As in the snapshot.
+    carry: Carry,
+    /// Received and not written out.
+    segments: Vec<Segment>,
+    /// The ring holds an announcement behind the last segment, of something that did not come. Until another one
+    /// takes its place, no segment may grow: a successor would give the growth to that one.
+    void_announced: bool,
+    units: Units,
+    forwarder: Forwarder,
+    outgoing: Outgoing,
+    /// Where a batch failed that could not be taken back yet.
+    roll_back: Option<Mark>,
+    buffer: Vec<u8>,
+}
+
+/// What a sink works with.
+pub struct Parts<W> {
+    /// Held by init.
+    pub spool: Spool,
+    /// Held by init.
+    pub state: State,
+    /// Where records go.
+    pub writer: W,
+    /// Of the plan that the state's segments are of.
+    pub units: Units,
+    /// Where records go too.
+    pub forwarder: Forwarder,
+}
+
+impl<W: LogWriter> Sink<W> {
+    /// Goes on where the held parts say that an earlier warden stopped. `devlog`: its datagrams' socket.
+    pub fn adopt(parts: Parts<W>, devlog: &mut DevLog) -> io::Result<Sink<W>> {
+        let Parts { spool, state, writer, units, forwarder } = parts;
+        let carry = state.carry()?.and_then(|bytes| Carry::decode(&bytes)).unwrap_or_default();
+        let roll_back = state.intent()?;
+        let mut sink = Sink {
+            spool,
+            state,
+            writer,
+            carry,
+            segments: Vec::with_capacity(SEGMENTS_MAX),
+            void_announced: true,
+            units,
+            forwarder,
+            outgoing: Outgoing::default(),
+            roll_back,
+            buffer: Vec::new(),
+        };
+        sink.find_segments()?;
+        sink.settle_last(devlog)?;
+        Ok(sink)
+    }
+
+    /// Collects the announced segments of what is in the spool.
+    fn find_segments(&mut self) -> io::Result<()> {
+        let snapshot = *self.state.snapshot();
+        let mut from = snapshot.consumed;
+        while self.segments.len() < SEGMENTS_MAX {
+            let sequence = snapshot.segment + self.segments.len() as u64;
+            let Some(segment) = self.state.segment(sequence)? else { break };
+            if segment.start < from || segment.start > self.spool.end() {
+                break;
+            }
+            from = segment.start;
+            self.segments.push(segment);
+        }
+        Ok(())
+    }
+
+    /// Finds out whether the last announced segment came, and whether its datagram is still in the queue.
+    fn settle_last(&mut self, devlog: &mut DevLog) -> io::Result<()> {
+        let Some(last) = self.segments.last().copied() else { return Ok(()) };
+        let whole = last.start + u64::from(last.length);
+        let came = match last.kind() {
+            Some(Kind::Output) => self.spool.end() > last.start,
+            Some(Kind::Datagram | Kind::Note) => self.spool.end() >= whole,
+            Some(Kind::Flush) | None => true,
+        };
+        if !came {
+            self.spool.rewind(last.start)?;
+            self.segments.pop();
+        } else if last.kind() == Some(Kind::Datagram) {
+            let mut bytes = vec![0; last.length as usize];
+            self.spool.read(last.start, &mut bytes)?;
+            let same = devlog.head()?.is_some_and(|head| {
+                head.received.time_ns == last.time_ns && head.received.pid == last.pid && head.bytes == bytes
+            });
+            if same {
+                devlog.consume()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What names the units.
+    pub fn units(&self) -> &Units {
+        &self.units
+    }
+
+    /// The line that has waited longest for its end: when it last grew.
+    pub fn oldest_partial(&self) -> Option<Instant> {
+        self.carry.oldest()
+    }
+
+    /// Nothing is waiting to be written out.
+    pub fn is_written_out(&self) -> bool {
+        self.segments.is_empty()
+    }
+
+    /// Bytes that were received and are not in the log.
+    pub fn waiting(&self) -> u64 {
+        self.spool.end() - self.state.snapshot().consumed + self.state.snapshot().carry_length
+    }
+
+    fn room(&self) -> u64 {
+        self.spool.room(self.state.snapshot().consumed)
+    }
+
+    /// Announces a segment that starts at the spool's end, and counts it as there.
+    fn announce(&mut self, kind: Kind, segment: Segment) -> io::Result<()> {
+        let sequence = self.state.snapshot().segment + self.segments.len() as u64;
+        let segment = Segment { sequence, start: self.spool.end(), kind: kind.code(), ..segment };
+        self.void_announced = true;
+        self.state.announce(&segment)?;
+        self.void_announced = false;
+        self.segments.push(segment);
+        Ok(())
+    }
+
+    /// Takes back an announcement whose bytes did not come.
+    fn retract(&mut self) {
+        self.segments.pop();
+        self.void_announced = true;
+    }
+
+    /// Receives what a unit's pipe has, at most one turn of it.
+    pub fn take_output(&mut self, unit: u16, pipe: BorrowedFd<'_>) -> io::Result<Taken> {
+        let room = self.room();
+        let full = self.segments.len() >= SEGMENTS_MAX;
+        let (time_ns, pid) = (now_ns(), self.units.main_pid(unit));
+        let grows = !self.void_announced
+            && self.segments.last().is_some_and(|last| {
+                last.kind() == Some(Kind::Output)
+                    && (last.unit, last.pid) == (unit, pid)
+                    && (full || time_ns.abs_diff(last.time_ns) < SAME_TIME_NS)
+            });
+        if room == 0 || (full && !grows) {
+            return Ok(Taken::Full);
+        }
+        if !grows {
+            self.announce(Kind::Output, Segment { time_ns, pid, unit, ..BLANK })?;
+        }
+        let taken = self.spool.take(pipe, room);
+        if !grows && !matches!(taken, Ok(1..)) {
+            self.retract();
+        }
+        Ok(if taken? > 0 { Taken::Some } else { Taken::Nothing })
+    }
+
+    /// Receives the first datagram of /dev/log.
+    pub fn take_datagram(&mut self, devlog: &mut DevLog) -> io::Result<Taken> {
+        let Some(head) = devlog.head()? else { return Ok(Taken::Nothing) };
+        if self.segments.len() >= SEGMENTS_MAX || self.room() < head.bytes.len() as u64 {
+            return Ok(Taken::Full);
+        }
+        let received = head.received;
+        let segment = Segment {
+            time_ns: if received.time_ns == 0 { now_ns() } else { received.time_ns },
+            pid: received.pid,
+            length: head.bytes.len() as u32,
+            unit: self.units.of_process(received.pid),
+            ..BLANK
+        };
+        self.announce(Kind::Datagram, segment)?;
+        if let Err(error) = self.spool.append(head.bytes) {
+            self.retract();
+            return Err(error);
+        }
+        devlog.consume()?;
+        Ok(Taken::Some)
+    }
+
+    /// Logs a line of the warden's own, if there is room for it.
+    pub fn note(&mut self, text: &str) -> io::Result<()> {
+        if self.segments.len() >= SEGMENTS_MAX || self.room() < text.len() as u64 {
+            return Ok(());
+        }
+        let pid = std::process::id();
+        let segment = Segment { time_ns: now_ns(), pid, length: text.len() as u32, unit: NO_UNIT, ..BLANK };
+        self.announce(Kind::Note, segment)?;
+        if let Err(error) = self.spool.append(text.as_bytes()) {
+            self.retract();
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Counts carried lines as finished that have not grown since `moment`. Only while all is written out: then
+    /// their places are those of the snapshot.
+    pub fn flush_older_than(&mut self, moment: Instant) -> io::Result<()> {
+        if !self.segments.is_empty() {
+            return Ok(());
+        }
+        let due: Vec<usize> = self.carry.older_than(moment).take(SEGMENTS_MAX).collect();
+        for index in due {
+            let segment = Segment { time_ns: now_ns(), length: index as u32, unit: NO_UNIT, ..BLANK };
+            self.announce(Kind::Flush, segment)?;
+        }
+        Ok(())
+    }
+
+    /// Writes out everything that was received. An error leaves what was not written as it was: to be tried again.
+    pub fn write_out(&mut self) -> io::Result<()> {
+        if let Some(missed) = self.forwarder.missed() {
+            self.note(&format!("{missed} messages were not forwarded: the guest's syslogd did not take them in time"))?;
+        }
+        while !self.segments.is_empty() {
+            self.write_batch()?;
+        }
+        Ok(())
+    }
+
+    /// Segments of the next batch, and the offset at which it ends.
+    fn next_batch(&self) -> (usize, u64) {
+        let consumed = self.state.snapshot().consumed;
+        let ends = self.segments.iter().skip(1).map(|s| s.start).chain([self.spool.end()]);
+        let mut batch = (1, self.spool.end());
+        for (count, end) in ends.enumerate() {
+            if count > 0 && end - consumed > BATCH {
+                break;
+            }
+            batch = (count + 1, end);
+        }
+        batch
+    }
+
+    fn write_batch(&mut self) -> io::Result<()> {
+        let before = *self.state.snapshot();
+        let (count, end) = self.next_batch();
+        self.buffer.resize((end - before.consumed) as usize, 0);
+        self.spool.read(before.consumed, &mut self.buffer)?;
+        if let Some(mark) = self.roll_back {
+            self.writer.roll_back(mark)?;
+            self.roll_back = None;
+        }
+        let mark = self.writer.mark()?;
+        let carry = self.convert(count, before.consumed);
+        let written = self.put(mark).and_then(|()| {
+            let progress =
+                Progress { consumed: end, segment: before.segment + count as u64, plan: self.units.checksum() };
+            self.state.commit(progress, &carry.encode())
+        });
+        if let Err(error) = written {
+            // If even this fails, it is the first thing of the next try.
+            if self.writer.roll_back(mark).is_err() {
+                self.roll_back = Some(mark);
+            }
+            return Err(error);
+        }
+        self.carry = carry;
+        self.segments.drain(..count);
+        self.spool.release(end);
+        self.buffer.clear();
+        self.buffer.shrink_to(64 * 1024);
+        Ok(())
+    }
+
+    /// Converts the first segments, whose bytes are in the buffer, to records of the writer's batch; gives what is
+    /// carried after them. Depends on nothing else, so that a successor comes to the same.
+    fn convert(&mut self, count: usize, consumed: u64) -> Carry {
+        let Sink { carry, segments, buffer, writer, outgoing, forwarder, units, .. } = self;
+        let mut carry = carry.clone();
+        outgoing.clear();
+        let forward = forwarder.ready();
+        let mut emit = |record: &Record<'_>| {
+            writer.add(record);
+            if forward {
+                outgoing.add(record, units.identifier(record.name));
+            }
+        };
+        for (at, segment) in segments.iter().take(count).enumerate() {
+            let start = (segment.start - consumed) as usize;
+            let end = segments[..count].get(at + 1).map_or(buffer.len(), |next| (next.start - consumed) as usize);
+            let bytes = &buffer[start..end];
+            match segment.kind() {
+                Some(Kind::Output) => carry.feed(units.name(segment.unit), segment, bytes, &mut emit),
+                Some(Kind::Datagram) => emit(&syslog_record(units, segment, bytes)),
+                Some(Kind::Note) => emit_note(segment, bytes, &mut emit),
+                Some(Kind::Flush) => carry.flush(segment.length as usize, segment.time_ns, &mut emit),
+                None => (),
+            }
+        }
+        carry
+    }
+
+    /// Writes and forwards the converted batch.
+    fn put(&mut self, mark: Mark) -> io::Result<()> {
+        self.state.intend(mark)?;
+        self.writer.write()?;
+        if self.outgoing.len() > 0 {
+            let first = self.state.forwarded()?.min(self.outgoing.len() as u64) as usize;
+            let state = &self.state;
+            // A note that can't be made costs a datagram sent twice, after a kill.
+            self.forwarder.send(&self.outgoing, first, |count| drop(state.set_forwarded(count)));
+        }
+        Ok(())
+    }
+
+    /// From now on indices of units are of another plan. Everything that was received must be written out.
+    pub fn set_units(&mut self, units: Units) -> io::Result<()> {
+        let before = *self.state.snapshot();
+        let progress = Progress { consumed: before.consumed, segment: before.segment, plan: units.checksum() };
+        // First the names: every later commit says their plan again, should this one fail.
+        self.units = units;
+        self.state.commit(progress, &self.carry.encode())
+    }
+}
+
+/// A segment of nothing, to be filled in.
+const BLANK: Segment = Segment {
+    sequence: 0,
+    start: 0,
+    time_ns: 0,
+    pid: 0,
+    length: 0,
+    unit: NO_UNIT,
+    kind: 0,
+    reserved: 0,
+    check: 0,
+};
+
+fn syslog_record<'a>(units: &'a Units, segment: &Segment, datagram: &'a [u8]) -> Record<'a> {
+    let (priority, text) = split_syslog(datagram);
+    Record {
+        time_ns: segment.time_ns,
+        name: if segment.unit == NO_UNIT { SYSLOG } else { units.name(segment.unit) },
+        pid: segment.pid,
+        priority,
+        origin: Origin::Syslog,
+        text,
+    }
+}
+
+/// CLOCK_REALTIME in nanoseconds.
+fn now_ns() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+}

@@ -1,0 +1,172 @@
+//! Taking over: from what init sends at a start to a sink that goes on where the last warden stopped.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use hostel_contract::channel::{ChannelOp, FD_PLAN};
+use hostel_contract::paths;
+
+use super::channel::Channel;
+use super::devlog::{self, DevLog};
+use super::forward::Forwarder;
+use super::run::Serve;
+use super::sink::{Parts, Sink};
+use super::spool::Spool;
+use super::state::State;
+use super::units::Units;
+use super::writer::TextLog;
+use super::{During, Options, ServeError, say_on_console};
+
+/// Names under which init holds what is ours.
+pub mod held {
+    /// See `spool`.
+    pub const SPOOL: &str = "sink-spool";
+    /// See `state`.
+    pub const STATE: &str = "sink-state";
+    /// See `devlog`.
+    pub const DEVLOG: &str = "dev-log";
+    /// The plan whose indices are in the spool's segments: it may be older than the one in force.
+    pub const PLAN: &str = "sink-plan";
+}
+
+/// What init sent up to `Welcome`.
+#[derive(Default)]
+struct Inventory {
+    held: HashMap<String, OwnedFd>,
+    pipes: Vec<(u16, OwnedFd)>,
+    plan: Option<OwnedFd>,
+    stopping: bool,
+}
+
+impl Inventory {
+    /// Everything that init has. `None`: it closed the channel before the end.
+    fn receive(channel: &mut Channel) -> Result<Option<Inventory>, ServeError> {
+        let mut inventory = Inventory { plan: crate::sys::inherited_fd(FD_PLAN), ..Inventory::default() };
+        loop {
+            let Some(message) = channel.wait().during("receive from init")? else { return Ok(None) };
+            match (message.op, message.fd) {
+                (ChannelOp::Welcome, _) => return Ok(Some(inventory)),
+                (ChannelOp::LogPipe, Some(fd)) => inventory.pipes.push((message.unit, fd)),
+                (ChannelOp::Held, Some(fd)) => drop(inventory.held.insert(message.name.lossy().into(), fd)),
+                (ChannelOp::Plan, Some(fd)) => inventory.plan = Some(fd),
+                (ChannelOp::Stopping, _) => inventory.stopping = true,
+                _ => (),
+            }
+        }
+    }
+}
+
+/// Has init hold something. Where init has no room, we work without that net, and say so. Where it has closed the
+/// channel meanwhile, we go on too: what is in the pipes is still to be written out.
+pub fn hold(options: &Options, channel: &mut Channel, name: &str, fd: BorrowedFd<'_>) -> Result<(), ServeError> {
+    if channel.hold(name, fd).during(format!("have init hold `{name}`"))? == Some(false) {
+        let text = format!("init has no room to hold `{name}`: if this warden is killed, log lines can be lost");
+        say_on_console(&options.root, &text);
+    }
+    Ok(())
+}
+
+/// Reads a plan's units. A plan that can't be read costs the names in the log, not the log.
+fn read_units(options: &Options, plan: Option<BorrowedFd<'_>>) -> Units {
+    let status = options.root.join(paths::STATUS.trim_start_matches('/'));
+    let Some(plan) = plan else { return Units::none(status) };
+    let read = plan.try_clone_to_owned().and_then(|fd| Units::read(fd, status.clone()));
+    read.unwrap_or_else(|error| {
+        say_on_console(&options.root, &format!("the plan can't be read ({error}): log lines have no unit's name"));
+        Units::none(status)
+    })
+}
+
+/// The spool and its state: both as they were held, or both new. They describe each other.
+fn spool_and_state(inventory: &mut Inventory, plan: u64) -> Result<(Spool, State, bool), ServeError> {
+    let (spool, state) = (inventory.held.remove(held::SPOOL), inventory.held.remove(held::STATE));
+    if let (Some(spool), Some(state)) = (spool, state) {
+        let spool = Spool::adopt(spool).during("adopt the spool")?;
+        if let Some(state) = State::adopt(state).during("adopt the sink's state")? {
+            if state.snapshot().consumed <= spool.end() {
+                return Ok((spool, state, true));
+            }
+        }
+    }
+    let spool = Spool::create().during("make the spool")?;
+    let state = State::create(spool.end(), plan).during("make the sink's state")?;
+    Ok((spool, state, false))
+}
+
+/// Takes over. `None`: init has closed the channel before it sent everything.
+pub fn take_over(options: &Options, channel: OwnedFd) -> Result<Option<Serve<'_>>, ServeError> {
+    let mut channel = Channel::new(channel);
+    let Some(mut inventory) = Inventory::receive(&mut channel)? else { return Ok(None) };
+
+    let units = read_units(options, inventory.plan.as_ref().map(AsFd::as_fd));
+    let (spool, state, adopted) = spool_and_state(&mut inventory, units.checksum())?;
+    if !adopted {
+        let parts = [(held::SPOOL, spool.fd()), (held::STATE, state.fd())];
+        for (name, fd) in parts {
+            hold(options, &mut channel, name, fd)?;
+        }
+    }
+    let mut devlog = match inventory.held.remove(held::DEVLOG) {
+        Some(socket) => DevLog::adopt(socket),
+        None => {
+            let devlog = DevLog::create().during("make the socket of /dev/log")?;
+            hold(options, &mut channel, held::DEVLOG, devlog.fd())?;
+            devlog
+        }
+    };
+    let (path, link) = devlog::places(&options.root);
+    if let Err(error) = devlog.publish(&path, &link) {
+        // The rest of the log is worth as much without it.
+        let text = format!("{} can't be made: {error}: what is sent to /dev/log is not logged", path.display());
+        say_on_console(&options.root, &text);
+    }
+
+    // What waits in the spool is of the plan that the state names; what comes from now on, of the one in force.
+    let same = state.snapshot().plan == units.checksum();
+    let (units, next_plan) = match (same, inventory.plan.take()) {
+        (true, Some(plan)) => {
+            // Should the plan change, a successor needs this one for what we are about to receive.
+            hold(options, &mut channel, held::PLAN, plan.as_fd())?;
+            (units, None)
+        }
+        (true, None) => (units, None),
+        (false, plan) => {
+            let before = read_units(options, inventory.held.get(held::PLAN).map(AsFd::as_fd));
+            (before, Some(NextPlan { units, plan }))
+        }
+    };
+    let folder = options.root.join(paths::LOG_DIR.trim_start_matches('/'));
+    let writer = TextLog::new(folder, options.limits, log_group(&options.root));
+    let parts = Parts { spool, state, writer, units, forwarder: Forwarder::new(&options.root) };
+    let sink = Sink::adopt(parts, &mut devlog).during("adopt the sink")?;
+
+    let mut serve = Serve::new(options, channel, sink, devlog)?;
+    serve.next_plan = next_plan;
+    serve.stopping = inventory.stopping;
+    for (unit, pipe) in inventory.pipes {
+        serve.pipes.add(unit, pipe).during("wait for a log pipe")?;
+    }
+    Ok(Some(serve))
+}
+
+/// A plan that comes into force once everything of the one before is written out.
+pub struct NextPlan {
+    /// Its units.
+    pub units: Units,
+    /// Itself, to be held by init.
+    pub plan: Option<OwnedFd>,
+}
+
+impl NextPlan {
+    /// Of a descriptor that init sent.
+    pub fn read(options: &Options, plan: OwnedFd) -> NextPlan {
+        NextPlan { units: read_units(options, Some(plan.as_fd())), plan: Some(plan) }
+    }
+}
+
+/// The group that may read logs in Debian and its kin, if this guest has it.
+fn log_group(root: &std::path::Path) -> Option<u32> {
+    let text = std::fs::read(root.join("etc/group")).ok()?;
+    let line = text.split(|&b| b == b'\n').find_map(|line| line.strip_prefix(b"adm:"))?;
+    std::str::from_utf8(line.split(|&b| b == b':').nth(1)?).ok()?.parse().ok()
+}

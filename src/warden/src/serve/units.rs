@@ -1,0 +1,186 @@
+//! What the sink must know of units: their names, their processes, and which of them a process belongs to.
+//!
+//! Reads the plan once, and then only the status page and /proc/PID/cgroup.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use hostel_contract::channel::NO_UNIT;
+use hostel_contract::status::{MAGIC, StatusHeader, StatusRow, row_offset};
+use hostel_plan::{Phase, Plan, SettingKey, Unit};
+
+use super::record::INIT;
+
+/// Plans are smaller than this. (Each of 4,096 units would need 16 KiB to fill it.)
+const PLAN_MAX: u64 = 64 * 1024 * 1024;
+
+struct Named {
+    name: Box<str>,
+    /// What a syslogd is told as the sender of the unit's output.
+    identifier: Box<str>,
+}
+
+/// The units of one plan.
+pub struct Units {
+    checksum: u64,
+    /// In the order of the plan, which is that of the names.
+    units: Vec<Named>,
+    status_path: PathBuf,
+    /// Opened when first needed: init makes it, and may do so after our start.
+    status: Option<File>,
+}
+
+impl Units {
+    /// Of no plan: every unit is unknown.
+    pub fn none(status_path: PathBuf) -> Units {
+        Units { checksum: 0, units: Vec::new(), status_path, status: None }
+    }
+
+    /// Of the plan in this file. An error says why it is none.
+    pub fn read(plan: OwnedFd, status_path: PathBuf) -> io::Result<Units> {
+        let file = File::from(plan);
+        let length = file.metadata()?.len();
+        if length > PLAN_MAX {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the plan is too large to be one"));
+        }
+        let mut bytes = vec![0; length as usize];
+        file.read_exact_at(&mut bytes, 0)?;
+        let plan = Plan::parse(&bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string()))?;
+        let units = plan
+            .units()
+            .map(|unit| Named { name: unit.name().into(), identifier: identifier(&unit).into() })
+            .collect();
+        Ok(Units { checksum: plan.checksum(), units, status_path, status: None })
+    }
+
+    /// Of the plan, as the status page has it too.
+    pub fn checksum(&self) -> u64 {
+        self.checksum
+    }
+
+    /// Name of a unit; of init for its own messages.
+    pub fn name(&self, unit: u16) -> &str {
+        match self.units.get(usize::from(unit)) {
+            Some(named) => &named.name,
+            None if unit == NO_UNIT => INIT,
+            // A pipe whose unit left the plan while it ran.
+            None => "unknown",
+        }
+    }
+
+    /// Index of a unit, by its name.
+    pub fn index(&self, name: &str) -> Option<u16> {
+        let at = self.units.binary_search_by(|named| (*named.name).cmp(name)).ok()?;
+        u16::try_from(at).ok()
+    }
+
+    /// What a syslogd is told as the sender of a unit's output.
+    pub fn identifier<'a>(&'a self, name: &'a str) -> &'a str {
+        self.index(name).map_or(name, |at| &self.units[usize::from(at)].identifier)
+    }
+
+    /// Main process of a unit as init's status page has it now; 0 for none, 1 for init itself.
+    pub fn main_pid(&mut self, unit: u16) -> u32 {
+        if unit == NO_UNIT {
+            return 1;
+        }
+        if self.status.is_none() {
+            self.status = File::open(&self.status_path).ok();
+        }
+        let Some(status) = &self.status else { return 0 };
+        let mut head = [0; StatusHeader::SIZE];
+        let mut row = [0; StatusRow::SIZE];
+        let read = |bytes: &mut [u8], at: usize| status.read_exact_at(bytes, at as u64).is_ok();
+        if !read(&mut head, 0) || !read(&mut row, row_offset(usize::from(unit))) {
+            return 0;
+        }
+        match (StatusHeader::decode(&head), StatusRow::decode(&row)) {
+            // The rows are of the plan that the page names: during a reload that may not be ours yet. One aligned
+            // number needs no seqlock.
+            (Some(head), Some(row)) if head.magic == MAGIC && head.plan_checksum == self.checksum => row.main_pid,
+            _ => 0,
+        }
+    }
+
+    /// The unit that a process belongs to by its cgroup; `NO_UNIT` for none.
+    pub fn of_process(&self, pid: u32) -> u16 {
+        if pid == 0 || self.units.is_empty() {
+            return NO_UNIT;
+        }
+        match std::fs::read(format!("/proc/{pid}/cgroup")) {
+            Ok(text) => self.of_cgroups(&text),
+            Err(_) => NO_UNIT,
+        }
+    }
+
+    /// The innermost folder of the unified hierarchy's line that is named like a unit.
+    fn of_cgroups(&self, text: &[u8]) -> u16 {
+        let line = text.split(|&b| b == b'\n').find_map(|line| line.strip_prefix(b"0::"));
+        let Some(Ok(path)) = line.map(std::str::from_utf8) else { return NO_UNIT };
+        path.rsplit('/').find_map(|part| self.index(part)).unwrap_or(NO_UNIT)
+    }
+}
+
+/// SyslogIdentifier=, else the program's own name, else the unit's.
+fn identifier<'a>(unit: &Unit<'a>) -> &'a str {
+    if let Some(set) = unit.setting(SettingKey::SyslogIdentifier).filter(|set| !set.is_empty()) {
+        return set;
+    }
+    let program = unit.command(Phase::Start, 0).map(|command| command.path()).unwrap_or_default();
+    match program.rsplit('/').next() {
+        Some(name) if !name.is_empty() => name,
+        _ => unit.name(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hostel_plan::UnitKind;
+    use hostel_plan::build::build;
+    use hostel_plan::model::{CommandModel, Model, UnitModel};
+    use rustix::fs::{MemfdFlags, memfd_create};
+
+    fn units() -> Units {
+        let mut cron = UnitModel::new("cron.service", UnitKind::Service);
+        let command = CommandModel { path: "/usr/sbin/cron".into(), argv: vec!["cron".into()], flags: 0 };
+        cron.commands.push((Phase::Start, command));
+        let mut ssh = UnitModel::new("ssh.service", UnitKind::Service);
+        ssh.settings.push((SettingKey::SyslogIdentifier, "the-ssh".into()));
+        let target = UnitModel::new("multi-user.target", UnitKind::Target);
+        let model = Model { units: vec![ssh, cron, target], default_target: "multi-user.target".into() };
+        let file = memfd_create("plan", MemfdFlags::CLOEXEC).unwrap();
+        rustix::io::write(&file, &build(&model).unwrap().bytes).unwrap();
+        Units::read(file, PathBuf::from("/nonexistent")).unwrap()
+    }
+
+    #[test]
+    fn given_a_plan_when_read_then_units_are_known_by_index_and_name() {
+        let units = units();
+        let at = units.index("ssh.service").unwrap();
+        assert_eq!(units.name(at), "ssh.service");
+        assert_eq!(units.identifier("ssh.service"), "the-ssh");
+        assert_eq!(units.identifier("cron.service"), "cron");
+        assert_eq!(units.identifier("gone.service"), "gone.service");
+        assert_eq!((units.name(NO_UNIT), units.name(77)), (INIT, "unknown"));
+    }
+
+    #[test]
+    fn given_cgroup_lines_when_looked_up_then_the_innermost_unit_counts() {
+        let units = units();
+        let of = |text: &str| units.of_cgroups(text.as_bytes());
+        assert_eq!(of("1:cpu:/a\n0::/system.slice/ssh.service/inner\n"), units.index("ssh.service").unwrap());
+        assert_eq!(of("0::/ssh.service/cron.service\n"), units.index("cron.service").unwrap());
+        assert_eq!((of("0::/init.scope\n"), of("1:cpu:/ssh.service\n"), of("")), (NO_UNIT, NO_UNIT, NO_UNIT));
+    }
+
+    #[test]
+    fn given_bytes_that_are_no_plan_when_read_then_it_is_an_error() {
+        let file = memfd_create("plan", MemfdFlags::CLOEXEC).unwrap();
+        rustix::io::write(&file, b"something else").unwrap();
+        assert!(Units::read(file, PathBuf::new()).is_err());
+    }
+}

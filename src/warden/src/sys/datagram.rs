@@ -1,0 +1,97 @@
+//! Datagrams with their sender's credentials and the moment at which they were sent.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// A datagram as one [`receive`] saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Its true length, which may be more than the buffer took.
+    pub length: usize,
+    /// Sender, in this process' namespaces; 0 where the kernel gave none.
+    pub pid: u32,
+    /// CLOCK_REALTIME in nanoseconds when it was sent; 0 where the kernel gave none.
+    pub time_ns: u64,
+}
+
+/// Whether a datagram stays in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Take {
+    /// It stays: MSG_PEEK.
+    Peek,
+    /// It is consumed.
+    Consume,
+}
+
+/// Room for exactly one timestamp and one set of credentials: descriptors that a sender attached find none left
+/// (they come last), and the kernel closes them. Nobody can fill our table.
+const CONTROL: usize = cmsg_space(size_of::<libc::timespec>()) + cmsg_space(size_of::<libc::ucred>());
+
+const fn cmsg_space(length: usize) -> usize {
+    // SAFETY: only arithmetic.
+    unsafe { libc::CMSG_SPACE(length as u32) as usize }
+}
+
+#[repr(C, align(8))]
+struct Control([u8; CONTROL]);
+
+/// Asks for a timestamp with each datagram of a socket.
+pub fn stamp_datagrams(socket: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(super::set_socket_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)?)
+}
+
+/// Receives the first datagram of the queue, or looks at it, without blocking. EAGAIN: there is none.
+pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], take: Take) -> io::Result<Received> {
+    let mut control = Control([0; CONTROL]);
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: an all-zero msghdr is a valid one: no name, no parts, no control data.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = (&raw mut control).cast();
+    message.msg_controllen = CONTROL;
+    let peek = match take {
+        Take::Peek => libc::MSG_PEEK,
+        Take::Consume => 0,
+    };
+    // SAFETY: every pointer in `message` is to a live local or to `buffer`, with its own length.
+    let length = unsafe {
+        libc::recvmsg(
+            socket.as_raw_fd(),
+            &raw mut message,
+            libc::MSG_DONTWAIT | libc::MSG_TRUNC | libc::MSG_CMSG_CLOEXEC | peek,
+        )
+    };
+    if length < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let mut received = Received { length: length as usize, pid: 0, time_ns: 0 };
+    // SAFETY: the kernel has filled `message`; the macros stay within msg_controllen.
+    let mut header = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
+    while !header.is_null() {
+        // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR give headers that lie within the control buffer.
+        let (level, kind, size) = unsafe { ((*header).cmsg_level, (*header).cmsg_type, (*header).cmsg_len) };
+        // SAFETY: the data of a header that lies within the buffer.
+        let data = unsafe { libc::CMSG_DATA(header) };
+        // SAFETY: only arithmetic.
+        let fits = |length: usize| size as usize >= unsafe { libc::CMSG_LEN(length as u32) } as usize;
+        match (level, kind) {
+            (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) if fits(size_of::<libc::ucred>()) => {
+                // SAFETY: the kernel wrote a ucred there, and said its length; it need not be aligned.
+                let ucred: libc::ucred = unsafe { data.cast::<libc::ucred>().read_unaligned() };
+                received.pid = u32::try_from(ucred.pid).unwrap_or(0);
+            }
+            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) if fits(size_of::<libc::timespec>()) => {
+                // SAFETY: the kernel wrote a timespec there, and said its length; it need not be aligned.
+                let time: libc::timespec = unsafe { data.cast::<libc::timespec>().read_unaligned() };
+                let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+                let nanoseconds = u64::try_from(time.tv_nsec).unwrap_or(0);
+                received.time_ns = seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds);
+            }
+            _ => (),
+        }
+        // SAFETY: `header` came from this very message.
+        header = unsafe { libc::CMSG_NXTHDR(&raw const message, header) };
+    }
+    Ok(received)
+}

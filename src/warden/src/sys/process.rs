@@ -1,0 +1,101 @@
+//! What a process sets about itself before it becomes another program.
+
+use super::check;
+use rustix::io::Errno;
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// What becomes of SIGPIPE in the new program: `IgnoreSIGPIPE=`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Sigpipe {
+    /// Ignored: a write to a closed pipe fails with EPIPE.
+    Ignored,
+    /// It ends the process.
+    Default,
+}
+
+/// Default disposition for every signal, but for SIGPIPE as told; then none is blocked any more.
+///
+/// In this order: what was pending meets its default action, not one that was inherited.
+pub fn reset_signals(sigpipe: Sigpipe) {
+    for signal in 1..=64 {
+        let ignored = signal == libc::SIGPIPE && sigpipe == Sigpipe::Ignored;
+        // SAFETY: SIG_DFL and SIG_IGN run no code of ours. Numbers that can't be set (KILL, STOP, libc's own two)
+        // give EINVAL, which is as good.
+        unsafe { libc::signal(signal, if ignored { libc::SIG_IGN } else { libc::SIG_DFL }) };
+    }
+    unblock_signals();
+}
+
+/// Blocks no signal.
+pub fn unblock_signals() {
+    // SAFETY: sigemptyset initialises the set that sigprocmask reads; both outlive the calls.
+    unsafe {
+        let mut none = std::mem::zeroed::<libc::sigset_t>();
+        libc::sigemptyset(&mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
+    }
+}
+
+/// Becomes another program; comes back only with the reason why not.
+pub fn execve(path: &CStr, argv: &[CString], envp: &[CString]) -> Errno {
+    let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
+        strings.iter().map(|s| s.as_ptr()).chain(std::iter::once(std::ptr::null())).collect()
+    };
+    let (argv, envp) = (pointers(argv), pointers(envp));
+    // SAFETY: both vectors end in a null pointer, and what they point to lives in the caller's slices.
+    unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
+    super::last_errno()
+}
+
+/// `IOSchedulingClass=` and `IOSchedulingPriority=` of this process: ioprio_set(2).
+pub fn set_io_priority(class: u8, level: u8) -> Result<(), Errno> {
+    const WHO_PROCESS: libc::c_int = 1;
+    let value = libc::c_int::from(class) << 13 | libc::c_int::from(level);
+    // SAFETY: three integers; 0 is the calling process.
+    check(unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, value) }).map(drop)
+}
+
+/// `CPUSchedulingPolicy=`, `CPUSchedulingPriority=` and `CPUSchedulingResetOnFork=`: sched_setscheduler(2).
+pub fn set_scheduler(policy: i32, priority: i32) -> Result<(), Errno> {
+    let parameters = libc::sched_param { sched_priority: priority };
+    // SAFETY: 0 is the calling process; `parameters` outlives the call.
+    check(unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &parameters) }).map(drop)
+}
+
+/// Whether a terminal is taken from the session that it controls.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Steal {
+    /// EPERM where it is another session's.
+    No,
+    /// That session loses it.
+    Yes,
+}
+
+/// Makes a terminal the controlling one of this process' session, of which it must be the leader.
+pub fn take_terminal(tty: BorrowedFd<'_>, steal: Steal) -> Result<(), Errno> {
+    // SAFETY: TIOCSCTTY takes an integer, no memory.
+    check(unsafe { libc::ioctl(tty.as_raw_fd(), libc::TIOCSCTTY, libc::c_int::from(steal == Steal::Yes)) }.into())
+        .map(drop)
+}
+
+/// Hangs a terminal up: whoever had it open reads end of file.
+pub fn hang_up(tty: BorrowedFd<'_>) -> Result<(), Errno> {
+    const TIOCVHANGUP: libc::c_ulong = 0x5437;
+    // SAFETY: TIOCVHANGUP takes no argument.
+    check(unsafe { libc::ioctl(tty.as_raw_fd(), TIOCVHANGUP) }.into()).map(drop)
+}
+
+/// Ignores the signals that ask a process to end, for one that ends in another way.
+pub fn ignore_ending_signals() {
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGPIPE] {
+        // SAFETY: SIG_IGN runs no code of ours.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
+/// Gives this process a mount namespace of its own.
+pub fn unshare_mounts() -> Result<(), Errno> {
+    // SAFETY: CLONE_NEWNS changes what paths mean and no memory or descriptor; the process has one thread.
+    check(unsafe { libc::unshare(libc::CLONE_NEWNS) }.into()).map(drop)
+}

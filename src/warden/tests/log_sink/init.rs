@@ -1,0 +1,246 @@
+//! Init's part of the channel: holds pipes and descriptors, starts wardens, and ends them at any moment.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use hostel_contract::Text;
+use hostel_contract::channel::{ChannelMessage, ChannelOp, NO_UNIT};
+use hostel_plan::build::build;
+use hostel_plan::model::{Model, UnitModel};
+use hostel_plan::{Plan, UnitKind};
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+use rustix::pipe::{PipeFlags, pipe_with};
+
+type Held = Arc<Mutex<HashMap<String, OwnedFd>>>;
+
+/// A folder that stands for a guest's root; removed at the end.
+pub struct Root(pub PathBuf);
+
+impl Root {
+    /// An empty one.
+    pub fn new(name: &str) -> Root {
+        let path = std::env::temp_dir().join(format!("hostel-sink-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        for folder in ["dev", "etc", "run/hostel", "run/systemd/journal", "var/log"] {
+            fs::create_dir_all(path.join(folder)).unwrap();
+        }
+        fs::write(path.join("dev/console"), "").unwrap();
+        Root(path)
+    }
+
+    /// What was said on the console.
+    pub fn console(&self) -> String {
+        fs::read_to_string(self.0.join("dev/console")).unwrap()
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// One unit's pipe: init keeps both ends.
+pub struct Pipe {
+    pub unit: String,
+    reader: OwnedFd,
+    pub writer: OwnedFd,
+}
+
+/// Init.
+pub struct Init {
+    pub root: Root,
+    arguments: Vec<String>,
+    plan: OwnedFd,
+    pub pipes: Vec<Pipe>,
+    held: Held,
+    warden: Option<(Child, OwnedFd, JoinHandle<()>)>,
+    pub started: u32,
+}
+
+/// A plan of services with these names, as a file.
+pub fn plan_of(names: &[&str]) -> OwnedFd {
+    let units = names.iter().map(|name| UnitModel::new(name, UnitKind::Service)).collect();
+    let bytes = build(&Model { units, default_target: String::new() }).unwrap().bytes;
+    let plan = memfd_create("plan", MemfdFlags::CLOEXEC).unwrap();
+    rustix::io::write(&plan, &bytes).unwrap();
+    plan
+}
+
+fn index_in(plan: &OwnedFd, unit: &str) -> u16 {
+    let mut bytes = vec![0; rustix::fs::fstat(plan).unwrap().st_size as usize];
+    rustix::io::pread(plan, &mut bytes, 0).unwrap();
+    Plan::parse(&bytes).unwrap().find(unit).map_or(NO_UNIT, |unit| unit.id().0)
+}
+
+fn send(socket: &OwnedFd, op: ChannelOp, unit: u16, name: &str, fd: Option<&OwnedFd>) {
+    let message = ChannelMessage { op: op.code(), reserved: 0, unit, argument: 0, name: Text::new(name.as_bytes()) };
+    let bytes = message.encode();
+    let fds = fd.map(|fd| [fd.as_fd()]);
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if let Some(fds) = &fds {
+        control.push(SendAncillaryMessage::ScmRights(fds));
+    }
+    // A warden that is gone gets nothing, as with the real init.
+    let _ = sendmsg(socket, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL);
+}
+
+/// Takes what the warden wants held, until it is gone.
+fn hold(socket: OwnedFd, held: Held) {
+    loop {
+        let mut bytes = [0; ChannelMessage::SIZE];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let received = recvmsg(&socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC);
+        if !matches!(&received, Ok(received) if received.bytes > 0) {
+            return;
+        }
+        let fd = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+            _ => None,
+        });
+        let message = ChannelMessage::decode(&bytes).unwrap();
+        if let (Some(ChannelOp::Hold), Some(fd)) = (ChannelOp::from_code(message.op), fd) {
+            held.lock().unwrap().insert(message.name.lossy().into(), fd);
+            send(&socket, ChannelOp::Held, NO_UNIT, message.name.lossy(), None);
+        }
+    }
+}
+
+impl Init {
+    /// With a pipe for each unit and one of its own, and no warden yet.
+    pub fn new(name: &str, units: &[&str], arguments: &[&str]) -> Init {
+        let pipes = units.iter().chain(&["hostel-init"]).map(|unit| {
+            let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+            Pipe { unit: unit.to_string(), reader, writer }
+        });
+        Init {
+            root: Root::new(name),
+            arguments: arguments.iter().map(|a| a.to_string()).collect(),
+            plan: plan_of(units),
+            pipes: pipes.collect(),
+            held: Held::default(),
+            warden: None,
+            started: 0,
+        }
+    }
+
+    /// Starts a warden, with all that is held.
+    pub fn start(&mut self) {
+        assert!(self.warden.is_none());
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        for pipe in &self.pipes {
+            send(&ours, ChannelOp::LogPipe, index_in(&self.plan, &pipe.unit), "", Some(&pipe.reader));
+        }
+        for (name, fd) in self.held.lock().unwrap().iter() {
+            send(&ours, ChannelOp::Held, NO_UNIT, name, Some(fd));
+        }
+        send(&ours, ChannelOp::Welcome, NO_UNIT, "", None);
+        // The shell only puts the descriptors where the contract has them.
+        let child = Command::new("/bin/sh")
+            .args(["-c", "exec \"$0\" serve \"$@\" 3<&0 4<&1 </dev/null >&2", env!("CARGO_BIN_EXE_hostel-warden")])
+            .arg("--root")
+            .arg(&self.root.0)
+            .args(&self.arguments)
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::from(self.plan.try_clone().unwrap()))
+            .spawn()
+            .unwrap();
+        let (socket, held) = (ours.try_clone().unwrap(), self.held.clone());
+        self.warden = Some((child, ours, std::thread::spawn(move || hold(socket, held))));
+        self.started += 1;
+    }
+
+    /// The warden's process.
+    pub fn pid(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_child(&self.warden.as_ref().unwrap().0)
+    }
+
+    /// SIGKILL, and reaped.
+    pub fn kill(&mut self) {
+        let (mut child, channel, holder) = self.warden.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        drop(channel);
+        holder.join().unwrap();
+    }
+
+    /// A new plan: said to the warden, with the same pipes.
+    pub fn reload(&mut self, units: &[&str]) {
+        self.plan = plan_of(units);
+        if let Some((_, channel, _)) = &self.warden {
+            send(channel, ChannelOp::Plan, NO_UNIT, "", Some(&self.plan));
+        }
+    }
+
+    /// The guest stops: the warden writes out all and ends by itself.
+    pub fn stop(&mut self) -> ExitStatus {
+        let (mut child, channel, holder) = self.warden.take().unwrap();
+        send(&channel, ChannelOp::Stopping, NO_UNIT, "", None);
+        rustix::net::shutdown(&channel, rustix::net::Shutdown::Both).unwrap();
+        let began = Instant::now();
+        let status = loop {
+            match child.try_wait().unwrap() {
+                Some(status) => break status,
+                None if began.elapsed() > Duration::from_secs(20) => {
+                    child.kill().unwrap();
+                    break child.wait().unwrap();
+                }
+                None => std::thread::sleep(Duration::from_millis(5)),
+            }
+        };
+        holder.join().unwrap();
+        status
+    }
+
+    /// What a warden gave to hold, by name.
+    pub fn held(&self, name: &str) -> Option<OwnedFd> {
+        self.held.lock().unwrap().get(name).map(|fd| fd.try_clone().unwrap())
+    }
+
+    /// All lines of the log, the oldest first: name and text.
+    pub fn lines(&self) -> Vec<(String, String)> {
+        let folder = self.root.0.join("var/log/hostel");
+        let mut numbers: Vec<u32> = fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .map(|name| name.strip_prefix("log").unwrap().trim_start_matches('.').parse().unwrap_or(0))
+            .collect();
+        numbers.sort_unstable();
+        let mut lines = Vec::new();
+        for number in numbers.iter().rev() {
+            let name = if *number == 0 { "log".into() } else { format!("log.{number}") };
+            let text = fs::read_to_string(folder.join(name)).unwrap();
+            assert!(text.is_empty() || text.ends_with('\n'), "a file ends in half a line");
+            for line in text.lines() {
+                let (_time, rest) = line.split_once(' ').unwrap_or_else(|| panic!("no line of ours: {line:?}"));
+                let (name, text) = rest.split_once(": ").unwrap_or_else(|| panic!("no line of ours: {line:?}"));
+                let name = name.split('[').next().unwrap();
+                lines.push((name.to_string(), text.to_string()));
+            }
+        }
+        lines
+    }
+}
+
+impl Drop for Init {
+    fn drop(&mut self) {
+        if self.warden.is_some() {
+            self.kill();
+        }
+    }
+}
