@@ -1,0 +1,25 @@
+//! Link arguments of the binary: no C start-up files, no libc, one static file at a fixed address.
+//!
+//! They stand here and not in a RUSTFLAGS so that a plain `cargo build` gives the file that ships, and so that
+//! only the binary gets them: the library's tests are ordinary programs.
+
+fn main() {
+    let arguments = [
+        "-nostartfiles",
+        "-nostdlib",
+        "-static",
+        // A fixed address needs no relocation at start: no page of data is dirtied by it.
+        "-no-pie",
+        "-Wl,--gc-sections",
+        "-Wl,--build-id=none",
+        // Pages of text and constants side by side: the file is smaller, and nothing of it is writable anyway.
+        "-Wl,-z,noseparate-code",
+        "-Wl,-z,norelro",
+        "-Wl,-z,noexecstack",
+        "-Wl,--no-eh-frame-hdr",
+    ];
+    for argument in arguments {
+        println!("cargo:rustc-link-arg-bins={argument}");
+    }
+    println!("cargo:rerun-if-changed=build.rs");
+}

@@ -1,0 +1,143 @@
+//! The command role: `hostel-init -- COMMAND ARGUMENTS`. PID 1 of a container of one command, as tini and catatonit are:
+//! no plan, no warden. Runs the command, passes signals on to it, reaps everything, ends with its exit status.
+
+use crate::emergency::complain;
+use crate::sys;
+use crate::sys::descriptor::Standard;
+use crate::sys::process::{exec_with_own_arguments, exit, fork, kill};
+use core::ffi::CStr;
+use core::fmt::Write;
+use hostel_init::signals;
+use hostel_init::text::{Line, Path};
+use rustix::io::Errno;
+use rustix::process::{Pid, WaitOptions, WaitStatus, getpid, setpgid};
+use rustix::termios::{isatty, tcsetpgrp};
+
+/// Number of the command among our own arguments.
+const COMMAND: usize = 2;
+/// Exit statuses of shells and container tools: bad usage, not executable, not found.
+const EXIT_USAGE: i32 = 125;
+const EXIT_NOT_EXECUTABLE: i32 = 126;
+const EXIT_NOT_FOUND: i32 = 127;
+/// Where there's no PATH.
+const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Processes reaped between two waits.
+const REAPED_MAX: usize = 1024;
+/// What is left when the command has ended: time between TERM and KILL, and at most after KILL.
+const GRACE_MS: u64 = 2000;
+const TICK_MS: u64 = 20;
+/// Longest single wait; nothing depends on it.
+const WAIT_MS: u64 = 3_600_000;
+
+/// The role.
+pub fn run() -> ! {
+    sys::signal::block_all();
+    let is_init = getpid().as_raw_nonzero().get() == 1;
+    let Some(program) = sys::start::argument(COMMAND) else {
+        complain("hostel-init: no command. Usage: hostel-init -- COMMAND ARGUMENTS");
+        exit(EXIT_USAGE);
+    };
+    if is_init {
+        let _ = rustix::thread::set_name(c"init");
+    } else {
+        // Orphans of the command come to us also where we aren't PID 1.
+        let _ = rustix::process::set_child_subreaper(Some(getpid()));
+    }
+    let main = match fork(None, || become_command(program)) {
+        Ok(pid) => pid,
+        Err(_) => {
+            complain("hostel-init: no process could be made: too many processes, or no memory");
+            exit(EXIT_USAGE);
+        }
+    };
+    crate::system::tell(b"READY=1\nSTATUS=running");
+    let status = supervise(main);
+    if is_init {
+        crate::system::tell(b"STOPPING=1");
+        clear(signals::TERM);
+        clear(signals::KILL);
+    }
+    exit(status)
+}
+
+/// In the child: a process group of its own, in the foreground where there's a terminal, then the command.
+fn become_command(program: &CStr) -> i32 {
+    let _ = setpgid(None, None);
+    if isatty(Standard::Input) {
+        // SIGTTOU is blocked, as all are, so this doesn't stop us. Fails where the terminal isn't our session's.
+        let _ = tcsetpgrp(Standard::Input, getpid());
+    }
+    sys::signal::unblock_all();
+    let errno = exec_found(program);
+    let mut line = Line::<240>::new();
+    let name = core::str::from_utf8(program.to_bytes()).unwrap_or("the command");
+    let _ = write!(line, "hostel-init: {name}: {}", crate::system::reason(errno));
+    line.end();
+    let _ = rustix::io::write(Standard::Error, line.bytes());
+    if errno == Errno::NOENT { EXIT_NOT_FOUND } else { EXIT_NOT_EXECUTABLE }
+}
+
+/// Looks for the program as execvp(3) does. Returns only on failure.
+fn exec_found(program: &CStr) -> Errno {
+    let name = program.to_bytes();
+    if name.contains(&b'/') {
+        return exec_with_own_arguments(program, COMMAND);
+    }
+    let path = sys::start::variable("PATH").map_or(DEFAULT_PATH, CStr::to_bytes);
+    let mut worst = Errno::NOENT;
+    for directory in path.split(|b| *b == b':') {
+        let directory = if directory.is_empty() { b"." } else { directory };
+        let candidate = Path::<4096>::new(&[directory, b"/", name]);
+        let Some(candidate) = candidate.as_c_str() else { continue };
+        match exec_with_own_arguments(candidate, COMMAND) {
+            Errno::NOENT | Errno::NOTDIR => {}
+            Errno::ACCESS => worst = Errno::ACCESS,
+            errno => return errno,
+        }
+    }
+    worst
+}
+
+/// Until the command has ended; then the exit status that says how.
+fn supervise(main: u32) -> i32 {
+    loop {
+        if let Some(status) = reap(main) {
+            return match status.terminating_signal() {
+                Some(signal) => 128 + signal,
+                None => status.exit_status().unwrap_or(0),
+            };
+        }
+        let Some(arrived) = sys::signal::wait(WAIT_MS) else { continue };
+        if let Some(signal) = signals::forwarded(arrived.signal) {
+            // Gone already: its end is on its way.
+            let _ = kill(main as i32, signal);
+        }
+    }
+}
+
+/// Reaps what has ended; how the command did, if it was among them.
+fn reap(main: u32) -> Option<WaitStatus> {
+    let mut found = None;
+    // Every end leaves SIGCHLD pending, so what is beyond the bound is taken after the next wait.
+    for _ in 0..REAPED_MAX {
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, status))) if Some(pid) == Pid::from_raw(main as i32) => found = Some(status),
+            Ok(Some(_)) => {}
+            _ => break,
+        }
+    }
+    found
+}
+
+/// Ends what the command left, with `signal`; until nobody is left, at most for the grace.
+fn clear(signal: u8) {
+    let _ = kill(-1, signal);
+    let _ = kill(-1, signals::CONT);
+    for _ in 0..GRACE_MS / TICK_MS {
+        reap(0);
+        if kill(-1, if signal == signals::KILL { signal } else { 0 }) == Err(Errno::SRCH) {
+            return;
+        }
+        sys::signal::wait(TICK_MS);
+    }
+}

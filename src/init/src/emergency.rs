@@ -1,0 +1,88 @@
+//! When nothing else can go on: a defect in init itself, or no memory and no descriptor to begin with. PID 1 must not
+//! end, so this says what happened and then does the two things that nobody else can do: reap, and obey a stop.
+//!
+//! Uses no memory, no descriptor and no state of the rest, of which nothing is known any more.
+
+use crate::sys;
+use crate::sys::descriptor::Standard;
+use crate::sys::process::{exit, kill};
+use crate::system::leave;
+use core::fmt::{Arguments, Write};
+use core::sync::atomic::{AtomicBool, Ordering};
+use hostel_contract::ShutdownKind;
+use hostel_contract::shutdown::EXIT_CRASH;
+use hostel_init::signals::{self, Meaning, Origin, meaning};
+use hostel_init::text::Line;
+use rustix::io::Errno;
+use rustix::process::WaitOptions;
+
+/// Longest single wait.
+const WAIT_MS: u64 = 60_000;
+/// Between TERM and KILL, and at most after KILL.
+const GRACE_MS: u64 = 5000;
+const TICK_MS: u64 = 50;
+/// Processes reaped between two waits.
+const REAPED_MAX: usize = 1024;
+
+/// One line on standard error.
+pub fn complain(text: &str) {
+    let mut line = Line::<240>::new();
+    let _ = line.write_str(text);
+    line.end();
+    let _ = rustix::io::write(Standard::Error, line.bytes());
+}
+
+/// Says `what`, and stays. As any other process than PID 1, ends.
+pub fn run(what: Arguments<'_>) -> ! {
+    static ENTERED: AtomicBool = AtomicBool::new(false);
+    sys::signal::block_all();
+    if !ENTERED.swap(true, Ordering::Relaxed) {
+        let mut line = Line::<240>::new();
+        let _ = line.write_fmt(what);
+        line.end();
+        let _ = rustix::io::write(Standard::Error, line.bytes());
+        let _ = rustix::io::write(Standard::Error, b"hostel-init only reaps from here on, and obeys stop signals.\n");
+    }
+    if rustix::process::getpid().as_raw_nonzero().get() != 1 {
+        exit(EXIT_CRASH);
+    }
+    loop {
+        reap();
+        let Some(arrived) = sys::signal::wait(WAIT_MS) else { continue };
+        let origin = if arrived.sender == 0 { Origin::Outside } else { Origin::Inside };
+        if let Meaning::Shutdown(kind) = meaning(arrived.signal, origin) {
+            end(kind);
+        }
+    }
+}
+
+/// Ends every process, then leaves.
+fn end(kind: ShutdownKind) -> ! {
+    let _ = kill(-1, signals::TERM);
+    let _ = kill(-1, signals::CONT);
+    clear(signals::TERM);
+    clear(signals::KILL);
+    leave(kind)
+}
+
+/// Waits until nobody is left, at most for the grace.
+fn clear(signal: u8) {
+    for _ in 0..GRACE_MS / TICK_MS {
+        reap();
+        if kill(-1, 0) == Err(Errno::SRCH) {
+            return;
+        }
+        if signal == signals::KILL {
+            let _ = kill(-1, signal);
+        }
+        sys::signal::wait(TICK_MS);
+    }
+}
+
+fn reap() {
+    for _ in 0..REAPED_MAX {
+        if !matches!(rustix::process::wait(WaitOptions::NOHANG), Ok(Some(_))) {
+            return;
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! The keeper's role: the one small process that a running guest has on the host. Parent of init, it waits for its end,
+//! empties the guest's console into a file, and hears what init tells upward (`contract::keeper`). What the guest says is
+//! hostile: bounded in size and in pace, and passed on unread.
+//!
+//! It takes nothing with it when it is killed, and ends only after init: by executing `hostel` to clean up.
+
+use crate::emergency::complain;
+use crate::sys;
+use crate::sys::process::{exec_path, exit};
+use crate::sys::signal::Disposition;
+use core::ffi::CStr;
+use hostel_contract::Text;
+use hostel_contract::keeper::{ENDED_COMMAND, KeeperEvent, KeeperReport};
+use hostel_contract::shutdown::EXIT_CRASH;
+use hostel_init::signals;
+use hostel_init::text::{Path, decimal};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{Mode, OFlags, SeekFrom, fcntl_getfl, fcntl_setfl, fstat, ftruncate, openat, renameat, seek};
+use rustix::net::{RecvFlags, recv};
+use rustix::process::{Pid, WaitOptions, waitpid};
+
+/// The console's file is begun anew when it has grown to this.
+const CONSOLE_MAX: u64 = 1 << 20;
+const CONSOLE_CUT: &[u8] = b"[hostel: earlier console output was dropped here]\n";
+/// Reads from the console, or messages, taken in one go; who sends more is heard again after [`PAUSE_MS`].
+const BURST_MAX: usize = 16;
+/// So a guest that floods its keeper costs the host next to nothing.
+const PAUSE_MS: i64 = 10;
+/// A console that nobody has open hangs up at every look.
+const HUNG_UP_PAUSE_MS: i64 = 500;
+/// Longest message that is looked at; of a longer one, the beginning.
+const MESSAGE_MAX: usize = 512;
+/// What must not take the keeper along.
+const IGNORED: &[u8] =
+    &[signals::HUP, signals::INT, signals::QUIT, signals::TERM, signals::PIPE, signals::USR1, signals::USR2, signals::TSTP];
+/// Exit status when `hostel` can't be executed: as shells say it.
+const EXIT_NO_EXEC: i32 = 127;
+
+struct Keeper {
+    init: OwnedFd,
+    pid: Option<Pid>,
+    console: OwnedFd,
+    notify: OwnedFd,
+    report: OwnedFd,
+    folder: OwnedFd,
+    console_log: OwnedFd,
+    /// Bytes in the console's file.
+    logged: u64,
+    status: Text<112>,
+}
+
+/// What is left out of the next wait, since it would only say again what it said.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Deaf {
+    ToNobody,
+    ToConsole,
+    ToGuest,
+}
+
+/// The role.
+pub fn run() -> ! {
+    for signal in IGNORED {
+        sys::signal::set_disposition(*signal, Disposition::Ignore);
+    }
+    let (Some(mut keeper), Some(hostel), Some(name)) =
+        (Keeper::from_arguments(), sys::start::argument(8), sys::start::argument(9))
+    else {
+        complain("hostel-keeper: started by `hostel start` only, with its descriptors as arguments");
+        exit(EXIT_CRASH);
+    };
+    keeper.keep();
+    keeper.ended();
+    become_hostel(hostel, name)
+}
+
+fn number(index: usize) -> Option<i32> {
+    decimal(sys::start::argument(index)?.to_bytes()).and_then(|n| i32::try_from(n).ok())
+}
+
+fn descriptor(index: usize) -> Option<OwnedFd> {
+    number(index).and_then(sys::descriptor::adopt)
+}
+
+impl Keeper {
+    fn from_arguments() -> Option<Self> {
+        let keeper = Keeper {
+            init: descriptor(1)?,
+            pid: Pid::from_raw(number(2)?),
+            console: descriptor(3)?,
+            notify: descriptor(4)?,
+            report: descriptor(5)?,
+            folder: descriptor(6)?,
+            console_log: descriptor(7)?,
+            logged: 0,
+            status: Text::EMPTY,
+        };
+        // Reports must not wait for `hostel start`, nor reads for a guest.
+        for fd in [&keeper.report, &keeper.console, &keeper.notify] {
+            let flags = fcntl_getfl(fd).ok()?;
+            fcntl_setfl(fd, flags | OFlags::NONBLOCK).ok()?;
+        }
+        let logged = fstat(&keeper.console_log).map_or(0, |s| s.st_size as u64);
+        Some(Keeper { logged, ..keeper })
+    }
+
+    /// Until init is gone.
+    fn keep(&mut self) {
+        let mut deaf = Deaf::ToNobody;
+        loop {
+            let pause = match deaf {
+                Deaf::ToNobody => None,
+                Deaf::ToConsole => Some(HUNG_UP_PAUSE_MS),
+                Deaf::ToGuest => Some(PAUSE_MS),
+            };
+            let timeout = pause.map(|ms| Timespec { tv_sec: 0, tv_nsec: ms * 1_000_000 });
+            let mut waited = [
+                PollFd::new(&self.init, PollFlags::IN),
+                PollFd::new(&self.notify, PollFlags::IN),
+                PollFd::new(&self.console, PollFlags::IN),
+            ];
+            // Left out as a whole: a hang-up is told also where nothing is asked for.
+            let count = match deaf {
+                Deaf::ToNobody => 3,
+                Deaf::ToConsole => 2,
+                Deaf::ToGuest => 1,
+            };
+            let _ = poll(waited.get_mut(..count).unwrap_or(&mut []), timeout.as_ref());
+            let [init, notify, console] = waited.map(|w| !w.revents().is_empty());
+            if init {
+                return;
+            }
+            let has_more = notify && self.hear();
+            let drained = if console { self.drain() } else { Drained::All };
+            deaf = match drained {
+                _ if has_more => Deaf::ToGuest,
+                Drained::All => Deaf::ToNobody,
+                Drained::Some => Deaf::ToGuest,
+                Drained::HungUp => Deaf::ToConsole,
+            };
+        }
+    }
+
+    /// Takes messages; true where there may be more.
+    fn hear(&mut self) -> bool {
+        let mut message = [0u8; MESSAGE_MAX];
+        for _ in 0..BURST_MAX {
+            // recv and not recvmsg: descriptors that come along are never taken.
+            let Ok((size, _)) = recv(&self.notify, &mut message, RecvFlags::DONTWAIT) else { return false };
+            for line in message.get(..size).unwrap_or(&[]).split(|b| *b == b'\n') {
+                self.heard(line);
+            }
+        }
+        true
+    }
+
+    fn heard(&mut self, line: &[u8]) {
+        match line {
+            b"READY=1" => self.say(KeeperEvent::Ready),
+            b"STOPPING=1" => self.say(KeeperEvent::Stopping),
+            _ => {
+                let Some(text) = line.strip_prefix(b"STATUS=").map(Text::new) else { return };
+                if text != self.status {
+                    self.status = text;
+                    self.say(KeeperEvent::Status);
+                }
+            }
+        }
+    }
+
+    /// Tells `hostel start`; it may be gone, or not read: then it isn't told.
+    fn say(&self, event: KeeperEvent) {
+        let report = self.record(event, 0, 0);
+        let _ = rustix::io::write(&self.report, &report.encode());
+    }
+
+    fn record(&self, event: KeeperEvent, code: i32, signal: u8) -> KeeperReport {
+        let time = sys::epoch_seconds();
+        KeeperReport { event: event.code(), signal, reserved: 0, code, time, text: self.status }
+    }
+
+    /// Moves what the console has into its file.
+    fn drain(&mut self) -> Drained {
+        let mut chunk = [0u8; 2048];
+        for _ in 0..BURST_MAX {
+            match rustix::io::read(&self.console, &mut chunk) {
+                Ok(size) if size > 0 => {
+                    let text = chunk.get(..size).unwrap_or(&[]);
+                    if self.logged + size as u64 > CONSOLE_MAX {
+                        let _ = ftruncate(&self.console_log, 0);
+                        let _ = seek(&self.console_log, SeekFrom::Start(0));
+                        self.logged = 0;
+                        self.append(CONSOLE_CUT);
+                    }
+                    self.append(text);
+                }
+                Err(rustix::io::Errno::AGAIN) => return Drained::All,
+                _ => return Drained::HungUp,
+            }
+        }
+        Drained::Some
+    }
+
+    fn append(&mut self, text: &[u8]) {
+        // A full disk of the host loses console output, and nothing else.
+        if let Ok(size) = rustix::io::write(&self.console_log, text) {
+            self.logged += size as u64;
+        }
+    }
+
+    /// Init is gone: the last of the console, and the last report.
+    fn ended(&mut self) {
+        self.drain();
+        let status = self.pid.and_then(|pid| waitpid(Some(pid), WaitOptions::NOHANG).ok().flatten());
+        let (code, signal) = match status.map(|(_, status)| (status.exit_status(), status.terminating_signal())) {
+            Some((Some(code), _)) => (code, 0),
+            Some((_, Some(signal))) => (0, signal as u8),
+            // Not our child: how it ended can't be known.
+            _ => (EXIT_CRASH, 0),
+        };
+        let report = self.record(KeeperEvent::Ended, code, signal).encode();
+        if let Err(_errno) = write_whole(self.folder.as_fd(), &report) {
+            complain("hostel-keeper: the record of the guest's end could not be written");
+        }
+        let _ = rustix::io::write(&self.report, &report);
+    }
+}
+
+/// How much of the console was taken.
+enum Drained {
+    All,
+    Some,
+    HungUp,
+}
+
+/// The file `exit` of the record, there as a whole or not at all.
+fn write_whole(folder: impl AsFd, bytes: &[u8]) -> rustix::io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = openat(&folder, c"exit.new", flags, Mode::from_raw_mode(0o644))?;
+    rustix::io::write(&file, bytes)?;
+    renameat(&folder, c"exit.new", &folder, c"exit")
+}
+
+/// Cleans up. Every descriptor of the keeper is close-on-exec.
+fn become_hostel(hostel: &CStr, name: &CStr) -> ! {
+    for signal in IGNORED {
+        sys::signal::set_disposition(*signal, Disposition::Default);
+    }
+    sys::signal::unblock_all();
+    let command = Path::<16>::new(&[ENDED_COMMAND.as_bytes()]);
+    if let Some(command) = command.as_c_str() {
+        exec_path(hostel, &[hostel, command, name]);
+    }
+    complain("hostel-keeper: `hostel` can't be executed; the next `hostel` command cleans up");
+    exit(EXIT_NO_EXEC)
+}

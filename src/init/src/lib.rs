@@ -1,0 +1,11 @@
+//! What `hostel-init` decides without the system: pure, so that ordinary tests reach it.
+//!
+//! Texts of fixed size, the meaning of signals, what services say over NOTIFY_SOCKET, what files of /proc say.
+//! Nothing here calls anything, allocates, or can panic on any input.
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+pub mod notification;
+pub mod proc;
+pub mod signals;
+pub mod text;

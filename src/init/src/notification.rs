@@ -1,0 +1,132 @@
+//! What a service says over NOTIFY_SOCKET (sd_notify(3)): one datagram of `NAME=value` lines.
+//!
+//! Written by any process of the unit, so bounded, and validated as hostile: what isn't understood is skipped.
+
+use crate::text::decimal;
+
+/// Longest datagram that is read; a longer one is dropped whole (systemd has the same bound).
+pub const SIZE_MAX: usize = 4096;
+/// Longest FDNAME= that is kept: the table is fixed memory. (systemd allows 255; those in use have under 30.)
+pub const NAME_MAX: usize = 48;
+
+/// One line that is understood.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Assignment<'a> {
+    /// READY=1.
+    Ready,
+    /// RELOADING=1.
+    Reloading,
+    /// STOPPING=1.
+    Stopping,
+    /// STATUS=, for people.
+    Status(&'a [u8]),
+    /// MAINPID=, not yet checked.
+    MainPid(u32),
+    /// WATCHDOG=1.
+    Watchdog,
+    /// WATCHDOG=trigger.
+    WatchdogTrigger,
+    /// WATCHDOG_USEC=, rounded up to milliseconds.
+    WatchdogMillis(u32),
+    /// EXTEND_TIMEOUT_USEC=, rounded up to milliseconds.
+    ExtendTimeoutMillis(u32),
+    /// ERRNO=.
+    Errno(i32),
+}
+
+/// What a datagram asks to be done with the descriptors of the unit; the assignments of one datagram go together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Store<'a> {
+    /// FDSTORE=1: keep the descriptors that came along.
+    pub keep: bool,
+    /// FDSTOREREMOVE=1: drop those of this name.
+    pub remove: bool,
+    /// FDNAME=, where it is valid.
+    pub name: Option<&'a [u8]>,
+    /// FDPOLL=0: keep it also when its peer is gone.
+    pub keep_dead: bool,
+}
+
+/// The lines of `message` that are understood, in order.
+pub fn assignments(message: &[u8]) -> impl Iterator<Item = Assignment<'_>> {
+    message.split(|b| *b == b'\n').filter_map(assignment)
+}
+
+/// What `message` says about stored descriptors.
+pub fn store(message: &[u8]) -> Store<'_> {
+    let mut store = Store::default();
+    for line in message.split(|b| *b == b'\n') {
+        match line {
+            b"FDSTORE=1" => store.keep = true,
+            b"FDSTOREREMOVE=1" => store.remove = true,
+            b"FDPOLL=0" => store.keep_dead = true,
+            _ => {
+                if let Some(name) = line.strip_prefix(b"FDNAME=") {
+                    store.name = Some(name).filter(|n| name_is_valid(n));
+                }
+            }
+        }
+    }
+    store
+}
+
+/// As systemd has it: printable ASCII without `:`, which separates names in LISTEN_FDNAMES.
+fn name_is_valid(name: &[u8]) -> bool {
+    !name.is_empty() && name.len() <= NAME_MAX && name.iter().all(|b| (b' '..127).contains(b) && *b != b':')
+}
+
+fn assignment(line: &[u8]) -> Option<Assignment<'_>> {
+    let split = line.iter().position(|b| *b == b'=')?;
+    let (name, value) = (line.get(..split)?, line.get(split + 1..)?);
+    Some(match name {
+        b"READY" if value == b"1" => Assignment::Ready,
+        b"RELOADING" if value == b"1" => Assignment::Reloading,
+        b"STOPPING" if value == b"1" => Assignment::Stopping,
+        b"STATUS" => Assignment::Status(value),
+        b"MAINPID" => Assignment::MainPid(u32::try_from(decimal(value)?).ok().filter(|p| (2..1 << 22).contains(p))?),
+        b"WATCHDOG" if value == b"1" => Assignment::Watchdog,
+        b"WATCHDOG" if value == b"trigger" => Assignment::WatchdogTrigger,
+        b"WATCHDOG_USEC" => Assignment::WatchdogMillis(milliseconds(value)?),
+        b"EXTEND_TIMEOUT_USEC" => Assignment::ExtendTimeoutMillis(milliseconds(value)?),
+        b"ERRNO" => Assignment::Errno(i32::try_from(decimal(value)?).ok()?),
+        _ => return None,
+    })
+}
+
+/// Microseconds as milliseconds, rounded up; more than fits is "for ever" (`hostel_plan::INFINITE`).
+fn milliseconds(value: &[u8]) -> Option<u32> {
+    Some(u32::try_from(decimal(value)?.div_ceil(1000)).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    #[test]
+    fn given_a_usual_message_when_read_then_each_line_counts_in_order() {
+        let message = b"READY=1\nSTATUS=Serving\nMAINPID=42\n";
+        let read: Vec<_> = assignments(message).collect();
+        assert_eq!(read, [Assignment::Ready, Assignment::Status(b"Serving"), Assignment::MainPid(42)]);
+    }
+
+    #[test]
+    fn given_what_is_not_understood_when_read_then_it_is_skipped() {
+        let message = b"READY=0\nMAINPID=1\nMAINPID=-3\nMAINPID=99999999\n=\nX\nWATCHDOG_USEC=abc\nERRNO=99999999999";
+        assert_eq!(assignments(message).count(), 0);
+    }
+
+    #[test]
+    fn given_a_time_when_read_then_it_is_rounded_up_and_never_wraps() {
+        let read: Vec<_> = assignments(b"WATCHDOG_USEC=1001\nEXTEND_TIMEOUT_USEC=18446744073709551615").collect();
+        assert_eq!(read, [Assignment::WatchdogMillis(2), Assignment::ExtendTimeoutMillis(u32::MAX)]);
+    }
+
+    #[test]
+    fn given_descriptors_to_keep_when_read_then_the_name_is_checked() {
+        let read = store(b"FDSTORE=1\nFDNAME=queue\nFDPOLL=0");
+        assert_eq!(read, Store { keep: true, remove: false, name: Some(b"queue"), keep_dead: true });
+        assert_eq!(store(b"FDSTORE=1\nFDNAME=a:b").name, None);
+        assert_eq!(store(b"FDSTORE=1\nFDNAME=").name, None);
+    }
+}

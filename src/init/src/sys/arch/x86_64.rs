@@ -1,0 +1,117 @@
+//! What depends on the processor, for x86_64: the entry point, the system call instruction, the numbers of the
+//! calls that rustix does not export, and the memory functions that the compiler calls.
+
+use core::arch::{asm, global_asm};
+
+/// Numbers of system calls (arch/x86/entry/syscalls/syscall_64.tbl).
+pub mod number {
+    pub const RT_SIGACTION: usize = 13;
+    pub const RT_SIGPROCMASK: usize = 14;
+    pub const RECVMSG: usize = 47;
+    pub const GETSOCKOPT: usize = 55;
+    pub const CLONE: usize = 56;
+    pub const EXECVE: usize = 59;
+    pub const KILL: usize = 62;
+    pub const RT_SIGTIMEDWAIT: usize = 128;
+    pub const CLOCK_GETTIME: usize = 228;
+    pub const EXIT_GROUP: usize = 231;
+    pub const SIGNALFD4: usize = 289;
+    pub const DUP3: usize = 292;
+    pub const KCMP: usize = 312;
+    pub const EXECVEAT: usize = 322;
+    pub const CLONE3: usize = 435;
+}
+
+/// Bytes of struct sigaction as the kernel has it: handler, flags, restorer, mask.
+pub const SIGACTION_WORDS: usize = 4;
+
+// The kernel enters with the stack pointer at argc; the first frame is marked by a zero frame pointer, and the
+// stack is aligned as the ABI wants it at a call.
+global_asm!(
+    ".globl _start",
+    ".type _start, @function",
+    "_start:",
+    "xor ebp, ebp",
+    "mov rdi, rsp",
+    "and rsp, -16",
+    "call {entry}",
+    "ud2",
+    entry = sym crate::sys::start::entry,
+);
+
+// The compiler expects these four (and strlen) to exist; written as string instructions, so that it can't turn
+// one into a call of itself.
+global_asm!(
+    ".globl memcpy",
+    ".globl memmove",
+    ".globl memset",
+    ".globl memcmp",
+    ".globl bcmp",
+    ".globl strlen",
+    "memmove:",
+    "mov rax, rdi",
+    "sub rax, rsi",
+    "cmp rax, rdx",
+    "jae memcpy",
+    "lea rdi, [rdi + rdx - 1]",
+    "lea rsi, [rsi + rdx - 1]",
+    "mov rcx, rdx",
+    "std",
+    "rep movsb",
+    "cld",
+    "lea rax, [rdi + 1]",
+    "ret",
+    "memcpy:",
+    "mov rax, rdi",
+    "mov rcx, rdx",
+    "rep movsb",
+    "ret",
+    "memset:",
+    "mov r8, rdi",
+    "mov eax, esi",
+    "mov rcx, rdx",
+    "rep stosb",
+    "mov rax, r8",
+    "ret",
+    "bcmp:",
+    "memcmp:",
+    "xor eax, eax",
+    "mov rcx, rdx",
+    "cmp eax, eax",
+    "repe cmpsb",
+    "je 2f",
+    "movzx eax, byte ptr [rdi - 1]",
+    "movzx ecx, byte ptr [rsi - 1]",
+    "sub eax, ecx",
+    "2:",
+    "ret",
+    "strlen:",
+    "xor eax, eax",
+    "3:",
+    "cmp byte ptr [rdi + rax], 0",
+    "je 4f",
+    "inc rax",
+    "jmp 3b",
+    "4:",
+    "ret",
+);
+
+/// One system call. Returns what the kernel does: a value, or an errno negated.
+///
+/// # Safety
+/// The call and its arguments must be sound for this process, as for the call itself.
+#[inline(never)]
+pub unsafe fn syscall(n: usize, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> isize {
+    let result;
+    // SAFETY: the instruction clobbers rcx and r11 only; memory is left to be clobbered, as calls may write to it.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") n as isize => result,
+            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e, in("r9") f,
+            lateout("rcx") _, lateout("r11") _,
+            options(nostack),
+        );
+    }
+    result
+}

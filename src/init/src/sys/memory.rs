@@ -1,0 +1,57 @@
+//! Memory: tables sized by the plan, and the plan itself. Nothing here is ever given back: PID 1 has one life.
+
+use core::ffi::c_void;
+use core::ptr::null_mut;
+use rustix::fd::AsFd;
+use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous};
+
+/// Types for which all zeroes is a valid value, and which need no drop.
+///
+/// # Safety
+/// The implementor vouches for that.
+pub unsafe trait Zeroed {}
+
+// SAFETY: an integer.
+unsafe impl Zeroed for u8 {}
+// SAFETY: an integer.
+unsafe impl Zeroed for u16 {}
+// SAFETY: plain integers, of which the supervisor says that all zeroes is the initial state.
+unsafe impl Zeroed for hostel_supervisor::Header {}
+// SAFETY: as above.
+unsafe impl Zeroed for hostel_supervisor::UnitState {}
+// SAFETY: integers, arrays of them, and `Held`, for which zero is "none".
+unsafe impl Zeroed for crate::system::tables::RunSlot {}
+// SAFETY: as above.
+unsafe impl Zeroed for crate::system::tables::Flight {}
+// SAFETY: as above.
+unsafe impl Zeroed for crate::system::tables::Kept {}
+
+/// A table of `count` zeroed elements. Pages that are never written to cost no memory.
+pub fn table<T: Zeroed>(count: usize) -> Result<&'static mut [T], Errno> {
+    let size = count.checked_mul(core::mem::size_of::<T>()).ok_or(Errno::NOMEM)?;
+    if size == 0 {
+        return Ok(&mut []);
+    }
+    // SAFETY: a fresh private mapping, zeroed and page-aligned, of the size of `count` elements, that lives as long as
+    // the process and that nobody else knows of; `T` is valid when zeroed.
+    unsafe {
+        let at = mmap_anonymous(null_mut(), size, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)?;
+        Ok(core::slice::from_raw_parts_mut(at.cast::<T>(), count))
+    }
+}
+
+/// One zeroed value.
+pub fn value<T: Zeroed>() -> Result<&'static mut T, Errno> {
+    table::<T>(1)?.first_mut().ok_or(Errno::NOMEM)
+}
+
+/// Maps a file read-only. The caller has sealed it against writing and shrinking: else it could change below us, and
+/// reading past a new end would be a fault.
+pub fn map_sealed(file: impl AsFd, size: usize) -> Result<&'static [u8], Errno> {
+    // SAFETY: a fresh mapping, of a file that can neither change nor shrink, that lives as long as the process.
+    unsafe {
+        let at: *mut c_void = mmap(null_mut(), size, ProtFlags::READ, MapFlags::PRIVATE, file, 0)?;
+        Ok(core::slice::from_raw_parts(at.cast::<u8>(), size))
+    }
+}

@@ -1,0 +1,100 @@
+//! Signals: all blocked, and read from a descriptor; never a handler.
+
+use super::arch::{SIGACTION_WORDS, number, syscall};
+use super::checked;
+use rustix::fd::{AsFd, FromRawFd, OwnedFd};
+use rustix::io::Errno;
+
+const SIG_SETMASK: usize = 2;
+const ALL: u64 = u64::MAX;
+const SFD_CLOEXEC_NONBLOCK: usize = 0o2000000 | 0o4000;
+/// Bytes of a signal set.
+const SET_SIZE: usize = 8;
+
+/// A signal that came.
+#[derive(Clone, Copy)]
+pub struct Arrived {
+    /// Its number.
+    pub signal: u8,
+    /// Sender; 0: from outside our pid namespace, or the kernel itself.
+    pub sender: u32,
+}
+
+/// What a signal does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Disposition {
+    /// SIG_DFL.
+    Default,
+    /// SIG_IGN.
+    Ignore,
+}
+
+fn set_mask(mask: u64) {
+    // SAFETY: reads one signal set from `mask`.
+    unsafe { syscall(number::RT_SIGPROCMASK, SIG_SETMASK, &raw const mask as usize, 0, SET_SIZE, 0, 0) };
+}
+
+/// Blocks every signal that can be.
+pub fn block_all() {
+    set_mask(ALL);
+}
+
+/// Unblocks every signal: for a child, before its exec.
+pub fn unblock_all() {
+    set_mask(0);
+}
+
+/// Sets what `signal` does; wrong numbers are left as they are.
+pub fn set_disposition(signal: u8, disposition: Disposition) {
+    let mut action = [0usize; SIGACTION_WORDS];
+    if disposition == Disposition::Ignore {
+        action[0] = 1;
+    }
+    // SAFETY: reads one struct sigaction; the handler is SIG_DFL or SIG_IGN, so no code of ours is ever called.
+    unsafe { syscall(number::RT_SIGACTION, signal as usize, action.as_ptr() as usize, 0, SET_SIZE, 0, 0) };
+}
+
+/// A descriptor that all signals are read from, non-blocking.
+pub fn descriptor() -> Result<OwnedFd, Errno> {
+    let mask = ALL;
+    // SAFETY: reads one signal set from `mask`.
+    let fd = checked(unsafe {
+        syscall(number::SIGNALFD4, usize::MAX, &raw const mask as usize, SET_SIZE, SFD_CLOEXEC_NONBLOCK, 0, 0)
+    })?;
+    // SAFETY: the kernel just made it, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// The next signal that waits, if any.
+pub fn next(descriptor: impl AsFd) -> Option<Arrived> {
+    // struct signalfd_siginfo: number at 0, sender at 12.
+    let mut info = [0u8; 128];
+    if rustix::io::read(descriptor, &mut info) != Ok(info.len()) {
+        return None;
+    }
+    let [a, b, c, d, ..] = info;
+    let [.., e, f, g, h] = *info.first_chunk::<16>()?;
+    Some(Arrived { signal: u32::from_le_bytes([a, b, c, d]) as u8, sender: u32::from_le_bytes([e, f, g, h]) })
+}
+
+/// Waits for one of all (blocked) signals, at most so long. For the emergency loop: needs no descriptor.
+pub fn wait(milliseconds: u64) -> Option<Arrived> {
+    let mask = ALL;
+    let time = [milliseconds / 1000, milliseconds % 1000 * 1_000_000];
+    // siginfo_t: number at 0, sender at 16 (for a signal that a process sent).
+    let mut info = [0u32; 32];
+    // SAFETY: reads a signal set and a timespec, writes one siginfo_t (128 bytes) into `info`.
+    let result = unsafe {
+        syscall(
+            number::RT_SIGTIMEDWAIT,
+            &raw const mask as usize,
+            info.as_mut_ptr() as usize,
+            time.as_ptr() as usize,
+            SET_SIZE,
+            0,
+            0,
+        )
+    };
+    let signal = checked(result).ok()?;
+    Some(Arrived { signal: signal as u8, sender: info[4] })
+}

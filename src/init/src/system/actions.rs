@@ -1,0 +1,150 @@
+//! What the supervisor wants done, other than spawns.
+
+use super::messages::Said;
+use super::{System, tables, upward};
+use crate::sys;
+use crate::sys::process::kill;
+use hostel_contract::status::ActiveState;
+use hostel_init::signals;
+use hostel_plan::UnitId;
+use hostel_supervisor::{Action, Message, Pid, Recipient};
+
+impl System {
+    /// Carries out one action.
+    pub(super) fn perform(&mut self, action: Action) {
+        match action {
+            Action::Spawn(spawn) => self.spawn(spawn),
+            Action::Signal { unit, recipient, pid, signal } => self.signal(unit, recipient, pid, signal),
+            Action::WatchSockets(unit) => self.watch_sockets(unit),
+            Action::UnwatchSockets(unit) => self.unwatch_sockets(unit),
+            Action::CloseDescriptors(unit) => self.close_descriptors(unit),
+            Action::Reply { id, result } => self.reply(id, result),
+            Action::Log { unit, message } => self.say_of(unit, message),
+            Action::Changed(unit) => self.changed(unit),
+            Action::Booted => self.booted(),
+            Action::Finish(kind) => self.begin_ending(kind),
+        }
+    }
+
+    fn say_of(&mut self, unit: UnitId, message: Message) {
+        let Some(described) = self.guest.as_ref().and_then(|g| g.plan.unit(unit)) else { return };
+        let said = Said { name: described.name(), kind: described.kind(), message };
+        if !said.is_detail() {
+            self.log.say(format_args!("{said}"));
+        }
+    }
+
+    /// Writes the unit's row of the status page.
+    pub(super) fn write_row(&mut self, unit: UnitId) {
+        let Some(guest) = &self.guest else { return };
+        let mut row = guest.supervisor.row(unit);
+        row.stored = guest.kept.of(unit, tables::Purpose::Stored).count() as u16;
+        self.page.set_row(unit, row);
+    }
+
+    fn changed(&mut self, unit: UnitId) {
+        self.write_row(unit);
+        let Some(guest) = &mut self.guest else { return };
+        let Some(described) = guest.plan.unit(unit) else { return };
+        let active = guest.supervisor.row(unit).active;
+        let is_over = [ActiveState::Inactive.code(), ActiveState::Failed.code()].contains(&active);
+        if let Some(slot) = guest.slots.of(unit).filter(|slot| is_over && slot.flags & tables::IN_CGROUP != 0) {
+            slot.flags &= !tables::IN_CGROUP;
+            self.cgroups.remove(described.cgroup());
+        }
+    }
+
+    fn booted(&mut self) {
+        self.page.header.ready_usec = sys::now_usec();
+        self.page.touch();
+        let failed = self.guest.as_ref().map_or(0, |g| g.supervisor.counts().0);
+        let milliseconds = (self.page.header.ready_usec - self.page.header.began_usec) / 1000;
+        self.log.say(format_args!("Boot done in {milliseconds} ms; {failed} units failed."));
+        // READY=1 also then: the guest is there, and its host asks the status page what isn't.
+        let status: &[u8] = if failed == 0 { b"READY=1\nSTATUS=running" } else { b"READY=1\nSTATUS=degraded" };
+        upward::tell(status);
+    }
+
+    /// SIGCONT goes behind a TERM or HUP: a stopped process could not act on it.
+    fn signal(&mut self, unit: UnitId, recipient: Recipient, pid: Option<Pid>, signal: u8) {
+        let also = [signals::TERM, signals::HUP].contains(&signal).then_some(signals::CONT);
+        for signal in [Some(signal), also].into_iter().flatten() {
+            match (recipient, pid) {
+                (Recipient::Main | Recipient::Control, Some(pid)) => send(pid as i32, signal),
+                (Recipient::Main | Recipient::Control, None) => {}
+                (Recipient::All, _) => self.signal_all(unit, signal),
+                (Recipient::Rest, _) => self.signal_rest(unit, signal),
+            }
+        }
+    }
+
+    fn signal_all(&mut self, unit: UnitId, signal: u8) {
+        let Some(guest) = &mut self.guest else { return };
+        let Some(described) = guest.plan.unit(unit) else { return };
+        // Children that look or prepare are outside the group, and children just made may not lead a process group
+        // yet: those are known one by one.
+        for pid in guest.flights.of(unit) {
+            send(pid as i32, signal);
+        }
+        let Some(slot) = guest.slots.of(unit) else { return };
+        if slot.flags & tables::IN_CGROUP == 0 {
+            signal_groups(slot, signal);
+            return;
+        }
+        if signal == signals::KILL && self.cgroups.kill(described.cgroup()) {
+            return;
+        }
+        self.cgroups.for_each_process(described.cgroup(), |pid| send(pid as i32, signal));
+    }
+
+    fn signal_rest(&mut self, unit: UnitId, signal: u8) {
+        let Some(guest) = &mut self.guest else { return };
+        let Some(described) = guest.plan.unit(unit) else { return };
+        let in_cgroup = guest.slots.of(unit).is_some_and(|slot| slot.flags & tables::IN_CGROUP != 0);
+        if in_cgroup {
+            let supervisor = &guest.supervisor;
+            self.cgroups.for_each_process(described.cgroup(), |pid| {
+                if supervisor.unit_of(pid) != Some(unit) {
+                    send(pid as i32, signal);
+                }
+            });
+            return;
+        }
+        // A group whose leader is gone has only leftovers; one whose leader is there can't be told apart from it.
+        let supervisor = &guest.supervisor;
+        if let Some(slot) = guest.slots.of(unit) {
+            for group in slot.groups.iter().filter(|g| **g > 1 && supervisor.unit_of(**g) != Some(unit)) {
+                send(-(*group as i32), signal);
+            }
+        }
+    }
+
+    /// Has the unit no process left, as far as can be told?
+    pub(super) fn group_is_empty(&mut self, unit: UnitId) -> bool {
+        let Some(guest) = &mut self.guest else { return true };
+        let Some(described) = guest.plan.unit(unit) else { return true };
+        let supervisor = &guest.supervisor;
+        let Some(slot) = guest.slots.of(unit) else { return true };
+        if slot.flags & tables::IN_CGROUP != 0 {
+            return self.cgroups.is_empty(described.cgroup());
+        }
+        for group in &mut slot.groups {
+            if *group > 1 && supervisor.unit_of(*group).is_none() && kill(-(*group as i32), 0).is_err() {
+                // Forgotten, since its number may be given to others from now on.
+                *group = 0;
+            }
+        }
+        slot.groups == [0; 2]
+    }
+}
+
+fn send(pid: i32, signal: u8) {
+    // Gone already: then it needs no signal. Anything else can't be had either: all of the guest is ours.
+    let _ = kill(pid, signal);
+}
+
+fn signal_groups(slot: &tables::RunSlot, signal: u8) {
+    for group in slot.groups.iter().filter(|g| **g > 1) {
+        send(-(*group as i32), signal);
+    }
+}

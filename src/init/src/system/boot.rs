@@ -1,0 +1,223 @@
+//! From nothing to a plan: `hostel-warden compile`, tried a few times, with a deadline each. Where it can't be had, init
+//! stays without a plan, says why, and obeys stops.
+
+use super::{Guest, System, messages, tables, upward};
+use crate::sys;
+use crate::sys::memory;
+use crate::sys::process::{exec_descriptor, kill};
+use hostel_contract::status::GuestState;
+use hostel_init::signals;
+use hostel_plan::{Plan, PlanError};
+use hostel_supervisor::{Event, ExitKind, ExitStatus, Supervisor};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fstat, memfd_create};
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
+
+/// Compilations tried before init stays without a plan.
+const TRIES: u8 = 3;
+/// How long one may take: generators and conditions run programs of the guest.
+const DEADLINE_MS: u64 = 60_000;
+/// Longest plan that is taken: 4096 units with all that they may have.
+const PLAN_MAX: usize = 16 << 20;
+/// Where the child finds the file for the plan.
+const FD_OUTPUT: i32 = 3;
+
+/// Where init is in its life, up to the supervisor's.
+pub enum Stage {
+    /// A compilation runs.
+    Compiling {
+        /// Its process.
+        pid: u32,
+        /// What it writes to.
+        output: OwnedFd,
+        /// When it is ended, in milliseconds.
+        deadline: u64,
+        /// Which one it is, from 1.
+        attempt: u8,
+    },
+    /// There's nothing that could be run.
+    NoPlan,
+    /// The supervisor has a plan.
+    Running,
+}
+
+impl Stage {
+    /// When [`System::compilation_is_late`] is to be called.
+    pub fn deadline(&self) -> Option<u64> {
+        match self {
+            Stage::Compiling { deadline, .. } => Some(*deadline),
+            Stage::NoPlan | Stage::Running => None,
+        }
+    }
+}
+
+/// Why there's no plan.
+enum Failure {
+    Ended(ExitStatus),
+    System(Errno),
+    Plan(PlanError),
+    Late,
+    NoWarden,
+}
+
+impl core::fmt::Display for Failure {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Failure::Ended(status) => write!(f, "hostel-warden compile {}", messages::Ended(*status)),
+            Failure::System(errno) => write!(f, "hostel-warden compile: {}", messages::reason(*errno)),
+            Failure::Plan(error) => write!(f, "the plan is not valid ({error:?}): are init and warden of one version?"),
+            Failure::Late => write!(f, "hostel-warden compile took more than {} s", DEADLINE_MS / 1000),
+            Failure::NoWarden => write!(
+                f,
+                "hostel-warden was not found: put it beside hostel-init, or name it in {}",
+                hostel_contract::paths::ENV_WARDEN
+            ),
+        }
+    }
+}
+
+impl System {
+    /// May a compilation begin? Only where none runs, and nothing runs that another plan would be about.
+    pub(super) fn may_compile(&self) -> bool {
+        matches!(self.stage, Stage::NoPlan) && self.ending.is_none()
+    }
+
+    /// Compiles, as if for the first time.
+    pub(super) fn begin_compilation(&mut self) {
+        self.try_compile(1);
+    }
+
+    fn try_compile(&mut self, attempt: u8) {
+        self.page.set_state(GuestState::Starting);
+        match self.spawn_compile() {
+            Ok((pid, output)) => {
+                let deadline = sys::now_ms() + DEADLINE_MS;
+                self.stage = Stage::Compiling { pid, output, deadline, attempt };
+            }
+            Err(failure) => self.compilation_failed(failure, attempt),
+        }
+    }
+
+    fn spawn_compile(&mut self) -> Result<(u32, OwnedFd), Failure> {
+        let warden = self.warden_file.as_ref().ok_or(Failure::NoWarden)?;
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let output = memfd_create(c"hostel-plan", flags).map_err(Failure::System)?;
+        let log = self.log.write_end();
+        let child = || become_compile(warden.as_fd(), output.as_fd(), log);
+        let pid = sys::process::fork(None, child).map_err(Failure::System)?;
+        Ok((pid, output))
+    }
+
+    /// It took too long.
+    pub(super) fn compilation_is_late(&mut self) {
+        if let Stage::Compiling { pid, deadline, .. } = &mut self.stage {
+            // Its end is told by its reaping, with a signal that says it.
+            let _ = kill(*pid as i32, signals::KILL);
+            *deadline = u64::MAX;
+            self.log.say(format_args!("{}", Failure::Late));
+        }
+    }
+
+    /// Was it the compilation that was reaped?
+    pub(super) fn compilation_ended(&mut self, ended: u32, status: ExitStatus) -> bool {
+        if !matches!(&self.stage, Stage::Compiling { pid, .. } if *pid == ended) {
+            return false;
+        }
+        let Stage::Compiling { output, attempt, .. } = core::mem::replace(&mut self.stage, Stage::NoPlan) else {
+            return false;
+        };
+        if self.ending.is_some() {
+            return true;
+        }
+        let result = if status == (ExitStatus { kind: ExitKind::Exited, code: 0 }) {
+            self.take_plan(output)
+        } else {
+            Err(Failure::Ended(status))
+        };
+        match result {
+            Ok(()) => self.boot(),
+            Err(failure) => self.compilation_failed(failure, attempt),
+        }
+        true
+    }
+
+    fn compilation_failed(&mut self, failure: Failure, attempt: u8) {
+        self.stage = Stage::NoPlan;
+        self.log.say(format_args!("{failure}"));
+        // No warden reads the log, so what the compilation said goes to the console.
+        self.log.drain_to_console();
+        let is_final = attempt >= TRIES || matches!(failure, Failure::NoWarden);
+        if !is_final {
+            return self.try_compile(attempt + 1);
+        }
+        self.page.set_state(GuestState::NoPlan);
+        self.log.say(format_args!(
+            "No plan: nothing is started. Repair the cause, then ask for a daemon-reload, or stop the guest."
+        ));
+        upward::tell(b"STATUS=no plan: hostel-warden compile failed, see the console");
+    }
+
+    fn take_plan(&mut self, output: OwnedFd) -> Result<(), Failure> {
+        // First sealed, then looked at: from here on it can't change.
+        let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
+        fcntl_add_seals(&output, seals).map_err(Failure::System)?;
+        let size = fstat(&output).map_err(Failure::System)?.st_size as usize;
+        if size == 0 || size > PLAN_MAX {
+            return Err(Failure::Plan(PlanError::Truncated));
+        }
+        let bytes = memory::map_sealed(&output, size).map_err(Failure::System)?;
+        let plan = Plan::parse(bytes).map_err(Failure::Plan)?;
+        let units = plan.len();
+        let make = || -> Result<Guest, Errno> {
+            Ok(Guest {
+                supervisor: Supervisor::new(plan, memory::value()?, memory::table(units)?),
+                slots: tables::RunSlots::new(units)?,
+                flights: tables::Flights::new(units)?,
+                kept: tables::KeptTable::new()?,
+                plan,
+                plan_file: output,
+            })
+        };
+        self.guest = Some(make().map_err(Failure::System)?);
+        self.page.header.plan_checksum = plan.checksum();
+        self.page.header.plan_usec = sys::now_usec();
+        self.page.resize(units);
+        Ok(())
+    }
+
+    fn boot(&mut self) {
+        self.stage = Stage::Running;
+        self.warden_is_due();
+        let default = self.guest.as_ref().and_then(|g| g.plan.default_target());
+        match default {
+            Some(target) => self.feed(Event::Boot(target)),
+            None => self.log.say(format_args!("The plan has no default target: nothing is started until it is asked for.")),
+        }
+    }
+
+    /// Ends a compilation: the guest is to stop.
+    pub(super) fn cancel_compilation(&mut self) {
+        if let Stage::Compiling { pid, .. } = &self.stage {
+            let _ = kill(*pid as i32, signals::KILL);
+        }
+    }
+}
+
+/// In the child: descriptors in their places, then the exec.
+#[inline(never)]
+fn become_compile(warden: BorrowedFd<'_>, output: BorrowedFd<'_>, log: Option<BorrowedFd<'_>>) -> i32 {
+    let place = || -> Result<Errno, Errno> {
+        let warden = fcntl_dupfd_cloexec(warden, FD_OUTPUT + 1)?;
+        let output = fcntl_dupfd_cloexec(output, FD_OUTPUT + 1)?;
+        sys::descriptor::place(output.as_fd(), FD_OUTPUT)?;
+        if let Some(log) = log {
+            sys::descriptor::place(log, 1)?;
+            sys::descriptor::place(log, 2)?;
+        }
+        sys::signal::unblock_all();
+        let arguments = [c"hostel-warden", c"compile", c"--boot", c"--output-fd", c"3"];
+        Ok(exec_descriptor(warden.as_fd(), &arguments, None))
+    };
+    let _ = place();
+    127
+}

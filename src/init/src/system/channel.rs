@@ -1,0 +1,365 @@
+//! `hostel-warden serve` and the channel to it (`contract::channel`). Init holds the descriptors; the warden may die at
+//! any point, and its successor gets them all. Init never waits for it.
+
+use super::System;
+use super::poll::Source;
+use super::tables;
+use crate::sys;
+use crate::sys::descriptor::Held;
+use crate::sys::process::{exec_descriptor, kill};
+use core::mem::MaybeUninit;
+use hostel_contract::channel::{ChannelMessage, ChannelOp, FD_CHANNEL, FD_PLAN, NO_UNIT};
+use hostel_contract::{ShutdownKind, Text};
+use hostel_init::signals;
+use hostel_plan::UnitId;
+use hostel_supervisor::Event;
+use rustix::event::epoll::EventFlags;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::{Errno, IoSlice, fcntl_dupfd_cloexec};
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sendmsg, socketpair,
+};
+
+/// Descriptors that a warden may give to hold.
+const HELD_MAX: usize = 32;
+/// Messages sent or taken in one round.
+const MESSAGES_MAX: usize = 64;
+/// Back-off of restarts: nothing after a life of [`LONG_LIFE_MS`], then doubling up to the longest.
+const BACK_OFF_MS: core::ops::RangeInclusive<u64> = 1..=100;
+const LONG_LIFE_MS: u64 = 1000;
+/// When sending failed for want of something other than room in the channel.
+const RETRY_MS: u64 = 10;
+
+/// A descriptor that outlives the warden that gave it.
+struct HeldItem {
+    fd: Held,
+    name: Text<32>,
+}
+
+/// What a new warden is sent, in this order.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Greeting {
+    OwnLog,
+    Pipes,
+    Held(usize),
+    Welcome,
+    Done,
+}
+
+/// The warden that runs, and what it is to know.
+pub struct Warden {
+    pid: Option<u32>,
+    channel: Option<OwnedFd>,
+    greeting: Greeting,
+    /// Answer that waits for room; nothing is read from the warden before it is gone.
+    answer: Option<ChannelMessage>,
+    stopping: Option<ShutdownKind>,
+    waits_for_room: bool,
+    born_ms: u64,
+    back_off_ms: u64,
+    /// When it is to be started again, or sending to be tried again.
+    due: Option<u64>,
+    count: u32,
+    held: [HeldItem; HELD_MAX],
+}
+
+impl Warden {
+    /// None yet.
+    pub fn new() -> Self {
+        Warden {
+            pid: None,
+            channel: None,
+            greeting: Greeting::Done,
+            answer: None,
+            stopping: None,
+            waits_for_room: false,
+            born_ms: 0,
+            back_off_ms: 0,
+            due: None,
+            count: 0,
+            held: [const { HeldItem { fd: Held::NONE, name: Text::EMPTY } }; HELD_MAX],
+        }
+    }
+
+    /// Its process, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.pid
+    }
+
+    /// When [`System::warden_is_due`] is to be called.
+    pub fn deadline(&self) -> Option<u64> {
+        self.due
+    }
+}
+
+impl System {
+    /// Starts a warden, or tries to send again.
+    pub(super) fn warden_is_due(&mut self) {
+        self.warden.due = None;
+        if self.warden.pid.is_none() && self.guest.is_some() {
+            if let Err(errno) = self.start_warden() {
+                self.log.say(format_args!("the warden can't be started: {}", super::messages::reason(errno)));
+                self.warden.due = Some(sys::now_ms() + LONG_LIFE_MS);
+            }
+        }
+        self.pump_channel();
+    }
+
+    /// Starts the first warden, as soon as there is a plan.
+    pub(super) fn start_warden(&mut self) -> Result<(), Errno> {
+        let Some(guest) = &mut self.guest else { return Ok(()) };
+        let file = self.warden_file.as_ref().ok_or(Errno::NOENT)?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        self.poll.add(&ours, Source::Channel, EventFlags::IN)?;
+        let plan = guest.plan_file.as_fd();
+        let pid = sys::process::fork(None, || become_warden(file.as_fd(), theirs.as_fd(), plan))?;
+        for number in 0..guest.slots.len() {
+            if let Some(slot) = guest.slots.at(number) {
+                slot.flags &= !tables::ANNOUNCED;
+            }
+        }
+        let warden = &mut self.warden;
+        warden.pid = Some(pid);
+        warden.channel = Some(ours);
+        warden.greeting = Greeting::OwnLog;
+        warden.answer = None;
+        warden.waits_for_room = false;
+        warden.born_ms = sys::now_ms();
+        warden.count = warden.count.saturating_add(1);
+        self.page.header.wardens = warden.count;
+        self.page.touch();
+        self.pump_channel();
+        Ok(())
+    }
+
+    /// Was it the warden that was reaped? Then the next one is on its way.
+    pub(super) fn warden_ended(&mut self, pid: u32) -> bool {
+        let warden = &mut self.warden;
+        if warden.pid != Some(pid) {
+            return false;
+        }
+        warden.pid = None;
+        if let Some(channel) = warden.channel.take() {
+            self.poll.remove(&channel);
+        }
+        let now = sys::now_ms();
+        let longest = *BACK_OFF_MS.end();
+        warden.back_off_ms = match now.saturating_sub(warden.born_ms) >= LONG_LIFE_MS {
+            true => 0,
+            false => (warden.back_off_ms * 2).clamp(*BACK_OFF_MS.start(), longest),
+        };
+        warden.due = self.ending.is_none().then_some(now + warden.back_off_ms);
+        true
+    }
+
+    /// The channel can be read, or written again.
+    pub(super) fn channel_ready(&mut self, events: EventFlags) {
+        if events.contains(EventFlags::OUT) {
+            self.warden.waits_for_room = false;
+        }
+        for _ in 0..MESSAGES_MAX {
+            if self.warden.answer.is_some() {
+                break;
+            }
+            let Some(channel) = &self.warden.channel else { return };
+            let mut bytes = [0u8; ChannelMessage::SIZE];
+            match sys::socket::receive(channel, &mut bytes) {
+                Err(Errno::AGAIN) => break,
+                Ok(received) if received.size == bytes.len() => {
+                    if let Some(message) = ChannelMessage::decode(&bytes) {
+                        self.warden_says(&message, received.descriptors.into_iter().next());
+                    }
+                }
+                // Closed: the warden is going, or has gone. Without its channel it is of no use.
+                Ok(received) if received.size == 0 => return self.drop_channel(),
+                Ok(_) => {}
+                Err(_) => return self.drop_channel(),
+            }
+        }
+        self.pump_channel();
+    }
+
+    fn drop_channel(&mut self) {
+        if let Some(channel) = self.warden.channel.take() {
+            self.poll.remove(&channel);
+        }
+        if let Some(pid) = self.warden.pid.filter(|_| self.ending.is_none()) {
+            let _ = kill(pid as i32, signals::KILL);
+        }
+    }
+
+    fn warden_says(&mut self, message: &ChannelMessage, fd: Option<OwnedFd>) {
+        let held = &mut self.warden.held;
+        let same = held.iter().position(|item| item.fd.is_some() && item.name == message.name);
+        match ChannelOp::from_code(message.op) {
+            Some(ChannelOp::Hold) => {
+                let at = same.or_else(|| held.iter().position(|item| !item.fd.is_some()));
+                let item = at.and_then(|at| held.get_mut(at));
+                let op = match (item, fd) {
+                    (Some(item), Some(fd)) => {
+                        item.fd.set(fd);
+                        item.name = message.name;
+                        ChannelOp::Held
+                    }
+                    _ => ChannelOp::Refused,
+                };
+                self.warden.answer = Some(ChannelMessage { op: op.code(), ..*message });
+            }
+            Some(ChannelOp::Release) => {
+                if let Some(item) = same.and_then(|at| held.get_mut(at)) {
+                    drop(item.fd.take());
+                }
+            }
+            Some(ChannelOp::Trigger) => {
+                let unit = u16::try_from(message.argument).ok().map(UnitId);
+                let known = self.guest.as_ref().zip(unit).and_then(|(g, unit)| g.plan.unit(unit));
+                if let Some(unit) = known {
+                    self.feed(Event::Triggered(unit.id()));
+                }
+            }
+            // What only init says, or what a newer warden knows.
+            _ => {}
+        }
+    }
+
+    /// Tells the warden that the guest stops, and to write out what there is. False where there is none to tell.
+    pub(super) fn tell_stopping(&mut self, kind: ShutdownKind) -> bool {
+        self.warden.stopping = Some(kind);
+        self.pump_channel();
+        self.warden.channel.is_some()
+    }
+
+    /// Sends what the warden is to know, as far as there's room. Bounded; the rest comes in the next round.
+    pub(super) fn pump_channel(&mut self) {
+        if self.warden.waits_for_room || self.warden.due.is_some() {
+            return;
+        }
+        for _ in 0..MESSAGES_MAX {
+            match self.send_next() {
+                Ok(true) => {}
+                Ok(false) => return self.wait_for_channel(EventFlags::IN),
+                Err(Errno::AGAIN) => {
+                    self.warden.waits_for_room = true;
+                    return self.wait_for_channel(EventFlags::IN | EventFlags::OUT);
+                }
+                Err(Errno::PIPE | Errno::CONNRESET) => return,
+                Err(_) => {
+                    self.warden.due = Some(sys::now_ms() + RETRY_MS);
+                    return;
+                }
+            }
+        }
+        self.more = true;
+    }
+
+    fn wait_for_channel(&self, events: EventFlags) {
+        if let Some(channel) = &self.warden.channel {
+            // While an answer waits, nothing is read.
+            let events = if self.warden.answer.is_some() { events - EventFlags::IN } else { events };
+            let _ = self.poll.change(channel, Source::Channel, events);
+        }
+    }
+
+    /// Sends one message; false where there's nothing to send.
+    fn send_next(&mut self) -> Result<bool, Errno> {
+        let Some(guest) = &mut self.guest else { return Ok(false) };
+        let warden = &mut self.warden;
+        let Some(channel) = &warden.channel else { return Ok(false) };
+        loop {
+            match warden.greeting {
+                Greeting::OwnLog => {
+                    if let Some(fd) = self.log.read_end() {
+                        transmit(channel, message(ChannelOp::LogPipe, NO_UNIT, 0), Some(fd))?;
+                    }
+                    warden.greeting = Greeting::Pipes;
+                }
+                Greeting::Pipes => {
+                    if announce_pipe(&mut guest.slots, channel)? {
+                        return Ok(true);
+                    }
+                    warden.greeting = Greeting::Held(0);
+                }
+                Greeting::Held(at) => {
+                    let Some(item) = warden.held.get(at) else {
+                        warden.greeting = Greeting::Welcome;
+                        continue;
+                    };
+                    if let Some(fd) = item.fd.get() {
+                        let record = ChannelMessage { name: item.name, ..message(ChannelOp::Held, NO_UNIT, 0) };
+                        transmit(channel, record, Some(fd))?;
+                    }
+                    warden.greeting = Greeting::Held(at + 1);
+                }
+                Greeting::Welcome => {
+                    let before = warden.count.saturating_sub(1);
+                    transmit(channel, message(ChannelOp::Welcome, NO_UNIT, before), None)?;
+                    warden.greeting = Greeting::Done;
+                }
+                Greeting::Done => break,
+            }
+        }
+        if let Some(answer) = warden.answer {
+            transmit(channel, answer, None)?;
+            warden.answer = None;
+            return Ok(true);
+        }
+        if announce_pipe(&mut guest.slots, channel)? {
+            return Ok(true);
+        }
+        if let Some(kind) = warden.stopping {
+            transmit(channel, message(ChannelOp::Stopping, NO_UNIT, u32::from(kind.code())), None)?;
+            warden.stopping = None;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+}
+
+/// Sends the next log pipe that this warden doesn't have; false where it has all.
+fn announce_pipe(slots: &mut tables::RunSlots, channel: &OwnedFd) -> Result<bool, Errno> {
+    for number in 0..slots.len() {
+        let Some(slot) = slots.at(number) else { continue };
+        let (Some(unit), Some(pipe)) = (slot.unit(), slot.log_read.get()) else { continue };
+        if slot.flags & tables::ANNOUNCED == 0 {
+            transmit(channel, message(ChannelOp::LogPipe, unit.0, 0), Some(pipe))?;
+            slot.flags |= tables::ANNOUNCED;
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn message(op: ChannelOp, unit: u16, argument: u32) -> ChannelMessage {
+    ChannelMessage { op: op.code(), reserved: 0, unit, argument, name: Text::EMPTY }
+}
+
+fn transmit(channel: &OwnedFd, message: ChannelMessage, fd: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
+    let bytes = message.encode();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let fds = fd.map(|fd| [fd]);
+    if let Some(fds) = &fds {
+        // The space is for exactly this.
+        control.push(SendAncillaryMessage::ScmRights(fds));
+    }
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    sendmsg(channel, &[IoSlice::new(&bytes)], &mut control, flags).map(|_| ())
+}
+
+/// In the child: descriptors in their places, then the exec.
+#[inline(never)]
+fn become_warden(file: BorrowedFd<'_>, channel: BorrowedFd<'_>, plan: BorrowedFd<'_>) -> i32 {
+    let place = || -> Result<Errno, Errno> {
+        let above = FD_PLAN.max(FD_CHANNEL) + 1;
+        let file = fcntl_dupfd_cloexec(file, above)?;
+        let channel = fcntl_dupfd_cloexec(channel, above)?;
+        let plan = fcntl_dupfd_cloexec(plan, above)?;
+        sys::descriptor::place(channel.as_fd(), FD_CHANNEL)?;
+        sys::descriptor::place(plan.as_fd(), FD_PLAN)?;
+        sys::signal::unblock_all();
+        Ok(exec_descriptor(file.as_fd(), &[c"hostel-warden", c"serve"], None))
+    };
+    let _ = place();
+    127
+}

@@ -1,0 +1,280 @@
+//! Requests (`contract::control`): connections to the control socket, each with at most one request under way.
+
+use super::System;
+use super::log::Log;
+use super::poll::{Poll, Source};
+use super::reserve::is_limit;
+use crate::sys;
+use crate::sys::descriptor::Held;
+use hostel_contract::control::{
+    ControlOp, ControlReply, ControlRequest, ControlResult, KILL_CONTROL, KILL_MAIN, NO_WAIT,
+};
+use hostel_contract::{ShutdownKind, Text, paths};
+use hostel_plan::UnitId;
+use hostel_supervisor::{Event, JobMode, Operation, Recipient, RequestId};
+use rustix::event::epoll::EventFlags;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, CWD, Mode, chmodat, unlinkat};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, send, socket_with};
+
+/// Connections at a time; further ones are told that init is busy.
+const CONNECTIONS_MAX: usize = 32;
+/// Of these, for users other than root: who must not be able to keep root out.
+const OTHERS_MAX: usize = 8;
+/// Connections accepted in one round.
+const ACCEPTED_MAX: usize = 8;
+const BACKLOG: i32 = 64;
+
+/// One connection.
+struct Connection {
+    fd: Held,
+    uid: u32,
+    /// Tells this connection's requests from those of earlier ones at the same index.
+    generation: u16,
+    /// The request under way is about this unit; None: none is.
+    waiting: Option<UnitId>,
+}
+
+/// The socket and its connections.
+pub struct Control {
+    listener: Option<OwnedFd>,
+    connections: [Connection; CONNECTIONS_MAX],
+}
+
+impl Control {
+    /// Opens the socket. Where it can't be, signals still stop the guest.
+    pub fn open(poll: &Poll, log: &mut Log) -> Self {
+        let listener = open().and_then(|fd| poll.add(&fd, Source::Listener, EventFlags::IN).map(|()| fd));
+        if let Err(errno) = &listener {
+            log.say(format_args!("{}: {}; requests can't be taken", paths::CONTROL, super::messages::reason(*errno)));
+        }
+        Control { listener: listener.ok(), connections: [const { Connection::NONE }; CONNECTIONS_MAX] }
+    }
+
+    fn vacant(&self, uid: u32) -> Option<usize> {
+        let others = self.connections.iter().filter(|c| c.fd.is_some() && c.uid != 0).count();
+        if uid != 0 && others >= OTHERS_MAX {
+            return None;
+        }
+        self.connections.iter().position(|c| !c.fd.is_some())
+    }
+}
+
+impl Connection {
+    const NONE: Connection = Connection { fd: Held::NONE, uid: 0, generation: 0, waiting: None };
+}
+
+fn open() -> Result<OwnedFd, Errno> {
+    let _ = unlinkat(CWD, paths::CONTROL, AtFlags::empty());
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    bind(&socket, &SocketAddrUnix::new(paths::CONTROL)?)?;
+    chmodat(CWD, paths::CONTROL, Mode::from_raw_mode(0o666), AtFlags::empty())?;
+    listen(&socket, BACKLOG)?;
+    Ok(socket)
+}
+
+/// Index and generation in one handle.
+fn request_id(index: usize, generation: u16) -> RequestId {
+    RequestId(generation.wrapping_mul(CONNECTIONS_MAX as u16) | index as u16)
+}
+
+fn answer(fd: impl AsFd, result: ControlResult, main_pid: u32, text: &[u8]) -> bool {
+    let reply = ControlReply { result: result.code(), reserved: [0; 3], main_pid, text: Text::new(text) };
+    send(fd, &reply.encode(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT).is_ok()
+}
+
+impl System {
+    /// Somebody connects.
+    pub(super) fn accept_connections(&mut self) {
+        for _ in 0..ACCEPTED_MAX {
+            let Some(listener) = &self.control.listener else { return };
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            let mut accepted = accept_with(listener, flags);
+            if accepted.as_ref().is_err_and(|e| is_limit(*e)) {
+                // Accepted in any case: one that waits at the socket would wake us for ever.
+                self.reserve.release();
+                accepted = accept_with(listener, flags);
+            }
+            let Ok(fd) = accepted else { break };
+            let uid = sys::socket::peer(&fd).map_or(u32::MAX, |p| p.uid);
+            let Some(index) = self.control.vacant(uid) else {
+                answer(&fd, ControlResult::Busy, 0, b"too many connections: try again");
+                continue;
+            };
+            if self.poll.add(&fd, Source::Connection(index), EventFlags::IN).is_ok() {
+                if let Some(connection) = self.control.connections.get_mut(index) {
+                    connection.fd.set(fd);
+                    connection.uid = uid;
+                    connection.generation = connection.generation.wrapping_add(1);
+                    connection.waiting = None;
+                }
+            }
+        }
+        self.reserve.take_back(&self.signals);
+    }
+
+    /// A connection has a request, or is closed.
+    pub(super) fn connection_ready(&mut self, index: usize, events: EventFlags) {
+        let Some(connection) = self.control.connections.get(index) else { return };
+        let Some(fd) = connection.fd.get() else { return };
+        if connection.waiting.is_some() {
+            if events.intersects(EventFlags::HUP | EventFlags::ERR) {
+                self.close_connection(index);
+            }
+            return;
+        }
+        let mut bytes = [0u8; ControlRequest::SIZE];
+        match sys::socket::receive(fd, &mut bytes) {
+            Err(Errno::AGAIN) => {}
+            Err(_) => self.close_connection(index),
+            Ok(received) if received.size == 0 => self.close_connection(index),
+            Ok(received) => {
+                let whole = received.size == bytes.len() && !received.truncated;
+                match ControlRequest::decode(&bytes).filter(|_| whole) {
+                    Some(request) => self.requested(index, &request),
+                    None => self.reply_now(index, ControlResult::Refused, b"not a request of this version"),
+                }
+            }
+        }
+    }
+
+    fn close_connection(&mut self, index: usize) {
+        let Some(connection) = self.control.connections.get_mut(index) else { return };
+        let id = request_id(index, connection.generation);
+        if let Some(fd) = connection.fd.take() {
+            self.poll.remove(&fd);
+        }
+        if connection.waiting.take().is_some() {
+            self.feed(Event::RequestDropped(id));
+        }
+    }
+
+    fn reply_now(&mut self, index: usize, result: ControlResult, text: &[u8]) {
+        self.reply_about(index, result, 0, text);
+    }
+
+    fn reply_about(&mut self, index: usize, result: ControlResult, main_pid: u32, text: &[u8]) {
+        let sent = self
+            .control
+            .connections
+            .get(index)
+            .and_then(|c| c.fd.get())
+            .is_some_and(|fd| answer(fd, result, main_pid, text));
+        if !sent {
+            self.close_connection(index);
+        }
+    }
+
+    /// The supervisor's answer.
+    pub(super) fn reply(&mut self, id: RequestId, result: ControlResult) {
+        let index = usize::from(id.0) % CONNECTIONS_MAX;
+        let Some(connection) = self.control.connections.get_mut(index) else { return };
+        if request_id(index, connection.generation) != id {
+            return;
+        }
+        let Some(unit) = connection.waiting.take() else { return };
+        if let Some(fd) = connection.fd.get() {
+            let _ = self.poll.change(fd, Source::Connection(index), EventFlags::IN);
+        }
+        let row = self.guest.as_ref().map(|g| g.supervisor.row(unit));
+        let how = row.and_then(|r| hostel_contract::status::UnitResult::from_code(r.result)).map_or("", |r| r.name());
+        let text = if result == ControlResult::Failed { how.as_bytes() } else { b"" };
+        self.reply_about(index, result, row.map_or(0, |r| r.main_pid), text);
+    }
+
+    fn requested(&mut self, index: usize, request: &ControlRequest) {
+        let uid = self.control.connections.get(index).map_or(u32::MAX, |c| c.uid);
+        let Some(op) = ControlOp::from_code(request.op) else {
+            return self.reply_now(index, ControlResult::Refused, b"no such operation");
+        };
+        if op == ControlOp::Ping {
+            return self.reply_now(index, ControlResult::Done, b"");
+        }
+        if uid != 0 {
+            return self.reply_now(index, ControlResult::Denied, b"only root may ask for this");
+        }
+        let kill_recipient = match request.flags & (KILL_MAIN | KILL_CONTROL) {
+            KILL_MAIN => Recipient::Main,
+            KILL_CONTROL => Recipient::Control,
+            _ => Recipient::All,
+        };
+        let operation = match op {
+            ControlOp::Start => Operation::Start,
+            ControlOp::Stop => Operation::Stop,
+            ControlOp::Restart => Operation::Restart,
+            ControlOp::TryRestart => Operation::TryRestart,
+            ControlOp::Reload => Operation::Reload,
+            ControlOp::ResetFailed => Operation::ResetFailed,
+            ControlOp::Kill => match request.argument {
+                signal @ 1..=64 => Operation::Kill { recipient: kill_recipient, signal: signal as u8 },
+                _ => return self.reply_now(index, ControlResult::Refused, b"no such signal"),
+            },
+            ControlOp::Trigger => return self.trigger_requested(index, request),
+            ControlOp::Shutdown => return self.shutdown_requested(index, request.argument),
+            ControlOp::ReloadPlan => return self.reload_requested(index),
+            // Answered above.
+            ControlOp::Ping => return,
+        };
+        let Some(unit) = self.requested_unit(index, request) else { return };
+        self.ask(index, unit, operation, request.flags & NO_WAIT != 0);
+    }
+
+    /// The unit that a request names; where there's none, it has been answered.
+    fn requested_unit(&mut self, index: usize, request: &ControlRequest) -> Option<UnitId> {
+        let Some(guest) = &self.guest else {
+            let text = b"there is no plan: init waits for one, see the console";
+            self.reply_now(index, ControlResult::Refused, text);
+            return None;
+        };
+        let name = core::str::from_utf8(request.unit.bytes()).unwrap_or("");
+        let unit = guest.plan.find(name).map(|u| u.id());
+        if unit.is_none() {
+            self.reply_now(index, ControlResult::NoSuchUnit, b"");
+        }
+        unit
+    }
+
+    fn ask(&mut self, index: usize, unit: UnitId, operation: Operation, at_once: bool) {
+        let Some(connection) = self.control.connections.get_mut(index) else { return };
+        let id = request_id(index, connection.generation);
+        connection.waiting = Some(unit);
+        if let Some(fd) = connection.fd.get() {
+            // One request at a time: what follows stays in the socket. A hang-up is told in any case.
+            let _ = self.poll.change(fd, Source::Connection(index), EventFlags::empty());
+        }
+        self.feed(Event::Request { id, unit, operation, mode: JobMode::Replace });
+        let waits = self.control.connections.get(index).is_some_and(|c| c.waiting.is_some());
+        if at_once && waits {
+            self.reply(id, ControlResult::Done);
+            self.feed(Event::RequestDropped(id));
+        }
+    }
+
+    fn trigger_requested(&mut self, index: usize, request: &ControlRequest) {
+        if let Some(unit) = self.requested_unit(index, request) {
+            self.feed(Event::Triggered(unit));
+            self.reply_now(index, ControlResult::Done, b"");
+        }
+    }
+
+    fn shutdown_requested(&mut self, index: usize, kind: u32) {
+        match u8::try_from(kind).ok().and_then(ShutdownKind::from_code) {
+            Some(kind) => {
+                self.reply_now(index, ControlResult::Done, b"");
+                self.shut_down(kind);
+            }
+            None => self.reply_now(index, ControlResult::Refused, b"no such kind of shutdown"),
+        }
+    }
+
+    fn reload_requested(&mut self, index: usize) {
+        if self.may_compile() {
+            self.reply_now(index, ControlResult::Done, b"compiling");
+            self.begin_compilation();
+        } else {
+            self.reply_now(index, ControlResult::Refused, b"this version can't take a new plan while one runs: restart the guest");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The loop: one wait, and what woke it. Everything in a round is bounded; what is left over is for the next round,
+//! so that no flood of one kind keeps the others waiting.
+
+use super::poll::Source;
+use super::{System, boot::Stage};
+use crate::sys;
+use hostel_contract::status::GuestState;
+use hostel_init::signals::{Meaning, Origin, meaning};
+use hostel_supervisor::Event;
+use rustix::event::epoll::EventFlags;
+
+/// Signals taken in one round.
+const SIGNALS_MAX: usize = 64;
+/// Actions carried out in one go. More would be a defect of the supervisor; the loop stays able to stop even then.
+const ACTIONS_MAX: usize = 4096;
+/// How often groups that are to become empty are looked at when nothing else happens.
+const LOOK_MS: u64 = 1000;
+
+impl System {
+    /// For ever.
+    pub fn run(mut self) -> ! {
+        loop {
+            let timeout = self.timeout();
+            self.more = false;
+            for (source, events) in self.poll.wait(timeout) {
+                self.woken(source, events);
+            }
+            if self.children {
+                self.reap();
+            }
+            self.tick();
+            self.settle();
+            self.pump_channel();
+            self.update_page();
+        }
+    }
+
+    /// How long the wait may take; `None`: until something happens.
+    fn timeout(&self) -> Option<u64> {
+        if self.more {
+            return Some(0);
+        }
+        let supervisor = self.guest.as_ref().map(|g| &g.supervisor);
+        let deadlines = [
+            supervisor.and_then(|s| s.next_deadline()),
+            supervisor.filter(|s| s.any_awaits_empty()).map(|_| self.next_look),
+            self.stage.deadline(),
+            self.warden.deadline(),
+            self.ending.as_ref().map(|e| e.deadline()),
+        ];
+        let next = deadlines.into_iter().flatten().min()?;
+        Some(next.saturating_sub(sys::now_ms()))
+    }
+
+    fn woken(&mut self, source: Source, events: EventFlags) {
+        match source {
+            Source::Signals => self.take_signals(),
+            Source::Listener => self.accept_connections(),
+            Source::Connection(index) => self.connection_ready(index, events),
+            Source::Notify(slot) => self.notifications(slot),
+            Source::Flight(index) => self.flight_ready(index),
+            Source::Socket(index) => self.socket_ready(index),
+            Source::Stored(index) => self.stored_is_dead(index),
+            Source::Channel => self.channel_ready(events),
+        }
+    }
+
+    fn take_signals(&mut self) {
+        for _ in 0..SIGNALS_MAX {
+            let Some(arrived) = sys::signal::next(&self.signals) else { return };
+            let origin = if arrived.sender == 0 { Origin::Outside } else { Origin::Inside };
+            match meaning(arrived.signal, origin) {
+                Meaning::Children => self.children = true,
+                Meaning::Shutdown(kind) => self.shut_down(kind),
+                Meaning::Refused => self.log.say(format_args!(
+                    "signal {} from process {} is not acted on: ask by `systemctl`, or stop the guest from its host",
+                    arrived.signal, arrived.sender
+                )),
+                Meaning::Nothing => {}
+            }
+        }
+    }
+
+    /// What is due.
+    fn tick(&mut self) {
+        let now = sys::now_ms();
+        if self.stage.deadline().is_some_and(|at| at <= now) {
+            self.compilation_is_late();
+        }
+        if self.warden.deadline().is_some_and(|at| at <= now) {
+            self.warden_is_due();
+        }
+        let supervisor = self.guest.as_ref().map(|g| &g.supervisor);
+        if supervisor.is_some_and(|s| s.any_awaits_empty()) && self.next_look <= now {
+            self.look_for_empty_groups();
+        }
+        let due = self.guest.as_ref().and_then(|g| g.supervisor.next_deadline());
+        if due.is_some_and(|at| at <= now) {
+            self.feed(Event::Deadline);
+        }
+        if self.ending.as_ref().is_some_and(|e| e.deadline() <= now) {
+            self.ending_goes_on();
+        }
+    }
+
+    /// Tells the supervisor, and does what it wants.
+    pub(super) fn feed(&mut self, event: Event) {
+        if let Some(guest) = &mut self.guest {
+            guest.supervisor.handle(sys::now_ms(), event);
+        }
+        self.settle();
+    }
+
+    /// Does all that the supervisor wants.
+    pub(super) fn settle(&mut self) {
+        for _ in 0..ACTIONS_MAX {
+            let Some(guest) = &mut self.guest else { return };
+            let Some(action) = guest.supervisor.next_action(sys::now_ms()) else { return };
+            self.perform(action);
+        }
+        self.more = true;
+    }
+
+    /// The groups that the supervisor waits for: are they empty?
+    pub(super) fn look_for_empty_groups(&mut self) {
+        self.next_look = sys::now_ms() + LOOK_MS;
+        let slots = self.guest.as_ref().map_or(0, |g| g.slots.len());
+        for number in 0..slots {
+            let Some(guest) = &mut self.guest else { return };
+            let Some(unit) = guest.slots.at(number).and_then(|slot| slot.unit()) else { continue };
+            if guest.supervisor.awaits_empty(unit) && self.group_is_empty(unit) {
+                self.feed(Event::GroupEmpty(unit));
+            }
+        }
+    }
+
+    fn update_page(&mut self) {
+        if let Some(guest) = &self.guest {
+            let (failed, jobs) = guest.supervisor.counts();
+            let header = &mut self.page.header;
+            if (header.failed, header.jobs) != (failed, jobs) {
+                header.failed = failed;
+                header.jobs = jobs;
+                self.page.touch();
+            }
+            let booted = self.page.header.ready_usec != 0;
+            let state = match () {
+                () if self.ending.is_some() || guest.supervisor.shutting_down().is_some() => GuestState::Stopping,
+                () if !booted => GuestState::Booting,
+                () if failed > 0 => GuestState::Degraded,
+                () => GuestState::Running,
+            };
+            self.page.set_state(state);
+        } else if self.ending.is_some() {
+            self.page.set_state(GuestState::Stopping);
+        } else if matches!(self.stage, Stage::NoPlan) {
+            self.page.set_state(GuestState::NoPlan);
+        }
+        self.page.flush();
+    }
+}

@@ -1,0 +1,170 @@
+//! The system role: PID 1 of a guest.
+//!
+//! One loop ([`event_loop`]): wait, turn what woke it into events, step the supervisor, carry out its actions. Every
+//! other module is one kind of thing that wakes it or that it does. Its life:
+//!
+//! | stage | what runs | left by |
+//! | --- | --- | --- |
+//! | compiling | `hostel-warden compile` | a valid plan; three failures |
+//! | no plan | nothing: the reason stands on the console and the status page | a reload that compiles |
+//! | running | the supervisor over the plan, `hostel-warden serve` | the supervisor's `Finish` |
+//! | ending | what is left gets TERM, then KILL; unmount; sync | reboot(2), or exit |
+//!
+//! Requests to stop are obeyed in each of them.
+
+mod actions;
+mod boot;
+mod cgroup;
+mod channel;
+mod control;
+mod event_loop;
+mod log;
+mod messages;
+mod notify;
+mod poll;
+mod reap;
+mod reserve;
+mod shutdown;
+mod sockets;
+mod spawn;
+mod status_page;
+pub mod tables;
+mod upward;
+
+pub use messages::reason;
+pub use shutdown::leave;
+pub use upward::tell;
+
+use crate::{emergency, sys};
+use hostel_contract::status::GuestState;
+use hostel_contract::{paths, shutdown::EXIT_CRASH};
+use hostel_init::text::Path;
+use hostel_plan::{Plan, UnitId};
+use hostel_supervisor::Supervisor;
+use rustix::event::epoll::EventFlags;
+use rustix::fd::OwnedFd;
+use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+use rustix::io::Errno;
+
+/// What runs once there is a plan.
+struct Guest {
+    plan: Plan<'static>,
+    /// Sealed; each warden gets a duplicate.
+    plan_file: OwnedFd,
+    supervisor: Supervisor<'static>,
+    slots: tables::RunSlots,
+    flights: tables::Flights,
+    kept: tables::KeptTable,
+}
+
+impl Guest {
+    /// The unit's name; every unit that the supervisor knows is in the plan.
+    fn name(&self, unit: UnitId) -> &'static str {
+        self.plan.unit(unit).map_or("?", |u| u.name())
+    }
+}
+
+/// PID 1.
+struct System {
+    poll: poll::Poll,
+    signals: OwnedFd,
+    /// The warden's file: every warden is started from this descriptor, whatever happens to its path.
+    warden_file: Option<OwnedFd>,
+    reserve: reserve::Reserve,
+    cgroups: cgroup::Cgroups,
+    log: log::Log,
+    page: status_page::StatusPage,
+    control: control::Control,
+    stage: boot::Stage,
+    guest: Option<Guest>,
+    warden: channel::Warden,
+    ending: Option<shutdown::Ending>,
+    /// Work was left for the next round, which is not to wait.
+    more: bool,
+    /// Children may have ended.
+    children: bool,
+    /// When groups that are to become empty are looked at again, in milliseconds.
+    next_look: u64,
+}
+
+/// The role. Never returns: see [`shutdown`] for the ways out.
+pub fn run() -> ! {
+    if rustix::process::getpid().as_raw_nonzero().get() != 1 {
+        emergency::complain(
+            "hostel-init: not PID 1 of a guest. Start guests with `hostel start`, or run one command: hostel-init -- COMMAND",
+        );
+        sys::process::exit(EXIT_CRASH);
+    }
+    sys::signal::block_all();
+    let _ = rustix::thread::set_name(c"init");
+    match System::new() {
+        Ok(system) => system.run(),
+        Err(errno) => emergency::run(format_args!("init cannot begin: {}", messages::reason(errno))),
+    }
+}
+
+impl System {
+    fn new() -> Result<Self, Errno> {
+        let poll = poll::Poll::new()?;
+        let signals = sys::signal::descriptor()?;
+        poll.add(&signals, poll::Source::Signals, EventFlags::IN)?;
+        let reserve = reserve::Reserve::new(&signals);
+        let mut log = log::Log::open();
+        for (directory, mode) in [("/run", 0o755), (paths::RUN, 0o755), (paths::NOTIFY_DIR, 0o755)] {
+            match mkdirat(CWD, directory, Mode::from_raw_mode(mode)) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(errno) => log.say(format_args!(
+                    "{directory}: {}; no requests and no readiness of services without it: mount a tmpfs on /run",
+                    messages::reason(errno)
+                )),
+            }
+        }
+        let page = status_page::StatusPage::open();
+        let (cgroups, missing) = cgroup::Cgroups::open();
+        if let Some(missing) = missing {
+            log.say(format_args!(
+                "no cgroups: {missing}. Units are told apart by process group; what leaves it is missed by their stop"
+            ));
+        }
+        let control = control::Control::open(&poll, &mut log);
+        let mut system = System {
+            poll,
+            signals,
+            warden_file: open_warden(),
+            reserve,
+            cgroups,
+            log,
+            page,
+            control,
+            stage: boot::Stage::NoPlan,
+            guest: None,
+            warden: channel::Warden::new(),
+            ending: None,
+            more: false,
+            children: true,
+            next_look: 0,
+        };
+        system.page.set_state(GuestState::Starting);
+        system.begin_compilation();
+        Ok(system)
+    }
+}
+
+/// The warden's file: where the environment says, beside our own, or in the spawner's mount.
+fn open_warden() -> Option<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let open = |path: &core::ffi::CStr| openat(CWD, path, flags, Mode::empty()).ok();
+    if let Some(file) = sys::start::variable(paths::ENV_WARDEN).and_then(open) {
+        return Some(file);
+    }
+    let mut own = [core::mem::MaybeUninit::uninit(); 256];
+    if let Ok((own, _)) = rustix::fs::readlinkat_raw(CWD, c"/proc/self/exe", &mut own) {
+        let end = own.iter().rposition(|b| *b == b'/').map_or(0, |at| at + 1);
+        let beside = Path::<280>::new(&[own.get(..end).unwrap_or(&[]), b"hostel-warden"]);
+        if let Some(file) = beside.as_c_str().and_then(open) {
+            return Some(file);
+        }
+    }
+    let mounted = Path::<64>::new(&[paths::BIN.as_bytes(), b"/hostel-warden"]);
+    mounted.as_c_str().and_then(open)
+}

@@ -1,0 +1,117 @@
+//! NOTIFY_SOCKET: one datagram socket a unit, so that a sender that has already exited is still known by its unit.
+
+use super::System;
+use crate::sys;
+use crate::sys::socket::Received;
+use hostel_contract::paths::NOTIFY_DIR;
+use hostel_init::notification::{Assignment, SIZE_MAX, assignments, store};
+use hostel_init::text::Path;
+use hostel_plan::{NotifyAccess, UnitId};
+use hostel_supervisor::{Event, Notification};
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, CWD, Mode, chmodat, unlinkat};
+use rustix::io::Errno;
+use rustix::net::sockopt::set_socket_passcred;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
+
+/// Datagrams taken from one socket in one round.
+const DATAGRAMS_MAX: usize = 16;
+
+/// Makes the socket of a unit. Fails with NAMETOOLONG for a name of more than 88 bytes: the address has no more.
+pub fn open(unit: &str) -> Result<OwnedFd, Errno> {
+    let path = Path::<108>::new(&[NOTIFY_DIR.as_bytes(), b"/", unit.as_bytes()]);
+    let path = path.as_c_str().ok_or(Errno::NAMETOOLONG)?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
+    set_socket_passcred(&socket, true)?;
+    let _ = unlinkat(CWD, path, AtFlags::empty());
+    bind(&socket, &SocketAddrUnix::new(path)?)?;
+    // Services run as all kinds of users; who sent a message is told by the kernel.
+    chmodat(CWD, path, Mode::from_raw_mode(0o666), AtFlags::empty())?;
+    Ok(socket)
+}
+
+impl System {
+    /// A unit's socket can be read.
+    pub(super) fn notifications(&mut self, slot: usize) {
+        let mut message = [0u8; SIZE_MAX];
+        for _ in 0..DATAGRAMS_MAX {
+            let Some(guest) = &mut self.guest else { return };
+            let Some(slot) = guest.slots.at(slot) else { return };
+            let (Some(unit), Some(socket)) = (slot.unit(), slot.notify.get()) else { return };
+            match sys::socket::receive(socket, &mut message) {
+                Ok(received) if received.truncated => {}
+                Ok(received) => {
+                    let text = message.get(..received.size).unwrap_or(&[]);
+                    self.notified(unit, text, received);
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// What comes along with `received` and isn't kept is closed when this returns: that is all that BARRIER=1 wants.
+    fn notified(&mut self, unit: UnitId, text: &[u8], received: Received) {
+        let Some(sender) = received.sender.map(|s| s.pid).filter(|pid| *pid > 1) else { return };
+        let admitted = self.admits(unit, sender);
+        for assignment in assignments(text) {
+            let notification = match assignment {
+                Assignment::Status(status) => {
+                    if admitted {
+                        self.page.set_text(unit, status);
+                    }
+                    continue;
+                }
+                Assignment::MainPid(pid) => {
+                    if !self.belongs(unit, pid) {
+                        let name = self.guest.as_ref().map_or("?", |g| g.name(unit));
+                        self.log.say(format_args!("{name}: MAINPID={pid} is no process of this unit: not taken"));
+                        continue;
+                    }
+                    Notification::MainPid(pid)
+                }
+                Assignment::Ready => Notification::Ready,
+                Assignment::Reloading => Notification::Reloading,
+                Assignment::Stopping => Notification::Stopping,
+                Assignment::Watchdog => Notification::Watchdog,
+                Assignment::WatchdogTrigger => Notification::WatchdogTrigger,
+                Assignment::WatchdogMillis(ms) => Notification::WatchdogMillis(ms),
+                Assignment::ExtendTimeoutMillis(ms) => Notification::ExtendTimeoutMillis(ms),
+                Assignment::Errno(errno) => Notification::Errno(errno),
+            };
+            // The supervisor looks at NotifyAccess= itself, and says so where it refuses.
+            self.feed(Event::Notified { unit, sender, notification });
+        }
+        if admitted {
+            self.keep_or_drop(unit, text, received);
+        }
+    }
+
+    fn keep_or_drop(&mut self, unit: UnitId, text: &[u8], received: Received) {
+        let asked = store(text);
+        if asked.remove {
+            if let Some(name) = asked.name {
+                self.unstore(unit, name);
+            }
+        } else if asked.keep {
+            for fd in received.descriptors {
+                self.store(unit, asked.name.unwrap_or(b"stored"), fd, asked.keep_dead);
+            }
+        } else {
+            return;
+        }
+        self.write_row(unit);
+    }
+
+    /// NotifyAccess=.
+    fn admits(&mut self, unit: UnitId, sender: u32) -> bool {
+        let Some(guest) = &self.guest else { return false };
+        let Some(described) = guest.plan.unit(unit) else { return false };
+        match described.notify_access() {
+            NotifyAccess::None => false,
+            NotifyAccess::Main => guest.supervisor.row(unit).main_pid == sender,
+            NotifyAccess::Exec => guest.supervisor.unit_of(sender) == Some(unit),
+            NotifyAccess::All => true,
+        }
+    }
+}

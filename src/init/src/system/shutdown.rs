@@ -1,0 +1,279 @@
+//! The end of the guest. First the supervisor stops every unit in order and says `Finish`; then, step by step and never
+//! waiting but in the loop:
+//!
+//! | step | what | left when |
+//! | --- | --- | --- |
+//! | terminate | TERM, HUP and CONT to all that is left, less the warden | nobody is left; its time is over |
+//! | kill | KILL to the same, again and again | nobody is left; its time is over |
+//! | write out | the warden writes what the log pipes hold, and ends | it has ended; its time is over |
+//! | clear | KILL to everything | nobody is left; its time is over |
+//! | unmount | a child unmounts what isn't the kernel's own | it has ended; its time is over |
+//! | sync | a child syncs the root file system | it has ended; its time is over |
+//!
+//! Then the last status page, and reboot(2); where that isn't permitted, an exit status that says the same.
+
+use super::cgroup::{for_each_other, others_exist};
+use super::{System, upward};
+use crate::sys;
+use crate::sys::process::{fork, kill};
+use core::ffi::CStr;
+use hostel_contract::ShutdownKind;
+use hostel_contract::shutdown::{EXIT_OK, EXIT_REBOOT};
+use hostel_contract::status::GuestState;
+use hostel_init::{proc, signals};
+use hostel_supervisor::Event;
+use rustix::fs::{CWD, Mode, OFlags, openat, syncfs};
+use rustix::io::Errno;
+use rustix::mount::{UnmountFlags, unmount};
+use rustix::system::{RebootCommand, reboot};
+
+/// Times of the steps, in milliseconds.
+const TERMINATE_MS: u64 = 5000;
+const KILL_MS: u64 = 2000;
+const WRITE_OUT_MS: u64 = 3000;
+const CLEAR_MS: u64 = 2000;
+const UNMOUNT_MS: u64 = 5000;
+const SYNC_MS: u64 = 30_000;
+/// How often a step that waits for processes looks, when none is reaped.
+const LOOK_MS: u64 = 50;
+
+/// File systems that hold nothing to be written: the kernel's own, and memory.
+const NOT_UNMOUNTED: &[&[u8]] = &[
+    b"proc", b"sysfs", b"tmpfs", b"devtmpfs", b"devpts", b"mqueue", b"cgroup", b"cgroup2", b"securityfs", b"debugfs",
+    b"tracefs", b"bpf", b"fusectl", b"configfs", b"pstore", b"efivarfs", b"nsfs", b"hugetlbfs", b"ramfs", b"autofs",
+];
+/// Most of /proc/self/mountinfo that is looked at, in bytes.
+const MOUNTS_MAX: usize = 256 * 1024;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Terminate,
+    Kill,
+    WriteOut,
+    Clear,
+    /// With the child, as long as it runs.
+    Unmount(Option<u32>),
+    Sync(Option<u32>),
+}
+
+/// How far the end has come.
+pub struct Ending {
+    kind: ShutdownKind,
+    step: Step,
+    /// End of the step, in milliseconds.
+    until: u64,
+    /// Next look, before that.
+    look: u64,
+}
+
+impl Ending {
+    /// When [`System::ending_goes_on`] is to be called.
+    pub fn deadline(&self) -> u64 {
+        self.until.min(self.look)
+    }
+}
+
+/// Words for the log, command for reboot(2), and exit status where that isn't permitted.
+fn ways_out(kind: ShutdownKind) -> (&'static str, Option<RebootCommand>, i32) {
+    match kind {
+        ShutdownKind::Halt => ("halt", Some(RebootCommand::Halt), EXIT_OK),
+        ShutdownKind::PowerOff => ("power-off", Some(RebootCommand::PowerOff), EXIT_OK),
+        ShutdownKind::Reboot => ("reboot", Some(RebootCommand::Restart), EXIT_REBOOT),
+        ShutdownKind::Exit => ("exit", None, EXIT_OK),
+    }
+}
+
+/// Leaves, after all else is done: reboot(2), which in a pid namespace ends its init with a signal, or an exit.
+pub fn leave(kind: ShutdownKind) -> ! {
+    let (_, command, status) = ways_out(kind);
+    if let Some(command) = command {
+        let _ = reboot(command);
+    }
+    sys::process::exit(status)
+}
+
+impl System {
+    /// The guest is to end: asked for by a signal, a request, or an action of a unit.
+    pub(super) fn shut_down(&mut self, kind: ShutdownKind) {
+        let name = ways_out(kind).0;
+        if self.page.header.shutdown == 0 {
+            upward::tell(b"STOPPING=1\nSTATUS=stopping");
+        }
+        if self.page.header.shutdown != kind.code() {
+            self.log.say(format_args!("Shutting down: {name}."));
+            self.page.header.shutdown = kind.code();
+            self.page.set_state(GuestState::Stopping);
+            self.page.touch();
+        }
+        if let Some(ending) = &mut self.ending {
+            ending.kind = kind;
+        } else if self.guest.is_some() {
+            self.feed(Event::Shutdown(kind));
+        } else {
+            self.begin_ending(kind);
+        }
+    }
+
+    /// All units are stopped.
+    pub(super) fn begin_ending(&mut self, kind: ShutdownKind) {
+        if self.ending.is_some() {
+            return;
+        }
+        self.cancel_compilation();
+        let warden = self.warden.pid();
+        for_each_other(warden, |pid| {
+            for signal in [signals::TERM, signals::HUP, signals::CONT] {
+                let _ = kill(pid as i32, signal);
+            }
+            true
+        });
+        let now = sys::now_ms();
+        self.ending = Some(Ending { kind, step: Step::Terminate, until: now + TERMINATE_MS, look: now });
+    }
+
+    /// A process was reaped, or time has passed: as many steps as are done.
+    pub(super) fn ending_goes_on(&mut self) {
+        let now = sys::now_ms();
+        while let Some(ending) = &mut self.ending {
+            let is_late = ending.until <= now;
+            let step = ending.step;
+            let warden = self.warden.pid();
+            let next = match step {
+                Step::Terminate if !others_exist(warden) => Step::WriteOut,
+                Step::Terminate if is_late => Step::Kill,
+                Step::Kill if is_late || !others_exist(warden) => Step::WriteOut,
+                Step::WriteOut if is_late || warden.is_none() => Step::Clear,
+                Step::Clear if is_late || kill(-1, 0) == Err(Errno::SRCH) => Step::Unmount(None),
+                Step::Unmount(Some(_)) if is_late => Step::Sync(None),
+                Step::Unmount(None) => Step::Sync(None),
+                Step::Sync(Some(_)) if is_late => self.leave(),
+                Step::Sync(None) => self.leave(),
+                _ => step,
+            };
+            if next == step {
+                ending.look = now + LOOK_MS;
+                match step {
+                    Step::Kill => kill_others(warden),
+                    Step::Clear => drop(kill(-1, signals::KILL)),
+                    _ => {}
+                }
+                return;
+            }
+            self.enter(next, now);
+        }
+    }
+
+    fn enter(&mut self, step: Step, now: u64) {
+        let Some(ending) = &mut self.ending else { return };
+        if let Step::Unmount(Some(pid)) = ending.step {
+            // Late: it may hang in a call, and then stays; the kernel unmounts at the end of the namespace.
+            let _ = kill(pid as i32, signals::KILL);
+        }
+        ending.look = now + LOOK_MS;
+        let (step, milliseconds) = match step {
+            Step::Terminate => (step, TERMINATE_MS),
+            Step::Kill => {
+                self.log.say(format_args!("Processes are left that ignore TERM: they are killed."));
+                (step, KILL_MS)
+            }
+            Step::WriteOut => (step, WRITE_OUT_MS),
+            Step::Clear => (step, CLEAR_MS),
+            Step::Unmount(_) => (Step::Unmount(fork(None, unmount_all).ok()), UNMOUNT_MS),
+            Step::Sync(_) => (Step::Sync(fork(None, sync_root).ok()), SYNC_MS),
+        };
+        ending.step = step;
+        ending.until = now + milliseconds;
+        let kind = ending.kind;
+        match step {
+            Step::WriteOut => {
+                let how = ways_out(kind).0;
+                self.log.say(format_args!("All units and processes have ended: {how}."));
+                self.write_out(kind);
+            }
+            Step::Kill => kill_others(self.warden.pid()),
+            Step::Clear => drop(kill(-1, signals::KILL)),
+            _ => {}
+        }
+    }
+
+    /// The warden is told to write out what there is, and ends. One that can't be told is not waited for.
+    fn write_out(&mut self, kind: ShutdownKind) {
+        if let Some(pid) = self.warden.pid().filter(|_| !self.tell_stopping(kind)) {
+            let _ = kill(pid as i32, signals::KILL);
+        }
+    }
+
+    /// Was it a child of the end that was reaped?
+    pub(super) fn ending_child_ended(&mut self, pid: u32) -> bool {
+        let Some(ending) = &mut self.ending else { return false };
+        match &mut ending.step {
+            Step::Unmount(child) | Step::Sync(child) if *child == Some(pid) => {
+                *child = None;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn leave(&mut self) -> ! {
+        let kind = self.ending.as_ref().map_or(ShutdownKind::PowerOff, |e| e.kind);
+        self.page.header.shutdown = kind.code();
+        self.page.set_state(GuestState::Ended);
+        self.page.touch();
+        self.page.flush();
+        upward::tell(b"STATUS=ended");
+        leave(kind)
+    }
+}
+
+fn kill_others(warden: Option<u32>) {
+    for_each_other(warden, |pid| {
+        let _ = kill(pid as i32, signals::KILL);
+        true
+    });
+}
+
+/// In a child: unmounts what can be, the last mounted first. What is busy or not ours to unmount stays.
+fn unmount_all() -> i32 {
+    let Ok(buffer) = sys::memory::table::<u8>(MOUNTS_MAX) else { return 1 };
+    let Some(text) = read_all(c"/proc/self/mountinfo", buffer) else { return 1 };
+    for line in text.rsplit(|b| *b == b'\n') {
+        let Some((point, kind)) = proc::mount(line) else { continue };
+        if point == b"/" || NOT_UNMOUNTED.contains(&kind) {
+            continue;
+        }
+        let mut path = [0u8; 1024];
+        let length = match proc::unescape(point, &mut path) {
+            Some(point) => point.len(),
+            None => continue,
+        };
+        // The rest of the buffer is zeroes, so it ends there.
+        let path = path.get(..=length).and_then(|p| CStr::from_bytes_until_nul(p).ok());
+        if let Some(path) = path {
+            let _ = unmount(path, UnmountFlags::NOFOLLOW);
+        }
+    }
+    0
+}
+
+/// A file of /proc that comes in pieces.
+fn read_all<'a>(path: &CStr, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
+    let file = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let mut length = 0;
+    while let Some(room) = buffer.get_mut(length..).filter(|r| !r.is_empty()) {
+        match rustix::io::read(&file, room) {
+            Ok(0) | Err(_) => break,
+            Ok(size) => length += size,
+        }
+    }
+    buffer.get(..length)
+}
+
+/// In a child: sync(2) would write out the whole machine, which is not the guest's to ask.
+fn sync_root() -> i32 {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    match openat(CWD, c"/", flags, Mode::empty()) {
+        Ok(root) if syncfs(&root).is_ok() => 0,
+        _ => 1,
+    }
+}

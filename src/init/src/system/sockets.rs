@@ -1,0 +1,138 @@
+//! Descriptors kept for units: listening sockets (opened by a child in the phase open-sockets) and FDSTORE.
+
+use super::System;
+use super::poll::Source;
+use super::tables::Purpose;
+use crate::sys;
+use hostel_contract::exec::ExecStep;
+use hostel_plan::UnitId;
+use hostel_supervisor::{Event, Report};
+use rustix::event::epoll::EventFlags;
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+
+impl System {
+    /// The sockets that a child opened for a socket unit. All, or none.
+    pub(super) fn take_sockets(
+        &mut self,
+        unit: UnitId,
+        descriptors: heapless::Vec<OwnedFd, { sys::socket::DESCRIPTORS_MAX }>,
+    ) -> Report {
+        let failed = |errno: Errno| Report::Failed { step: ExecStep::Fds.code(), errno: errno.raw_os_error() };
+        let Some(guest) = &mut self.guest else { return failed(Errno::INVAL) };
+        guest.kept.close_all(unit, Purpose::Socket, None);
+        for fd in descriptors {
+            if guest.kept.keep(unit, Purpose::Socket, &[], fd).is_err() {
+                guest.kept.close_all(unit, Purpose::Socket, None);
+                let name = guest.name(unit);
+                self.log.say(format_args!("{name}: no room to keep its sockets; stop other sockets first"));
+                return failed(Errno::NFILE);
+            }
+        }
+        Report::Done { pid: None }
+    }
+
+    /// The next connection or datagram wakes us, once.
+    pub(super) fn watch_sockets(&mut self, unit: UnitId) {
+        let Some(guest) = &self.guest else { return };
+        for (index, kept) in guest.kept.of(unit, Purpose::Socket) {
+            let Some(fd) = kept.fd() else { continue };
+            let events = EventFlags::IN | EventFlags::ONESHOT;
+            if self.poll.change(fd, Source::Socket(index), events) == Err(Errno::NOENT) {
+                // Fails for what can't be waited for (a special file); then nothing ever comes from there.
+                let _ = self.poll.add(fd, Source::Socket(index), events);
+            }
+        }
+    }
+
+    /// The service has them now.
+    pub(super) fn unwatch_sockets(&mut self, unit: UnitId) {
+        let Some(guest) = &self.guest else { return };
+        for (_, kept) in guest.kept.of(unit, Purpose::Socket) {
+            if let Some(fd) = kept.fd() {
+                self.poll.remove(fd);
+            }
+        }
+    }
+
+    /// Closes the sockets of a socket unit, and what a service stored.
+    pub(super) fn close_descriptors(&mut self, unit: UnitId) {
+        self.unwatch_sockets(unit);
+        self.unwatch_stored(unit, None);
+        let Some(guest) = &mut self.guest else { return };
+        guest.kept.close_all(unit, Purpose::Socket, None);
+        guest.kept.close_all(unit, Purpose::Stored, None);
+    }
+
+    /// A watched socket can be read.
+    pub(super) fn socket_ready(&mut self, index: usize) {
+        let unit = self.guest.as_ref().and_then(|g| g.kept.at(index)).map(|k| UnitId(k.unit));
+        if let Some(unit) = unit {
+            // Watched once: but all sockets of the unit, and one is enough.
+            self.unwatch_sockets(unit);
+            self.feed(Event::Triggered(unit));
+        }
+    }
+
+    /// Keeps a descriptor for a service, as FDSTORE=1 asks.
+    pub(super) fn store(&mut self, unit: UnitId, name: &[u8], fd: OwnedFd, keep_dead: bool) {
+        let Some(guest) = &mut self.guest else { return };
+        let Some(described) = guest.plan.unit(unit) else { return };
+        let stored = guest.kept.of(unit, Purpose::Stored);
+        let mut count = 0;
+        for (_, kept) in stored {
+            use rustix::fd::AsFd;
+            if kept.fd().is_some_and(|k| sys::process::same_file(k, fd.as_fd())) {
+                return;
+            }
+            count += 1;
+        }
+        if count >= usize::from(described.fdstore_max()) {
+            self.log.say(format_args!(
+                "{}: FDSTORE: {} descriptors are kept, as many as FileDescriptorStoreMax= says; this one is not",
+                described.name(),
+                count
+            ));
+            return;
+        }
+        match guest.kept.keep(unit, Purpose::Stored, name, fd) {
+            Ok(index) if !keep_dead => {
+                // Hang-ups are always told. What can't be waited for, a file, can't die either.
+                if let Some(fd) = guest.kept.at(index).and_then(|k| k.fd()) {
+                    let _ = self.poll.add(fd, Source::Stored(index), EventFlags::empty());
+                }
+            }
+            Ok(_) => {}
+            Err(_) => self.log.say(format_args!("{}: FDSTORE: no room; not kept", described.name())),
+        }
+    }
+
+    /// Drops what a service stored under a name.
+    pub(super) fn unstore(&mut self, unit: UnitId, name: &[u8]) {
+        self.unwatch_stored(unit, Some(name));
+        if let Some(guest) = &mut self.guest {
+            guest.kept.close_all(unit, Purpose::Stored, Some(name));
+        }
+    }
+
+    fn unwatch_stored(&mut self, unit: UnitId, name: Option<&[u8]>) {
+        let Some(guest) = &self.guest else { return };
+        let stored = guest.kept.of(unit, Purpose::Stored).filter(|(_, k)| name.is_none_or(|n| n == k.name()));
+        for fd in stored.filter_map(|(_, k)| k.fd()) {
+            // Before the close: the service may have it open still, and then epoll would keep telling of it.
+            self.poll.remove(fd);
+        }
+    }
+
+    /// The peer of a stored descriptor is gone.
+    pub(super) fn stored_is_dead(&mut self, index: usize) {
+        let Some(guest) = &mut self.guest else { return };
+        let Some(kept) = guest.kept.at(index) else { return };
+        let unit = UnitId(kept.unit);
+        if let Some(fd) = kept.fd() {
+            self.poll.remove(fd);
+        }
+        guest.kept.close(index);
+        self.write_row(unit);
+    }
+}

@@ -1,0 +1,356 @@
+//! Spawns: one child of `hostel-warden exec` for each `Action::Spawn`, and what it says before its exec (`contract::exec`).
+
+use super::cgroup::parent_of;
+use super::poll::Source;
+use super::tables::{self, Purpose};
+use super::{Guest, System, messages, reserve};
+use crate::sys;
+use crate::sys::process::exec_descriptor;
+use hostel_contract::exec::{
+    ENV_FD_NAMES, EVALUATE_CONDITIONS, ExecOutcome, ExecRecord, ExecRequest, ExecStep, FD_FIRST, FD_LOG, FD_PLAN, FD_STATUS,
+    MAKE_DIRECTORIES,
+};
+use hostel_init::text::Path;
+use hostel_plan::{EdgeKind, INFINITE, NotifyAccess, Phase, SettingKey, Unit, UnitId, UnitKind, unit_flags};
+use hostel_supervisor::{Event, ExitKind, Report, Spawn};
+use rustix::event::epoll::EventFlags;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::rand::{GetRandomFlags, getrandom};
+
+/// Most descriptors that one child is given for its unit.
+const GIVEN_MAX: usize = 128;
+/// Ancestors looked at to tell whose a process is.
+const ANCESTORS_MAX: usize = 32;
+
+/// Phases that only look or prepare, and have no process of the unit's own: outside its cgroup.
+fn is_outside(phase: Phase) -> bool {
+    matches!(phase, Phase::Check | Phase::OpenSockets | Phase::CleanUp)
+}
+
+/// Phases that always answer with a record: to end without one is to have failed.
+fn answers(phase: Phase) -> bool {
+    is_outside(phase) || matches!(phase, Phase::ReadPidFile | Phase::WaitBusName)
+}
+
+impl System {
+    /// Carries out a spawn, and tells the supervisor how it went.
+    pub(super) fn spawn(&mut self, spawn: Spawn) {
+        let Spawn { unit, phase, .. } = spawn;
+        let mut result = self.try_spawn(&spawn);
+        if result.is_err_and(reserve::is_limit) && self.may_use_reserve(phase) {
+            self.reserve.release();
+            result = self.try_spawn(&spawn);
+            self.reserve.take_back(&self.signals);
+        }
+        let event = match result {
+            Ok(pid) => Event::Spawned { unit, phase, pid },
+            Err(errno) => Event::SpawnFailed { unit, phase, errno: errno.raw_os_error() },
+        };
+        if let Some(guest) = &mut self.guest {
+            guest.supervisor.handle(sys::now_ms(), event);
+        }
+    }
+
+    /// A stop must always be possible; a start at the limit is refused.
+    fn may_use_reserve(&self, phase: Phase) -> bool {
+        let stopping = self.guest.as_ref().is_some_and(|g| g.supervisor.shutting_down().is_some());
+        stopping || matches!(phase, Phase::Stop | Phase::StopPost | Phase::CleanUp)
+    }
+
+    fn try_spawn(&mut self, spawn: &Spawn) -> Result<u32, Errno> {
+        let Some(guest) = &mut self.guest else { return Err(Errno::INVAL) };
+        let unit = guest.plan.unit(spawn.unit).ok_or(Errno::INVAL)?;
+        let warden = self.warden_file.as_ref().ok_or(Errno::NOENT)?;
+        let vacant = guest.flights.vacant().ok_or(Errno::AGAIN)?;
+        prepare(guest, &self.poll, unit, spawn)?;
+        let group = if is_outside(spawn.phase) || unit.cgroup().is_empty() || !self.cgroups.exists() {
+            None
+        } else {
+            // Where it can't be made (a limit of groups, a read-only tree), the unit runs without.
+            self.cgroups.make(unit.cgroup()).ok()
+        };
+        let shared: &Guest = guest;
+        let given = Given::of(shared, unit, spawn.phase);
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let request = request(shared, unit, spawn, &given);
+        send(&ours, &request.encode(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?;
+
+        let log = shared.slots.get(unit.id()).and_then(|slot| slot.log_write.get()).or(self.log.write_end());
+        let log = log.ok_or(Errno::BADF)?;
+        let child = || become_exec(warden.as_fd(), theirs.as_fd(), shared.plan_file.as_fd(), log, &given);
+        let mut within = group.is_some();
+        let pid = match sys::process::fork(group.as_ref().map(AsFd::as_fd), child) {
+            Err(errno) if within && errno != Errno::AGAIN && errno != Errno::NOMEM => {
+                within = false;
+                sys::process::fork(None, child)?
+            }
+            other => other?,
+        };
+        drop(theirs);
+        self.poll.add(&ours, Source::Flight(vacant), EventFlags::IN)?;
+        guest.flights.begin(vacant, ours, pid, unit.id(), spawn.phase);
+        if let Some(slot) = guest.slots.of(unit.id()) {
+            if within {
+                slot.flags |= tables::IN_CGROUP;
+            }
+            let [main, control] = &mut slot.groups;
+            *(if spawn.phase == Phase::Start { main } else { control }) = pid;
+        }
+        Ok(pid)
+    }
+
+    /// The status pair of a spawn can be read.
+    pub(super) fn flight_ready(&mut self, index: usize) {
+        let Some(guest) = &mut self.guest else { return };
+        let Some(flight) = guest.flights.at(index) else { return };
+        let (unit, pid) = (UnitId(flight.unit), flight.pid);
+        let (Some(status), Some(phase)) = (flight.status.get(), flight.phase()) else { return };
+        let mut record = [0u8; ExecRecord::SIZE];
+        let report = match sys::socket::receive(status, &mut record) {
+            Err(Errno::AGAIN) => return,
+            Ok(received) if received.size == record.len() => match ExecRecord::decode(&record) {
+                Some(record) => self.report(unit, phase, record, received.descriptors),
+                None => self.no_record(phase),
+            },
+            // Closed by the exec, or by the child's end (which is reaped next).
+            Ok(_) | Err(_) => self.no_record(phase),
+        };
+        if let Some(guest) = &mut self.guest {
+            guest.flights.finish(index);
+        }
+        self.feed(Event::Reported { unit, pid, report });
+    }
+
+    /// The child of a spawn was reaped: if its pair is still open, a process that it left has it, and nothing more
+    /// will come that counts.
+    pub(super) fn flight_is_over(&mut self, index: usize) {
+        let Some(guest) = &mut self.guest else { return };
+        let Some(flight) = guest.flights.at(index) else { return };
+        let (unit, pid, phase) = (UnitId(flight.unit), flight.pid, flight.phase());
+        guest.flights.finish(index);
+        let report = self.no_record(phase.unwrap_or(Phase::Start));
+        self.feed(Event::Reported { unit, pid, report });
+    }
+
+    fn no_record(&self, phase: Phase) -> Report {
+        if answers(phase) { Report::Failed { step: ExecStep::Protocol.code(), errno: 0 } } else { Report::Running }
+    }
+
+    fn report(
+        &mut self,
+        unit: UnitId,
+        phase: Phase,
+        record: ExecRecord,
+        descriptors: heapless::Vec<OwnedFd, { sys::socket::DESCRIPTORS_MAX }>,
+    ) -> Report {
+        let name = self.guest.as_ref().map_or("?", |g| g.name(unit));
+        match ExecOutcome::from_code(record.outcome) {
+            Some(ExecOutcome::Done) if phase == Phase::OpenSockets => self.take_sockets(unit, descriptors),
+            Some(ExecOutcome::Done) => {
+                let pid = Some(record.pid).filter(|pid| *pid > 1 && self.belongs(unit, *pid));
+                if phase == Phase::ReadPidFile && pid.is_none() {
+                    self.log.say(format_args!(
+                        "{name}: the pid file {} names process {}, which is none of this unit: not taken",
+                        record.text.lossy(),
+                        record.pid
+                    ));
+                }
+                Report::Done { pid }
+            }
+            Some(ExecOutcome::ConditionFalse) => {
+                self.log.say(format_args!("{name}: not started, {} is not met", record.text.lossy()));
+                Report::ConditionFalse
+            }
+            Some(ExecOutcome::AssertFailed) => {
+                self.log.say(format_args!("{name}: {} is not met", record.text.lossy()));
+                Report::AssertFailed
+            }
+            Some(ExecOutcome::Skipped) => Report::Skipped,
+            Some(ExecOutcome::Failed) => {
+                let step = ExecStep::from_code(record.step).map_or("?", ExecStep::name);
+                let reason = messages::reason(Errno::from_raw_os_error(record.errno));
+                let text = record.text.lossy();
+                self.log.say(format_args!("{name}: {}: step {step}: {text}: {reason}", phase.name()));
+                Report::Failed { step: record.step, errno: record.errno }
+            }
+            None => Report::Failed { step: ExecStep::Protocol.code(), errno: 0 },
+        }
+    }
+
+    /// Is the process one of the unit's? By cgroup; where there's none, one whose ancestors are not another unit's.
+    pub(super) fn belongs(&mut self, unit: UnitId, pid: u32) -> bool {
+        let Some(guest) = &mut self.guest else { return false };
+        let Some(described) = guest.plan.unit(unit) else { return false };
+        let in_cgroup = guest.slots.of(unit).is_some_and(|slot| slot.flags & tables::IN_CGROUP != 0);
+        if in_cgroup {
+            return self.cgroups.contains(described.cgroup(), pid);
+        }
+        let mut ancestor = pid;
+        for _ in 0..ANCESTORS_MAX {
+            match guest.supervisor.unit_of(ancestor) {
+                Some(owner) => return owner == unit,
+                None if Some(ancestor) == self.warden.pid() => return false,
+                None => {}
+            }
+            match parent_of(ancestor) {
+                Some(1) => return true,
+                Some(parent @ 2..) => ancestor = parent,
+                _ => return false,
+            }
+        }
+        false
+    }
+}
+
+/// Makes what the unit's first process needs, and names a new life of the unit.
+fn prepare(guest: &mut Guest, poll: &super::poll::Poll, unit: Unit<'static>, spawn: &Spawn) -> Result<(), Errno> {
+    let slot = guest.slots.make(unit.id()).ok_or(Errno::INVAL)?;
+    if spawn.first || slot.invocation == [0; 16] {
+        getrandom(&mut slot.invocation, GetRandomFlags::NONBLOCK)?;
+    }
+    if is_outside(spawn.phase) {
+        return Ok(());
+    }
+    if !slot.log_write.is_some() {
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+        slot.log_read.set(read);
+        slot.log_write.set(write);
+    }
+    if unit.kind() == UnitKind::Service && unit.notify_access() != NotifyAccess::None && !slot.notify.is_some() {
+        let socket = super::notify::open(unit.name())?;
+        slot.notify.set(socket);
+        if let (Some(number), Some(slot)) = (guest.slots.number(unit.id()), guest.slots.of(unit.id())) {
+            if let Some(socket) = slot.notify.get() {
+                poll.add(socket, Source::Notify(number), EventFlags::IN)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn request(guest: &Guest, unit: Unit<'static>, spawn: &Spawn, given: &Given) -> ExecRequest {
+    let conditions = if spawn.first && unit.has(unit_flags::CONDITIONS) { EVALUATE_CONDITIONS } else { 0 };
+    let directories = if spawn.first { MAKE_DIRECTORIES } else { 0 };
+    let watchdog = guest.supervisor.watchdog_ms(unit.id());
+    ExecRequest {
+        unit: unit.id().0,
+        phase: spawn.phase.code(),
+        command: spawn.command,
+        flags: conditions | directories,
+        main_pid: spawn.main_pid.unwrap_or(0),
+        result: spawn.result.code(),
+        exit_kind: spawn.exit.map_or(0, |e| exit_kind_code(e.kind)),
+        sockets: given.sockets,
+        stored: given.stored,
+        exit_status: spawn.exit.map_or(0, |e| u32::from(e.code)),
+        watchdog_usec: if watchdog == INFINITE { 0 } else { u64::from(watchdog) * 1000 },
+        invocation: guest.slots.get(unit.id()).map_or([0; 16], |slot| slot.invocation),
+    }
+}
+
+/// `exit_kind` of `contract`: 1 exited, 2 killed, 3 dumped.
+fn exit_kind_code(kind: ExitKind) -> u8 {
+    match kind {
+        ExitKind::Exited => 1,
+        ExitKind::Killed => 2,
+        ExitKind::Dumped => 3,
+    }
+}
+
+/// What a child is given for its unit: the sockets of the socket units that trigger it, then what it stored.
+struct Given<'a> {
+    guest: &'a Guest,
+    unit: Unit<'static>,
+    sockets: u8,
+    stored: u8,
+}
+
+impl<'a> Given<'a> {
+    /// Only the start command gets them.
+    fn of(guest: &'a Guest, unit: Unit<'static>, phase: Phase) -> Given<'a> {
+        let mut given = Given { guest, unit, sockets: 0, stored: 0 };
+        if phase == Phase::Start && unit.kind() == UnitKind::Service {
+            given.sockets = given.socket_fds().take(GIVEN_MAX / 2).count() as u8;
+            given.stored = given.stored_fds().take(GIVEN_MAX / 2).count() as u8;
+        }
+        given
+    }
+
+    fn socket_units(&self) -> impl Iterator<Item = Unit<'static>> {
+        let plan = self.guest.plan;
+        self.unit
+            .edges(EdgeKind::TriggeredBy)
+            .filter_map(move |id| plan.unit(id))
+            .filter(|u| u.kind() == UnitKind::Socket && !u.has(unit_flags::ACCEPT))
+    }
+
+    /// Sockets, each with its name as the socket unit gives it.
+    fn socket_fds(&self) -> impl Iterator<Item = (BorrowedFd<'_>, &[u8])> {
+        self.socket_units().flat_map(|socket| {
+            let name = socket.setting(SettingKey::FileDescriptorName).unwrap_or(socket.name());
+            let kept = self.guest.kept.of(socket.id(), Purpose::Socket);
+            kept.filter_map(move |(_, k)| Some((k.fd()?, name.as_bytes())))
+        })
+    }
+
+    fn stored_fds(&self) -> impl Iterator<Item = (BorrowedFd<'_>, &[u8])> {
+        self.guest.kept.of(self.unit.id(), Purpose::Stored).filter_map(|(_, k)| Some((k.fd()?, k.name())))
+    }
+
+    /// All that is given, in order.
+    fn fds(&self) -> impl Iterator<Item = (BorrowedFd<'_>, &[u8])> {
+        let sockets = self.socket_fds().take(usize::from(self.sockets));
+        sockets.chain(self.stored_fds().take(usize::from(self.stored)))
+    }
+}
+
+/// In the child: descriptors in their places, then the warden's exec. Returns the exit status where that fails.
+#[inline(never)]
+fn become_exec(warden: BorrowedFd<'_>, status: BorrowedFd<'_>, plan: BorrowedFd<'_>, log: BorrowedFd<'_>, given: &Given) -> i32 {
+    let errno = place_and_exec(warden, status, plan, log, given).err().unwrap_or(Errno::NOEXEC);
+    let record = ExecRecord {
+        outcome: ExecOutcome::Failed.code(),
+        step: ExecStep::Exec.code(),
+        command: 0,
+        descriptors: 0,
+        errno: errno.raw_os_error(),
+        pid: 0,
+        text: hostel_contract::Text::new(b"hostel-warden"),
+    };
+    let _ = send(status, &record.encode(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+    i32::from(ExecStep::Exec.code())
+}
+
+fn place_and_exec(
+    warden: BorrowedFd<'_>,
+    status: BorrowedFd<'_>,
+    plan: BorrowedFd<'_>,
+    log: BorrowedFd<'_>,
+    given: &Given,
+) -> Result<(), Errno> {
+    // First all above the highest target, so that none is overwritten before it was taken.
+    let above = FD_FIRST + i32::from(given.sockets) + i32::from(given.stored);
+    let warden = fcntl_dupfd_cloexec(warden, above)?;
+    let fixed = [(status, FD_STATUS), (plan, FD_PLAN), (log, FD_LOG)];
+    let mut high = heapless::Vec::<(OwnedFd, i32), { GIVEN_MAX + 3 }>::new();
+    let numbered = given.fds().map(|(fd, _)| fd).zip(FD_FIRST..);
+    for (fd, target) in fixed.into_iter().chain(numbered) {
+        high.push((fcntl_dupfd_cloexec(fd, above)?, target)).map_err(|_| Errno::MFILE)?;
+    }
+    for (fd, target) in &high {
+        sys::descriptor::place(fd.as_fd(), *target)?;
+    }
+    let mut names = Path::<4096>::new(&[ENV_FD_NAMES.as_bytes()]);
+    let mut separator: &[u8] = b"=";
+    for (_, name) in given.fds() {
+        names.push(separator);
+        names.push(name);
+        separator = b":";
+    }
+    let names = names.as_c_str().filter(|_| given.sockets + given.stored > 0);
+    sys::signal::unblock_all();
+    Err(exec_descriptor(warden.as_fd(), &[c"hostel-warden", c"exec"], names))
+}

@@ -1,0 +1,150 @@
+//! The status page (`contract::status`): written by init alone, with pwrite and never through a mapping. The guest's
+//! root could cut the file, and a write to a mapping beyond its end would be a fault, which ends PID 1; pwrite only
+//! makes it longer again.
+
+use crate::sys;
+use hostel_contract::status::{
+    GuestState, MAGIC, SEQUENCE_OFFSET, StatusHeader, StatusRow, StatusText, VERSION, page_size, row_offset, text_offset,
+};
+use hostel_contract::{paths, status};
+use hostel_init::text::decimal;
+use hostel_plan::UnitId;
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, fchmod, ftruncate, openat, unlinkat};
+use rustix::io::pwrite;
+
+/// Rows that wait to be written; one more, and all are written at once.
+const DIRTY_MAX: usize = 32;
+
+/// The page and what of it waits to be written.
+pub struct StatusPage {
+    file: Option<OwnedFd>,
+    /// Changed by whoever has something to say, then [`StatusPage::touch`].
+    pub header: StatusHeader,
+    rows: heapless::Vec<(u16, StatusRow), DIRTY_MAX>,
+    changed: bool,
+}
+
+impl StatusPage {
+    /// The spawner's file, or one of our own. Where neither can be had there is no page, and nothing else is lost.
+    pub fn open() -> Self {
+        let given = sys::start::variable(paths::ENV_STATUS_FD)
+            .and_then(|text| decimal(text.to_bytes()))
+            .and_then(|fd| sys::descriptor::adopt(i32::try_from(fd).ok()?));
+        let header = StatusHeader {
+            magic: MAGIC,
+            version: VERSION,
+            units: 0,
+            sequence: 0,
+            state: GuestState::Starting.code(),
+            shutdown: 0,
+            failed: 0,
+            jobs: 0,
+            wardens: 0,
+            began_usec: sys::now_usec(),
+            plan_usec: 0,
+            ready_usec: 0,
+            plan_checksum: 0,
+            reaped: 0,
+        };
+        let mut page = StatusPage { file: given.or_else(create), header, rows: heapless::Vec::new(), changed: true };
+        page.resize(0);
+        page.flush();
+        page
+    }
+
+    /// Rows for a plan of so many units, all zero.
+    pub fn resize(&mut self, units: usize) {
+        self.header.units = units.min(status::UNITS_MAX) as u16;
+        if let Some(file) = &self.file {
+            let size = page_size(usize::from(self.header.units)) as u64;
+            // Through zero, so that rows and texts of an earlier plan are gone.
+            let _ = ftruncate(file, 0);
+            let _ = ftruncate(file, size);
+        }
+        self.changed = true;
+    }
+
+    /// The header changed.
+    pub fn touch(&mut self) {
+        self.changed = true;
+    }
+
+    /// Enters another state.
+    pub fn set_state(&mut self, state: GuestState) {
+        if self.header.state != state.code() {
+            self.header.state = state.code();
+            self.changed = true;
+        }
+    }
+
+    /// The unit's row is now this.
+    pub fn set_row(&mut self, unit: UnitId, row: StatusRow) {
+        if unit.0 >= self.header.units {
+            return;
+        }
+        if let Some((_, old)) = self.rows.iter_mut().find(|(u, _)| *u == unit.0) {
+            *old = row;
+            return;
+        }
+        if self.rows.is_full() {
+            self.flush();
+        }
+        // Room was just made.
+        let _ = self.rows.push((unit.0, row));
+        self.changed = true;
+    }
+
+    /// The unit's STATUS= text is now this.
+    pub fn set_text(&mut self, unit: UnitId, text: &[u8]) {
+        if unit.0 >= self.header.units {
+            return;
+        }
+        self.begin();
+        let at = text_offset(usize::from(self.header.units), unit.index());
+        self.write(&StatusText::new(text).0, at);
+        self.finish();
+    }
+
+    /// Writes what changed.
+    pub fn flush(&mut self) {
+        if !self.changed {
+            return;
+        }
+        self.begin();
+        let rows = core::mem::take(&mut self.rows);
+        for (unit, row) in &rows {
+            self.write(&row.encode(), row_offset(usize::from(*unit)));
+        }
+        self.finish();
+        self.changed = false;
+    }
+
+    fn begin(&mut self) {
+        self.header.sequence = self.header.sequence.wrapping_add(1) | 1;
+        self.write(&self.header.sequence.to_le_bytes(), SEQUENCE_OFFSET);
+    }
+
+    fn finish(&mut self) {
+        // All but the sequence first: whoever sees an even one sees all that went before.
+        self.write(&self.header.encode(), 0);
+        self.header.sequence = self.header.sequence.wrapping_add(1);
+        self.write(&self.header.sequence.to_le_bytes(), SEQUENCE_OFFSET);
+    }
+
+    fn write(&self, bytes: &[u8], at: usize) {
+        if let Some(file) = &self.file {
+            // A full tmpfs leaves the page as it was: stale is all that it can be.
+            let _ = pwrite(file, bytes, at as u64);
+        }
+    }
+}
+
+fn create() -> Option<OwnedFd> {
+    let _ = unlinkat(CWD, paths::STATUS, AtFlags::empty());
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let mode = Mode::from_raw_mode(0o444);
+    let file = openat(CWD, paths::STATUS, flags, mode).ok()?;
+    let _ = fchmod(&file, mode);
+    Some(file)
+}

@@ -1,0 +1,250 @@
+//! What init holds of each unit: descriptors, above all. Tables in fresh zeroed memory, sized by the plan; only what is
+//! used of them costs memory, so the elements that are used are kept together at the front.
+
+use crate::sys::descriptor::Held;
+use crate::sys::memory;
+use hostel_init::notification::NAME_MAX;
+use hostel_plan::{Phase, UnitId};
+use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+
+/// Most descriptors that init keeps for units: listening sockets and FDSTORE together.
+const KEPT_MAX: usize = 1024;
+/// Spawns under way at a time, for each unit: a main process whose exec isn't confirmed yet, and a control process.
+const FLIGHTS_EACH: usize = 2;
+
+/// Of a unit that has had a process.
+pub struct RunSlot {
+    /// The unit, plus one; 0 where the slot is free.
+    unit: u16,
+    /// [`IN_CGROUP`] and the like.
+    pub flags: u16,
+    /// Read end of the log pipe: the warden's, held here so that no line is lost with a warden.
+    pub log_read: Held,
+    /// Write end, given to each process of the unit; held here so that the pipe never ends.
+    pub log_write: Held,
+    /// The unit's NOTIFY_SOCKET.
+    pub notify: Held,
+    /// Process groups (main, control): who is signalled where there's no cgroup. 0 for none.
+    pub groups: [u32; 2],
+    /// $INVOCATION_ID of this life.
+    pub invocation: [u8; 16],
+}
+
+/// The unit's processes are in its cgroup.
+pub const IN_CGROUP: u16 = 1;
+/// The warden that runs has the read end of the log pipe.
+pub const ANNOUNCED: u16 = 2;
+
+impl RunSlot {
+    /// Whose slot it is.
+    pub fn unit(&self) -> Option<UnitId> {
+        self.unit.checked_sub(1).map(UnitId)
+    }
+}
+
+/// Slots of units that have had a process, found by unit.
+pub struct RunSlots {
+    index: &'static mut [u16],
+    slots: &'static mut [RunSlot],
+    used: usize,
+}
+
+impl RunSlots {
+    /// For a plan of so many units.
+    pub fn new(units: usize) -> Result<Self, Errno> {
+        Ok(RunSlots { index: memory::table(units)?, slots: memory::table(units)?, used: 0 })
+    }
+
+    /// Number of the unit's slot; a unit keeps it for ever.
+    pub fn number(&self, unit: UnitId) -> Option<usize> {
+        self.index.get(unit.index())?.checked_sub(1).map(usize::from)
+    }
+
+    /// The unit's slot, if it has one.
+    pub fn of(&mut self, unit: UnitId) -> Option<&mut RunSlot> {
+        let number = self.number(unit)?;
+        self.slots.get_mut(number)
+    }
+
+    /// The unit's slot, to look at.
+    pub fn get(&self, unit: UnitId) -> Option<&RunSlot> {
+        self.slots.get(self.number(unit)?)
+    }
+
+    /// The slot with this number.
+    pub fn at(&mut self, number: usize) -> Option<&mut RunSlot> {
+        self.slots.get_mut(number).filter(|slot| slot.unit != 0)
+    }
+
+    /// The unit's slot, made where there is none. `None` only for a unit that the plan doesn't have.
+    pub fn make(&mut self, unit: UnitId) -> Option<&mut RunSlot> {
+        let index = self.index.get_mut(unit.index())?;
+        if *index == 0 {
+            self.slots.get_mut(self.used)?.unit = unit.0.checked_add(1)?;
+            self.used += 1;
+            *index = self.used as u16;
+        }
+        self.of(unit)
+    }
+
+    /// Number of slots in use.
+    pub fn len(&self) -> usize {
+        self.used
+    }
+}
+
+/// A spawn whose child has not yet exec'ed, or not yet answered.
+pub struct Flight {
+    /// Our end of its status pair.
+    pub status: Held,
+    /// The child; 0: this element is free.
+    pub pid: u32,
+    /// The unit.
+    pub unit: u16,
+    /// What it is to do.
+    phase: u8,
+}
+
+impl Flight {
+    /// What it is to do.
+    pub fn phase(&self) -> Option<Phase> {
+        Phase::from_code(self.phase)
+    }
+}
+
+/// All spawns under way.
+pub struct Flights(&'static mut [Flight]);
+
+impl Flights {
+    /// For a plan of so many units.
+    pub fn new(units: usize) -> Result<Self, Errno> {
+        Ok(Flights(memory::table(units.max(1) * FLIGHTS_EACH)?))
+    }
+
+    /// Index of a free element.
+    pub fn vacant(&self) -> Option<usize> {
+        self.0.iter().position(|f| f.pid == 0)
+    }
+
+    /// Fills a free element.
+    pub fn begin(&mut self, at: usize, status: OwnedFd, pid: u32, unit: UnitId, phase: Phase) {
+        if let Some(flight) = self.0.get_mut(at) {
+            flight.status.set(status);
+            flight.pid = pid;
+            flight.unit = unit.0;
+            flight.phase = phase.code();
+        }
+    }
+
+    /// The spawn at `at`, if one is under way there.
+    pub fn at(&self, at: usize) -> Option<&Flight> {
+        self.0.get(at).filter(|f| f.pid != 0)
+    }
+
+    /// Where the spawn of this child is.
+    pub fn find(&self, pid: u32) -> Option<usize> {
+        self.0.iter().position(|f| f.pid == pid && pid != 0)
+    }
+
+    /// Children under way for a unit.
+    pub fn of(&self, unit: UnitId) -> impl Iterator<Item = u32> {
+        self.0.iter().filter(move |f| f.pid != 0 && f.unit == unit.0).map(|f| f.pid)
+    }
+
+    /// Done with it: closes the status pair.
+    pub fn finish(&mut self, at: usize) {
+        if let Some(flight) = self.0.get_mut(at) {
+            drop(flight.status.take());
+            flight.pid = 0;
+        }
+    }
+}
+
+/// Why a descriptor is kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Purpose {
+    /// A listening socket of a socket unit.
+    Socket = 1,
+    /// Given by a service with FDSTORE=1.
+    Stored = 2,
+}
+
+/// A descriptor kept for a unit.
+pub struct Kept {
+    fd: Held,
+    /// Its unit.
+    pub unit: u16,
+    purpose: u8,
+    name_length: u8,
+    name: [u8; NAME_MAX],
+}
+
+impl Kept {
+    /// FDNAME=; empty for sockets.
+    pub fn name(&self) -> &[u8] {
+        self.name.get(..usize::from(self.name_length)).unwrap_or(&[])
+    }
+
+    /// The descriptor.
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.fd.get()
+    }
+
+    fn is(&self, unit: UnitId, purpose: Purpose) -> bool {
+        self.fd.is_some() && self.unit == unit.0 && self.purpose == purpose as u8
+    }
+}
+
+/// All descriptors kept for units, in one table.
+pub struct KeptTable(&'static mut [Kept]);
+
+impl KeptTable {
+    /// Room for [`KEPT_MAX`].
+    pub fn new() -> Result<Self, Errno> {
+        Ok(KeptTable(memory::table(KEPT_MAX)?))
+    }
+
+    /// Keeps `fd`; gives it back where the table is full. The index says where it is.
+    pub fn keep(&mut self, unit: UnitId, purpose: Purpose, name: &[u8], fd: OwnedFd) -> Result<usize, OwnedFd> {
+        let Some((index, slot)) = self.0.iter_mut().enumerate().find(|(_, k)| !k.fd.is_some()) else {
+            return Err(fd);
+        };
+        slot.fd.set(fd);
+        slot.unit = unit.0;
+        slot.purpose = purpose as u8;
+        let length = name.len().min(NAME_MAX);
+        slot.name_length = length as u8;
+        if let (Some(room), Some(name)) = (slot.name.get_mut(..length), name.get(..length)) {
+            room.copy_from_slice(name);
+        }
+        Ok(index)
+    }
+
+    /// Those of a unit, in the order in which they came as far as the table had no gaps.
+    pub fn of(&self, unit: UnitId, purpose: Purpose) -> impl Iterator<Item = (usize, &Kept)> {
+        self.0.iter().enumerate().filter(move |(_, k)| k.is(unit, purpose))
+    }
+
+    /// The one at `index`.
+    pub fn at(&self, index: usize) -> Option<&Kept> {
+        self.0.get(index).filter(|k| k.fd.is_some())
+    }
+
+    /// Closes the one at `index`.
+    pub fn close(&mut self, index: usize) {
+        if let Some(kept) = self.0.get_mut(index) {
+            drop(kept.fd.take());
+        }
+    }
+
+    /// Closes those of a unit, or of these only the ones with this name.
+    pub fn close_all(&mut self, unit: UnitId, purpose: Purpose, name: Option<&[u8]>) {
+        for kept in self.0.iter_mut().filter(|k| k.is(unit, purpose)) {
+            if name.is_none_or(|n| n == kept.name()) {
+                drop(kept.fd.take());
+            }
+        }
+    }
+}
