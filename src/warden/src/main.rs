@@ -10,7 +10,10 @@ mod compile;
 mod ctl;
 mod exec;
 mod serve;
+mod signals;
 mod sys;
+#[cfg(test)]
+mod testing;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -24,7 +27,7 @@ usage: hostel-warden COMMAND [ARGUMENT...]
  kill [-s SIGNAL] UNIT...              signal a unit's processes
  reset-failed UNIT...                  forget a failure
  shutdown poweroff|reboot|halt         end the guest
- logs [UNIT]                           what was logged
+ logs [UNIT] [-n LINES] [-f] [--json]  what was logged
  plan --print [FILE] | --diff OLD NEW  plans as text
 
  compile, exec, serve                  for hostel-init
@@ -40,8 +43,9 @@ fn main() -> ExitCode {
         "exec" => exec::run(rest),
         "compile" => compile::run(rest),
         "serve" => serve::run(rest),
+        "logs" => serve::logs::run(rest),
         "list" | "status" | "start" | "stop" | "restart" | "try-restart" | "reload" | "kill" | "reset-failed"
-        | "shutdown" | "plan" | "logs" | "daemon-reload" => ctl::run(command, rest),
+        | "shutdown" | "plan" | "daemon-reload" => ctl::run(command, rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             ExitCode::SUCCESS

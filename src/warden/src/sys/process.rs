@@ -75,8 +75,11 @@ pub enum Steal {
 /// Makes a terminal the controlling one of this process' session, of which it must be the leader.
 pub fn take_terminal(tty: BorrowedFd<'_>, steal: Steal) -> Result<(), Errno> {
     // SAFETY: TIOCSCTTY takes an integer, no memory.
-    check(unsafe { libc::ioctl(tty.as_raw_fd(), libc::TIOCSCTTY, libc::c_int::from(steal == Steal::Yes)) }.into())
-        .map(drop)
+    check(
+        unsafe { libc::ioctl(tty.as_raw_fd(), libc::TIOCSCTTY, libc::c_int::from(steal == Steal::Yes)) }
+            .into(),
+    )
+    .map(drop)
 }
 
 /// Hangs a terminal up: whoever had it open reads end of file.

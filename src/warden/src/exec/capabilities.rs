@@ -1,0 +1,206 @@
+//! Capabilities: their names, the sets that a unit asks for, and how a process comes down to them.
+
+use super::failure::{At, Failure};
+use super::job::Job;
+use hostel_contract::exec::ExecStep;
+use hostel_plan::SettingKey;
+use rustix::thread::{CapabilitiesSecureBits, CapabilitySet};
+
+/// Names of capabilities(7) without `CAP_`, by number.
+const NAMES: [&str; 41] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+];
+
+/// The bit of a capability: `CAP_CHOWN`, `cap_chown`, or its number.
+pub fn bit(name: &str) -> Option<u64> {
+    let upper = name.to_ascii_uppercase();
+    let short = upper.strip_prefix("CAP_").unwrap_or(&upper);
+    let number = match NAMES.iter().position(|known| *known == short) {
+        Some(number) => number,
+        None => name.parse::<usize>().ok().filter(|number| *number < 64)?,
+    };
+    Some(1 << number)
+}
+
+/// The set that a list of `+CAP_X` and `~CAP_X` means. Its first entry says from where to start: from nothing, or
+/// from everything. None where there's no entry; names that nobody knows are given to `unknown`.
+pub fn bounding<'a>(entries: impl Iterator<Item = &'a str>, mut unknown: impl FnMut(&str)) -> Option<u64> {
+    let mut set = None;
+    for entry in entries {
+        let (removes, name) = match entry.strip_prefix('~') {
+            Some(name) => (true, name),
+            None => (false, entry.strip_prefix('+').unwrap_or(entry)),
+        };
+        let so_far = set.unwrap_or(if removes { u64::MAX } else { 0 });
+        set = Some(match bit(name) {
+            Some(bit) if removes => so_far & !bit,
+            Some(bit) => so_far | bit,
+            None => {
+                if !name.is_empty() {
+                    unknown(name);
+                }
+                so_far
+            }
+        });
+    }
+    set
+}
+
+/// The sets of a unit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// CapabilityBoundingSet=, less what the sandbox takes away; none: as init has it.
+    pub bounding: Option<u64>,
+    /// AmbientCapabilities=.
+    pub ambient: u64,
+}
+
+/// Reads the sets of a unit. PrivateDevices= takes the capabilities away that devices are made and driven with.
+pub fn wanted(job: &Job<'_>, private_devices: bool) -> Wanted {
+    let tell =
+        |name: &str| job.log.line(&format!("`{name}` is no capability that this build knows: ignored"));
+    let mut bounding = bounding(job.words(SettingKey::CapabilityBoundingSet), tell);
+    if private_devices {
+        let devices = bit("MKNOD").unwrap_or(0) | bit("SYS_RAWIO").unwrap_or(0);
+        bounding = Some(bounding.unwrap_or(u64::MAX) & !devices);
+    }
+    let ambient = job.words(SettingKey::AmbientCapabilities).filter_map(bit).fold(0, |set, bit| set | bit);
+    Wanted { bounding, ambient }
+}
+
+/// Every capability that this kernel has, as single bits.
+fn kernel_has() -> impl Iterator<Item = u64> {
+    (0..64).map(|number| 1_u64 << number).take_while(|bit| {
+        rustix::thread::capability_is_in_bounding_set(CapabilitySet::from_bits_retain(*bit)).is_ok()
+    })
+}
+
+/// Drops from the bounding set what is not wanted. While still root.
+pub fn drop_bounding(wanted: &Wanted) -> Result<(), Failure> {
+    let Some(keep) = wanted.bounding else { return Ok(()) };
+    for bit in kernel_has().filter(|bit| keep & bit == 0) {
+        let capability = CapabilitySet::from_bits_retain(bit);
+        if rustix::thread::capability_is_in_bounding_set(capability) == Ok(true) {
+            rustix::thread::remove_capability_from_bounding_set(capability)
+                .at(ExecStep::Capabilities, || "CapabilityBoundingSet=".to_string())?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the permitted set survive the change of user, where some of it is to be ambient.
+pub fn keep_over_user_change(wanted: &Wanted) -> Result<(), Failure> {
+    if wanted.ambient == 0 {
+        return Ok(());
+    }
+    rustix::thread::set_capabilities_secure_bits(CapabilitiesSecureBits::KEEP_CAPS)
+        .at(ExecStep::Capabilities, || {
+            "AmbientCapabilities=: keeping capabilities over the change of user".to_string()
+        })
+}
+
+/// Raises the ambient set, behind the change of user. What init itself does not have can't be given: one line.
+pub fn raise_ambient(job: &Job<'_>, wanted: &Wanted, is_root: bool) -> Result<(), Failure> {
+    if wanted.ambient == 0 {
+        return Ok(());
+    }
+    let text = || "AmbientCapabilities=".to_string();
+    let mut sets = rustix::thread::capabilities(None).at(ExecStep::Capabilities, text)?;
+    let ambient = CapabilitySet::from_bits_retain(wanted.ambient) & sets.permitted;
+    if ambient.bits() != wanted.ambient {
+        let lost = wanted.ambient & !ambient.bits();
+        let names: Vec<&str> =
+            (0..NAMES.len()).filter(|n| lost & (1 << n) != 0).map(|number| NAMES[number]).collect();
+        job.log.line(&format!("AmbientCapabilities=: this guest has no {}: runs without", names.join(", ")));
+    }
+    sets.inheritable |= ambient;
+    if !is_root {
+        sets.permitted = ambient;
+    }
+    sets.effective = sets.permitted;
+    rustix::thread::set_capabilities(None, sets).at(ExecStep::Capabilities, text)?;
+    for bit in kernel_has().filter(|bit| ambient.bits() & bit != 0) {
+        rustix::thread::configure_capability_in_ambient_set(CapabilitySet::from_bits_retain(bit), true)
+            .at(ExecStep::Capabilities, text)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(entries: &[&str]) -> Option<u64> {
+        bounding(entries.iter().copied(), |_| {})
+    }
+
+    #[test]
+    fn given_a_name_in_any_case_when_looked_up_then_its_bit_is_the_kernels() {
+        assert_eq!(bit("CAP_CHOWN"), Some(1));
+        assert_eq!(bit("cap_net_bind_service"), Some(1 << 10));
+        assert_eq!(bit("CAP_CHECKPOINT_RESTORE"), Some(1 << 40));
+        assert_eq!(bit("40"), Some(1 << 40));
+        assert_eq!(bit("CAP_NONE_SUCH"), None);
+    }
+
+    #[test]
+    fn given_a_list_when_its_first_entry_adds_then_the_set_starts_empty() {
+        assert_eq!(set(&["+CAP_CHOWN", "+CAP_KILL"]), Some(1 | 1 << 5));
+        assert_eq!(set(&["+"]), Some(0));
+        assert_eq!(set(&[]), None);
+    }
+
+    #[test]
+    fn given_a_list_when_its_first_entry_removes_then_the_set_starts_full() {
+        assert_eq!(set(&["~CAP_CHOWN"]), Some(u64::MAX & !1));
+        assert_eq!(set(&["~CAP_CHOWN", "+CAP_CHOWN"]), Some(u64::MAX));
+        assert_eq!(set(&["+CAP_CHOWN", "+CAP_KILL", "~CAP_CHOWN"]), Some(1 << 5));
+    }
+
+    #[test]
+    fn given_an_unknown_name_when_read_then_it_is_told_and_changes_nothing() {
+        let mut told = Vec::new();
+        assert_eq!(bounding(["+CAP_ODD"].into_iter(), |name| told.push(name.to_string())), Some(0));
+        assert_eq!(told, ["CAP_ODD"]);
+    }
+}

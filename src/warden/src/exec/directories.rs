@@ -1,0 +1,248 @@
+//! RuntimeDirectory=, StateDirectory=, CacheDirectory=, LogsDirectory= and ConfigurationDirectory=.
+
+use super::failure::{At, Failure};
+use super::job::Job;
+use super::safe_path::{self, Missing};
+use super::users::Identity;
+use hostel_contract::exec::ExecStep;
+use hostel_plan::SettingKey;
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+/// One of the five directives.
+pub struct Kind {
+    /// The directive.
+    key: SettingKey,
+    /// Its mode.
+    mode: SettingKey,
+    /// What its names are relative to.
+    pub base: &'static str,
+    /// The variable that its paths are passed in.
+    pub variable: &'static str,
+    /// The step that fails.
+    step: ExecStep,
+    /// Whether the service's user owns them: not of its configuration.
+    owned: bool,
+}
+
+/// All five, as systemd.exec(5) has them.
+pub const KINDS: [Kind; 5] = [
+    Kind {
+        key: SettingKey::RuntimeDirectory,
+        mode: SettingKey::RuntimeDirectoryMode,
+        base: "/run",
+        variable: "RUNTIME_DIRECTORY",
+        step: ExecStep::RuntimeDirectory,
+        owned: true,
+    },
+    Kind {
+        key: SettingKey::StateDirectory,
+        mode: SettingKey::StateDirectoryMode,
+        base: "/var/lib",
+        variable: "STATE_DIRECTORY",
+        step: ExecStep::StateDirectory,
+        owned: true,
+    },
+    Kind {
+        key: SettingKey::CacheDirectory,
+        mode: SettingKey::CacheDirectoryMode,
+        base: "/var/cache",
+        variable: "CACHE_DIRECTORY",
+        step: ExecStep::CacheDirectory,
+        owned: true,
+    },
+    Kind {
+        key: SettingKey::LogsDirectory,
+        mode: SettingKey::LogsDirectoryMode,
+        base: "/var/log",
+        variable: "LOGS_DIRECTORY",
+        step: ExecStep::LogsDirectory,
+        owned: true,
+    },
+    Kind {
+        key: SettingKey::ConfigurationDirectory,
+        mode: SettingKey::ConfigurationDirectoryMode,
+        base: "/etc",
+        variable: "CONFIGURATION_DIRECTORY",
+        step: ExecStep::ConfigurationDirectory,
+        owned: false,
+    },
+];
+
+/// A name of such a directive: `name` or `name:link`.
+pub fn split_name(text: &str) -> (&str, Option<&str>) {
+    match text.split_once(':') {
+        Some((name, link)) if !link.is_empty() => (name, Some(link)),
+        Some((name, _)) => (name, None),
+        None => (text, None),
+    }
+}
+
+/// Whether a name stays below its base: relative, and without `..`.
+pub fn is_safe_name(name: &str) -> bool {
+    !name.is_empty()
+        && Path::new(name).components().all(|part| matches!(part, std::path::Component::Normal(_)))
+}
+
+/// The names of one kind that a unit has, each below the kind's base.
+pub fn names<'a>(job: &Job<'a>, kind: &Kind) -> impl Iterator<Item = (&'a str, Option<&'a str>)> {
+    job.words(kind.key).map(split_name).filter(|(name, _)| is_safe_name(name))
+}
+
+/// What the environment is told of the directories: variable and paths, joined by `:`.
+pub fn variables(job: &Job<'_>) -> Vec<(&'static str, String)> {
+    let paths = |kind: &Kind| {
+        names(job, kind).map(|(name, _)| format!("{}/{name}", kind.base)).collect::<Vec<_>>().join(":")
+    };
+    KINDS.iter().map(|kind| (kind.variable, paths(kind))).filter(|(_, paths)| !paths.is_empty()).collect()
+}
+
+/// Makes the directories of a unit, with their modes and owners.
+pub fn make(job: &Job<'_>, identity: &Identity) -> Result<(), Failure> {
+    for kind in &KINDS {
+        for (name, link) in names(job, kind) {
+            let path = format!("{}/{name}", kind.base);
+            let mode = job.mode(kind.mode, 0o755);
+            make_one(Path::new(&path), mode, if kind.owned { Some(identity) } else { None })
+                .at(kind.step, || format!("{}={name}: {path}", kind.key.name()))?;
+            if let Some(link) = link.filter(|link| is_safe_name(link)) {
+                make_link(&format!("{}/{link}", kind.base), &path)
+                    .at(kind.step, || format!("{}={name}:{link}", kind.key.name()))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes one directory, or gives an existing one to its owner. Directories above it are root's, 0755.
+fn make_one(path: &Path, mode: u32, owner: Option<&Identity>) -> Result<(), Errno> {
+    let (parent, name) = safe_path::open_parent(path, Missing::Make(0o755))?;
+    match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o700)) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(errno),
+    }
+    let held = safe_path::open_directory(path, Missing::Fail)?;
+    // A mode can't be set through an O_PATH descriptor.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rustix::fs::openat(&held, ".", flags, Mode::empty())?;
+    if let Some(owner) = owner {
+        own(&directory, owner)?;
+    }
+    rustix::fs::fchmod(&directory, Mode::from_raw_mode(mode))
+}
+
+/// Gives a directory to the service's user; with what is in it, where it was another's before.
+fn own(directory: &OwnedFd, owner: &Identity) -> Result<(), Errno> {
+    let uid = owner.user.as_ref().map_or(0, |user| user.uid);
+    let gid = owner.gid.unwrap_or(0);
+    let stat = rustix::fs::fstat(directory)?;
+    if (stat.st_uid, stat.st_gid) == (uid, gid) {
+        return Ok(());
+    }
+    safe_path::give_tree(directory, Uid::from_raw(uid), Gid::from_raw(gid))
+}
+
+/// Makes `link` lead to `target`; what leads there already stays, and so does what is no link.
+pub fn make_link(link: &str, target: &str) -> Result<(), Errno> {
+    let (parent, name) = safe_path::open_parent(Path::new(link), Missing::Make(0o755))?;
+    match rustix::fs::symlinkat(target, &parent, name) {
+        Err(Errno::EXIST) => match rustix::fs::readlinkat(&parent, name, Vec::new()) {
+            Ok(now) if now.as_bytes() == target.as_bytes() => Ok(()),
+            Ok(_) => {
+                rustix::fs::unlinkat(&parent, name, AtFlags::empty())?;
+                rustix::fs::symlinkat(target, &parent, name)
+            }
+            Err(_) => Err(Errno::EXIST),
+        },
+        other => other,
+    }
+}
+
+/// Removes a unit's directories below /run, unless RuntimeDirectoryPreserve= keeps them.
+///
+/// `restart` keeps them as `yes` does: whether a start follows is not known here, and /run ends with the guest.
+pub fn remove_runtime(job: &Job<'_>) -> Result<(), Failure> {
+    if job
+        .setting(SettingKey::RuntimeDirectoryPreserve)
+        .is_some_and(|keep| keep == "restart" || super::job::is_yes(keep))
+    {
+        return Ok(());
+    }
+    let kind = &KINDS[0];
+    for (name, link) in names(job, kind) {
+        for name in [Some(name), link].into_iter().flatten() {
+            let path = format!("{}/{name}", kind.base);
+            match safe_path::open_parent(Path::new(&path), Missing::Fail) {
+                Err(Errno::NOENT) => Ok(()),
+                Err(errno) => Err(errno),
+                Ok((parent, name)) => safe_path::remove_tree(&parent, name),
+            }
+            .at(kind.step, || format!("RuntimeDirectory={name}: can't be removed"))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    fn owner(uid: u32) -> Identity {
+        let user = super::super::users::User {
+            name: "x".into(),
+            uid,
+            gid: uid,
+            home: String::new(),
+            shell: String::new(),
+        };
+        Identity { user: Some(user), gid: Some(uid), groups: None }
+    }
+
+    #[test]
+    fn given_a_name_with_a_link_when_split_then_both_are_there() {
+        assert_eq!(split_name("a/b:c"), ("a/b", Some("c")));
+        assert_eq!(split_name("a"), ("a", None));
+        assert_eq!(split_name("a:"), ("a", None));
+    }
+
+    #[test]
+    fn given_names_that_leave_the_base_when_checked_then_they_are_refused() {
+        for name in ["", "..", "a/../../etc", "/etc", "./.."] {
+            assert!(!is_safe_name(name), "{name}");
+        }
+        assert!(is_safe_name("postgresql/15-main"));
+    }
+
+    #[test]
+    fn given_a_directory_of_another_when_made_then_it_and_its_content_change_hands() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let base = crate::testing::TempDir::new();
+        let path = base.path().join("svc");
+        std::fs::create_dir_all(path.join("deep")).unwrap();
+        std::fs::write(path.join("deep/file"), "").unwrap();
+        std::os::unix::fs::symlink("/", path.join("link")).unwrap();
+        make_one(&path, 0o750, Some(&owner(4711))).unwrap();
+        assert_eq!(path.metadata().unwrap().uid(), 4711);
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o750);
+        assert_eq!(path.join("deep/file").metadata().unwrap().uid(), 4711);
+        assert_eq!(Path::new("/").metadata().unwrap().uid(), 0);
+    }
+
+    #[test]
+    fn given_a_link_that_leads_elsewhere_when_made_then_it_is_replaced_and_a_file_is_not() {
+        let base = crate::testing::TempDir::new();
+        let link = base.path().join("link");
+        let text = link.to_str().unwrap();
+        make_link(text, "/one").unwrap();
+        make_link(text, "/two").unwrap();
+        assert_eq!(std::fs::read_link(&link).unwrap(), Path::new("/two"));
+        std::fs::remove_file(&link).unwrap();
+        std::fs::write(&link, "").unwrap();
+        assert_eq!(make_link(text, "/two"), Err(Errno::EXIST));
+    }
+}

@@ -1,0 +1,237 @@
+//! The environment of a command: what systemd.exec(5) says, in its order of precedence.
+
+use super::failure::{At, Failure};
+use super::job::Job;
+use super::launch::Launch;
+use super::{env_file, safe_path};
+use hostel_contract::exec::ExecStep;
+use hostel_contract::paths;
+use hostel_contract::status::UnitResult;
+use hostel_plan::{NotifyAccess, Phase, SettingKey};
+use std::ffi::CString;
+use std::os::unix::ffi::OsStringExt;
+
+/// Search path of services, and of programs that are named without a directory.
+pub const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Files that the locale of services comes from; the first that exists counts (locale.conf(5); Debian's own).
+const LOCALE_FILES: [&str; 2] = ["/etc/locale.conf", "/etc/default/locale"];
+
+/// Variables that are taken from a locale file.
+const LOCALE_NAMES: [&str; 14] = [
+    "LANG",
+    "LANGUAGE",
+    "LC_CTYPE",
+    "LC_NUMERIC",
+    "LC_TIME",
+    "LC_COLLATE",
+    "LC_MONETARY",
+    "LC_MESSAGES",
+    "LC_PAPER",
+    "LC_NAME",
+    "LC_ADDRESS",
+    "LC_TELEPHONE",
+    "LC_MEASUREMENT",
+    "LC_IDENTIFICATION",
+];
+
+/// Where the journal's native socket would be: $JOURNAL_STREAM makes programs write there.
+const JOURNAL_SOCKET: &str = "/run/systemd/journal/socket";
+
+/// Variables in the order in which they were first set; a later value replaces an earlier one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Environment(Vec<(Vec<u8>, Vec<u8>)>);
+
+impl Environment {
+    /// Sets a variable.
+    pub fn set(&mut self, name: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
+        let (name, value) = (name.into(), value.into());
+        match self.0.iter_mut().find(|(known, _)| *known == name) {
+            Some(entry) => entry.1 = value,
+            None => self.0.push((name, value)),
+        }
+    }
+
+    /// The value of a variable.
+    pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_slice())
+    }
+
+    /// Removes what `UnsetEnvironment=` names: a variable, or a variable only where it has this value.
+    pub fn unset(&mut self, name_or_assignment: &str) {
+        let (name, wanted) = match name_or_assignment.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (name_or_assignment, None),
+        };
+        self.0.retain(|(known, value)| {
+            known != name.as_bytes() || wanted.is_some_and(|wanted| value != wanted.as_bytes())
+        });
+    }
+
+    /// As execve(2) wants it. What has a NUL byte inside can't be passed, and is left out.
+    pub fn to_strings(&self) -> Vec<CString> {
+        self.0
+            .iter()
+            .filter_map(|(name, value)| CString::new([name, b"=".as_slice(), value].concat()).ok())
+            .collect()
+    }
+}
+
+/// Whether this may be the name of a variable: what a shell takes for one.
+pub fn is_name(name: &[u8]) -> bool {
+    matches!(name.first(), Some(b'A'..=b'Z' | b'a'..=b'z' | b'_'))
+        && name.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_')
+}
+
+/// The whole environment of a command that is about to run.
+pub fn build(job: &Job<'_>, launch: &Launch<'_>) -> Result<Environment, Failure> {
+    let mut environment = Environment::default();
+    manager(&mut environment);
+    identity(&mut environment, launch);
+    invocation(&mut environment, job);
+    descriptors(&mut environment, job, launch);
+    directories(&mut environment, launch);
+    ending(&mut environment, job);
+    if launch.streams_to_log && std::fs::exists(JOURNAL_SOCKET).unwrap_or(false) {
+        journal_stream(&mut environment, job);
+    }
+    if launch.has_terminal {
+        environment.set("TERM", "linux");
+    }
+    for name in job.words(SettingKey::PassEnvironment) {
+        if let Some(value) = std::env::var_os(name) {
+            environment.set(name, value.into_vec());
+        }
+    }
+    for assignment in job.unit.settings_of(SettingKey::Environment) {
+        if let Some((name, value)) = assignment.split_once('=') {
+            environment.set(name, value);
+        }
+    }
+    for file in job.unit.settings_of(SettingKey::EnvironmentFile) {
+        read_files(&mut environment, job, file)?;
+    }
+    for name in job.unit.settings_of(SettingKey::UnsetEnvironment) {
+        environment.unset(name);
+    }
+    Ok(environment)
+}
+
+/// What every service has: the search path and the machine's locale.
+fn manager(environment: &mut Environment) {
+    environment.set("PATH", SEARCH_PATH);
+    let Some(text) = LOCALE_FILES.iter().find_map(|file| safe_path::read_small(file).ok()) else { return };
+    for (name, value) in env_file::parse(&text) {
+        if LOCALE_NAMES.iter().any(|known| known.as_bytes() == name) && !value.is_empty() {
+            environment.set(name, value);
+        }
+    }
+}
+
+/// HOME and the like, where User= is set.
+fn identity(environment: &mut Environment, launch: &Launch<'_>) {
+    let Some(user) = &launch.user else { return };
+    environment.set("HOME", user.home.as_str());
+    environment.set("LOGNAME", user.name.as_str());
+    environment.set("USER", user.name.as_str());
+    environment.set("SHELL", user.shell.as_str());
+}
+
+/// Which life of the unit this is, who its main process is, and where it talks to init.
+fn invocation(environment: &mut Environment, job: &Job<'_>) {
+    let hexadecimal: String = job.request.invocation.iter().map(|byte| format!("{byte:02x}")).collect();
+    environment.set("INVOCATION_ID", hexadecimal);
+    environment.set("SYSTEMD_EXEC_PID", std::process::id().to_string());
+    if job.request.main_pid != 0 {
+        environment.set("MAINPID", job.request.main_pid.to_string());
+    }
+    let notifies = match job.unit.notify_access() {
+        NotifyAccess::None => false,
+        NotifyAccess::Main => job.phase == Phase::Start,
+        NotifyAccess::Exec | NotifyAccess::All => true,
+    };
+    if notifies {
+        environment.set("NOTIFY_SOCKET", format!("{}/{}", paths::NOTIFY_DIR, job.unit.name()));
+    }
+    if job.request.watchdog_usec != 0 && job.phase == Phase::Start {
+        environment.set("WATCHDOG_PID", std::process::id().to_string());
+        environment.set("WATCHDOG_USEC", job.request.watchdog_usec.to_string());
+    }
+}
+
+/// sd_listen_fds(3).
+fn descriptors(environment: &mut Environment, job: &Job<'_>, launch: &Launch<'_>) {
+    if job.descriptors.is_empty() {
+        return;
+    }
+    environment.set("LISTEN_PID", std::process::id().to_string());
+    environment.set("LISTEN_FDS", job.descriptors.len().to_string());
+    environment.set("LISTEN_FDNAMES", launch.descriptor_names.join(":"));
+}
+
+/// $RUNTIME_DIRECTORY and its kin.
+fn directories(environment: &mut Environment, launch: &Launch<'_>) {
+    for (name, value) in &launch.directories {
+        environment.set(*name, value.as_str());
+    }
+}
+
+/// What the stop phases are told of how the service ended.
+fn ending(environment: &mut Environment, job: &Job<'_>) {
+    if !matches!(job.phase, Phase::Stop | Phase::StopPost) {
+        return;
+    }
+    let result = UnitResult::from_code(job.request.result).unwrap_or(UnitResult::Success);
+    environment.set("SERVICE_RESULT", result.name());
+    let status = job.request.exit_status;
+    let (code, status) = match job.request.exit_kind {
+        1 => ("exited", status.to_string()),
+        2 => ("killed", crate::signals::name(status)),
+        3 => ("dumped", crate::signals::name(status)),
+        _ => return,
+    };
+    environment.set("EXIT_CODE", code);
+    environment.set("EXIT_STATUS", status);
+}
+
+/// Tells a program that its standard error is the log already.
+fn journal_stream(environment: &mut Environment, job: &Job<'_>) {
+    if let Some(stat) = job.log.pipe().and_then(|pipe| rustix::fs::fstat(pipe).ok()) {
+        environment.set("JOURNAL_STREAM", format!("{}:{}", stat.st_dev, stat.st_ino));
+    }
+}
+
+/// One EnvironmentFile=: `-` in front where it may be missing; wildcards are allowed.
+fn read_files(environment: &mut Environment, job: &Job<'_>, setting: &str) -> Result<(), Failure> {
+    let (optional, path) = match setting.strip_prefix('-') {
+        Some(path) => (true, path),
+        None => (false, setting),
+    };
+    let mut paths = safe_path::expand_wildcards(path);
+    if paths.is_empty() {
+        paths.push(path.into());
+    }
+    for path in paths {
+        match safe_path::read_small(&path) {
+            Ok(text) => {
+                for (name, value) in env_file::parse(&text) {
+                    if is_name(&name) {
+                        environment.set(name, value);
+                    } else {
+                        let name = String::from_utf8_lossy(&name);
+                        job.log.line(&format!(
+                            "{}: `{name}` is no name for a variable: ignored",
+                            path.display()
+                        ));
+                    }
+                }
+            }
+            Err(_) if optional => {}
+            Err(error) => {
+                return Err(error)
+                    .at(ExecStep::Environment, || format!("EnvironmentFile={}", path.display()));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,297 @@
+//! From a request to the daemon's own exec: every step that systemd.exec(5) has in between, in systemd's order.
+//!
+//! Steps that need root come first (directories, streams, scheduling, sandbox), then the change of user, then what
+//! must be judged with the user's own rights (the working directory, the program). A step that fails ends the
+//! start with a record; what a guest merely may not have costs a line in the unit's log.
+
+use super::capabilities;
+use super::environment::{self, Environment, SEARCH_PATH};
+use super::expand;
+use super::failure::{At, Failure};
+use super::job::Job;
+use super::users::{self, Identity, User};
+use super::{directories, limits, sandbox, streams};
+use crate::sys;
+use hostel_contract::exec::{ENV_FD_NAMES, ExecStep};
+use hostel_plan::{Command, Phase, SettingKey, UnitKind, command_flags};
+use rustix::fs::{Gid, Mode, Uid};
+use rustix::io::Errno;
+use std::ffi::CString;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+/// First descriptor of sd_listen_fds(3).
+const LISTEN_FDS_START: i32 = 3;
+
+/// How much of the unit's confinement a command gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Confinement {
+    /// All of it.
+    Full,
+    /// All but the change of user (`!`, and PermissionsStartOnly= for all but the main process).
+    KeepsUser,
+    /// None (`+`).
+    None,
+}
+
+/// What is known of a command once its unit has been looked at.
+pub struct Launch<'a> {
+    /// The user to become.
+    pub user: Option<&'a User>,
+    /// Variables and paths of the unit's directories.
+    pub directories: Vec<(&'static str, String)>,
+    /// Names of the unit's descriptors.
+    pub descriptor_names: Vec<String>,
+    /// Whether output or error goes to the unit's log.
+    pub streams_to_log: bool,
+    /// Whether a stream is a terminal.
+    pub has_terminal: bool,
+}
+
+/// Why the daemon does not run.
+pub enum Stopped {
+    /// A step failed.
+    Failed(Failure),
+    /// The program is missing, and `-` says that it may be.
+    Skipped(String),
+}
+
+impl From<Failure> for Stopped {
+    fn from(failure: Failure) -> Self {
+        Stopped::Failed(failure)
+    }
+}
+
+/// Becomes the command that the request names. Comes back only with the reason why not.
+pub fn run(job: &Job<'_>) -> Stopped {
+    match prepare(job) {
+        Ok(never) => match never {},
+        Err(stopped) => stopped,
+    }
+}
+
+fn prepare(job: &Job<'_>) -> Result<std::convert::Infallible, Stopped> {
+    let command = job.unit.command(job.phase, job.request.command).ok_or_else(|| {
+        let text =
+            format!("{} has no command {} for {}", job.unit.name(), job.request.command, job.phase.name());
+        Failure::new(ExecStep::Protocol, text)
+    })?;
+    let confinement = confinement(job, &command);
+    let identity = match confinement {
+        Confinement::Full => users::identity(job)?,
+        Confinement::KeepsUser | Confinement::None => Identity::default(),
+    };
+    // Fails only where this is a session's leader already.
+    let _ = rustix::process::setsid();
+    if job.makes_directories() {
+        // They are the service's also where this command keeps root's user.
+        let owner = if confinement == Confinement::Full { identity.clone() } else { users::identity(job)? };
+        directories::make(job, &owner)?;
+        make_mount_point(job)?;
+    }
+    let descriptor_names = job.descriptor_names(std::env::var(ENV_FD_NAMES).ok().as_deref());
+    let streams = streams::open(job, &descriptor_names, identity.user.as_ref().map(|user| user.uid))?;
+    limits::set_scheduling(job);
+    rustix::process::umask(Mode::from_raw_mode(job.mode(SettingKey::UMask, 0o022)));
+    let launch = Launch {
+        user: identity.user.as_ref(),
+        directories: directories::variables(job),
+        descriptor_names,
+        streams_to_log: streams.to_log,
+        has_terminal: streams.terminal,
+    };
+    let environment = environment::build(job, &launch)?;
+    let argv = arguments(job, &command, &environment)?;
+    limits::set_limits(job);
+    confine(job, confinement, &identity)?;
+    change_directory(job, &identity)?;
+    let program = find_program(&command)?;
+    place_descriptors(job, &streams)?;
+    let sigpipe = match job.setting(SettingKey::IgnoreSigpipe).is_none_or(super::job::is_yes) {
+        true => sys::Sigpipe::Ignored,
+        false => sys::Sigpipe::Default,
+    };
+    sys::reset_signals(sigpipe);
+    let errno = sys::execve(&program, &argv, &environment.to_strings());
+    Err(exec_failure(&command, &program, errno))
+}
+
+/// How much of the confinement the prefixes of a command leave.
+fn confinement(job: &Job<'_>, command: &Command<'_>) -> Confinement {
+    let is_main = job.phase == Phase::Start;
+    if command.flags() & command_flags::FULL_PRIVILEGES != 0 {
+        Confinement::None
+    } else if command.flags() & command_flags::NO_SETUID != 0
+        || (job.is_on(SettingKey::PermissionsStartOnly) && !is_main)
+    {
+        Confinement::KeepsUser
+    } else {
+        Confinement::Full
+    }
+}
+
+/// Where a mount unit mounts must be there.
+fn make_mount_point(job: &Job<'_>) -> Result<(), Failure> {
+    let Some(place) = job.setting(SettingKey::MountWhere).filter(|_| job.unit.kind() == UnitKind::Mount)
+    else {
+        return Ok(());
+    };
+    let mode = job.mode(SettingKey::DirectoryMode, 0o755);
+    super::safe_path::open_directory(Path::new(place), super::safe_path::Missing::Make(mode))
+        .map(drop)
+        // A file can be a mount point, too.
+        .or_else(|errno| if Path::new(place).exists() { Ok(()) } else { Err(errno) })
+        .at(ExecStep::Namespace, || format!("mount point {place}"))
+}
+
+/// The arguments, with variables expanded unless `:` forbids it.
+fn arguments(
+    job: &Job<'_>,
+    command: &Command<'_>,
+    environment: &Environment,
+) -> Result<Vec<CString>, Failure> {
+    let argv = if command.flags() & command_flags::NO_EXPAND != 0 {
+        command.argv().map(|word| word.as_bytes().to_vec()).collect()
+    } else {
+        let expanded = expand::expand(command.argv(), environment);
+        for name in expanded.unset {
+            job.log.line(&format!("{}: ${{{name}}} is not set and counts as empty", command.path()));
+        }
+        expanded.argv
+    };
+    let text = |_| Failure::with(ExecStep::Exec, Errno::INVAL, "an argument with a NUL byte".to_string());
+    let mut argv = argv.into_iter().map(CString::new).collect::<Result<Vec<_>, _>>().map_err(text)?;
+    if argv.is_empty() {
+        argv.push(CString::new(command.path()).map_err(text)?);
+    }
+    Ok(argv)
+}
+
+/// Sandbox, groups, capabilities, user: in this order, for each needs what the next takes away.
+fn confine(job: &Job<'_>, confinement: Confinement, identity: &Identity) -> Result<(), Failure> {
+    if confinement == Confinement::None {
+        return Ok(());
+    }
+    let sandbox = sandbox::wanted(job);
+    sandbox::enter(job, &sandbox);
+    if let Some(root) = job.setting(SettingKey::RootDirectory) {
+        rustix::process::chroot(root).at(ExecStep::Chroot, || format!("RootDirectory={root}"))?;
+        rustix::process::chdir("/").at(ExecStep::Chroot, || format!("RootDirectory={root}"))?;
+    }
+    let capabilities = capabilities::wanted(job, sandbox.private_devices);
+    set_groups(job, identity)?;
+    capabilities::drop_bounding(&capabilities)?;
+    if let Some(user) = identity.user.as_ref().filter(|user| user.uid != 0) {
+        capabilities::keep_over_user_change(&capabilities)?;
+        let uid = Uid::from_raw(user.uid);
+        rustix::thread::set_thread_res_uid(uid, uid, uid)
+            .at(ExecStep::User, || format!("User={} ({}): not mapped in this guest?", user.name, user.uid))?;
+    }
+    let is_root = identity.user.as_ref().is_none_or(|user| user.uid == 0);
+    capabilities::raise_ambient(job, &capabilities, is_root)?;
+    if job.is_on(SettingKey::NoNewPrivileges) || job.is_on(SettingKey::DynamicUser) {
+        rustix::thread::set_no_new_privs(true)
+            .at(ExecStep::NoNewPrivileges, || "NoNewPrivileges=".to_string())?;
+    }
+    Ok(())
+}
+
+fn set_groups(job: &Job<'_>, identity: &Identity) -> Result<(), Failure> {
+    if let Some(groups) = &identity.groups {
+        let groups: Vec<Gid> = groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
+        match rustix::thread::set_thread_groups(&groups) {
+            // A user namespace with one user forbids it, and then there are no groups to be had.
+            Err(Errno::PERM) if is_denied() => {
+                job.log.line("supplementary groups: this guest has none (setgroups is denied), runs without");
+            }
+            other => other.at(ExecStep::Group, || format!("supplementary groups {groups:?}"))?,
+        }
+    }
+    if let Some(gid) = identity.gid {
+        let raw = Gid::from_raw(gid);
+        rustix::thread::set_thread_res_gid(raw, raw, raw)
+            .at(ExecStep::Group, || format!("group {gid}: not mapped in this guest?"))?;
+    }
+    Ok(())
+}
+
+fn is_denied() -> bool {
+    std::fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "deny")
+}
+
+/// WorkingDirectory=: with the user's own rights, for it may lie on a file system where root has none.
+fn change_directory(job: &Job<'_>, identity: &Identity) -> Result<(), Failure> {
+    let setting = job.setting(SettingKey::WorkingDirectory).unwrap_or("/");
+    let (optional, path) = match setting.strip_prefix('-') {
+        Some(path) => (true, path),
+        None => (false, setting),
+    };
+    let path = match (path, &identity.user) {
+        ("~", Some(user)) if !user.home.is_empty() => user.home.as_str(),
+        ("~", _) => "/root",
+        (path, _) => path,
+    };
+    match rustix::process::chdir(path) {
+        Err(_) if optional => rustix::process::chdir("/"),
+        other => other,
+    }
+    .at(ExecStep::Chdir, || format!("WorkingDirectory={path}"))
+}
+
+/// The program: as it is named, or from the search path.
+fn find_program(command: &Command<'_>) -> Result<CString, Stopped> {
+    let name = command.path();
+    let string = |path: String| {
+        CString::new(path)
+            .map_err(|_| Failure::with(ExecStep::Exec, Errno::INVAL, "a NUL byte in the program's name"))
+    };
+    let can_run = |path: &str| rustix::fs::access(path, rustix::fs::Access::EXEC_OK);
+    let found = if name.contains('/') {
+        can_run(name).map(|()| name.to_string())
+    } else {
+        let mut tried = SEARCH_PATH.split(':').map(|folder| format!("{folder}/{name}"));
+        tried.find(|path| can_run(path).is_ok()).ok_or(Errno::NOENT)
+    };
+    match found {
+        Ok(path) => Ok(string(path)?),
+        Err(errno) if command.flags() & command_flags::IGNORE_FAILURE != 0 => {
+            Err(Stopped::Skipped(format!("{name}: {}", super::failure::reason(errno.raw_os_error()))))
+        }
+        Err(errno) => Err(exec_failure(command, &string(name.to_string())?, errno)),
+    }
+}
+
+/// Says what is the matter with a program.
+fn exec_failure(command: &Command<'_>, program: &CString, errno: Errno) -> Stopped {
+    let program = program.to_string_lossy();
+    let remedy = match errno {
+        Errno::NOENT if Path::new(&*program).exists() => " (its interpreter is missing)",
+        Errno::NOENT => " (install it, or correct ExecStart= and the like)",
+        Errno::ACCESS => " (not executable, or not for this user)",
+        Errno::NOEXEC => " (no program: a script needs #! in its first line)",
+        _ => "",
+    };
+    let _ = command;
+    Stopped::Failed(Failure::with(ExecStep::Exec, errno, format!("{program}{remedy}")))
+}
+
+/// Puts streams and sockets where the program looks for them. Everything else goes with the exec.
+fn place_descriptors(job: &Job<'_>, streams: &streams::Streams) -> Result<(), Failure> {
+    let parts = [
+        (&streams.input, 0, ExecStep::Stdin),
+        (&streams.output, 1, ExecStep::Stdout),
+        (&streams.error, 2, ExecStep::Stderr),
+    ];
+    for (fd, number, step) in parts {
+        sys::place_fd(fd.as_fd(), number).at(step, || "placing a stream".to_string())?;
+    }
+    let non_blocking = job.is_on(SettingKey::NonBlocking);
+    for (number, fd) in (LISTEN_FDS_START..).zip(&job.descriptors) {
+        let text = || format!("descriptor {number} of the unit");
+        if job.setting(SettingKey::NonBlocking).is_some() {
+            rustix::io::ioctl_fionbio(fd, non_blocking).at(ExecStep::Fds, text)?;
+        }
+        sys::place_fd(fd.as_fd(), number).at(ExecStep::Fds, text)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! PrivateTmp=: /tmp and /var/tmp of one life of a unit, shared by all its commands.
+//!
+//! Directories as systemd names them, so that systemd-tmpfiles knows what they are: a root-only one, in which the
+//! one that the service sees stands. They end with the unit; what a killed guest leaves, its tmpfiles age away.
+
+use crate::exec::job::Job;
+use crate::exec::safe_path::{self, Missing};
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::mount_bind;
+use std::path::Path;
+
+const PLACES: [&str; 2] = ["/tmp", "/var/tmp"];
+
+/// What the names of a unit's directories begin with, in this boot of the machine.
+fn prefix(job: &Job<'_>) -> String {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    format!("systemd-private-{}-{}-", boot.trim().replace('-', ""), job.unit.name())
+}
+
+/// Makes the directories where they are missing, and mounts them.
+pub fn enter(job: &Job<'_>) -> Result<(), Errno> {
+    let life: String = job.request.invocation.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let name = format!("{}{life}", prefix(job));
+    for place in PLACES {
+        make(place, &name)?;
+        mount_bind(&format!("{place}/{name}/tmp"), place)?;
+    }
+    Ok(())
+}
+
+/// Makes one. Everybody can write to /tmp: what is there already counts only if it is root's own and closed to others.
+fn make(place: &str, name: &str) -> Result<(), Errno> {
+    let parent = safe_path::open_directory(Path::new(place), Missing::Fail)?;
+    match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o700)) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(errno),
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let outer = rustix::fs::openat(&parent, name, flags, Mode::empty())?;
+    let stat = rustix::fs::fstat(&outer)?;
+    if stat.st_uid != rustix::process::geteuid().as_raw() || stat.st_mode & 0o077 != 0 {
+        return Err(Errno::PERM);
+    }
+    match rustix::fs::mkdirat(&outer, "tmp", Mode::from_raw_mode(0o1777)) {
+        // The mode once more: mkdir obeys the umask.
+        Ok(()) => rustix::fs::chmodat(&outer, "tmp", Mode::from_raw_mode(0o1777), AtFlags::empty()),
+        Err(Errno::EXIST) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Removes what the lives of a unit left.
+pub fn remove(job: &Job<'_>) -> Result<(), Errno> {
+    let prefix = prefix(job);
+    for place in PLACES {
+        let Ok(entries) = std::fs::read_dir(place) else { continue };
+        let parent = safe_path::open_directory(Path::new(place), Missing::Fail)?;
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            if !name.to_string_lossy().starts_with(&prefix) {
+                continue;
+            }
+            let stat = rustix::fs::statat(&parent, &name, AtFlags::SYMLINK_NOFOLLOW)?;
+            if stat.st_uid == rustix::process::geteuid().as_raw() {
+                safe_path::remove_tree(&parent, &name)?;
+            }
+        }
+    }
+    Ok(())
+}

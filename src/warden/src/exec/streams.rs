@@ -1,0 +1,272 @@
+//! Standard input, output and error.
+
+use super::failure::{At, Failure};
+use super::job::Job;
+use hostel_contract::exec::ExecStep;
+use hostel_plan::SettingKey;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// The three, to be put at 0, 1 and 2.
+pub struct Streams {
+    /// Standard input.
+    pub input: OwnedFd,
+    /// Standard output.
+    pub output: OwnedFd,
+    /// Standard error.
+    pub error: OwnedFd,
+    /// Whether output or error goes to the unit's log.
+    pub to_log: bool,
+    /// Whether one of them is a terminal.
+    pub terminal: bool,
+}
+
+/// What a stream is connected to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target<'a> {
+    /// As the stream before it.
+    Inherit,
+    /// /dev/null.
+    Null,
+    /// The unit's terminal, and how it becomes the controlling one.
+    Terminal(Control),
+    /// The unit's log.
+    Log,
+    /// A file, and how it is opened for output.
+    File(&'a str, OFlags),
+    /// The connection or listening socket that the service was started for.
+    Socket,
+    /// A descriptor of the unit, by name.
+    Named(&'a str),
+    /// StandardInputText= and StandardInputData=.
+    Data,
+}
+
+/// How a terminal becomes the controlling one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Control {
+    /// Where it is nobody's.
+    Ask,
+    /// Also where it is another session's.
+    Force,
+}
+
+/// A value of StandardInput=, StandardOutput= or StandardError=; `None` for what nobody knows.
+fn parse(text: &str) -> Option<Target<'_>> {
+    let file = OFlags::CREATE.union(OFlags::NOCTTY);
+    Some(match text {
+        "inherit" => Target::Inherit,
+        "null" => Target::Null,
+        "tty" | "tty-fail" => Target::Terminal(Control::Ask),
+        "tty-force" => Target::Terminal(Control::Force),
+        // The kernel's log is the host's, and the console has init's messages: the log has all of them.
+        "journal" | "kmsg" | "syslog" | "journal+console" | "kmsg+console" | "syslog+console" => Target::Log,
+        "socket" => Target::Socket,
+        "data" => Target::Data,
+        _ => {
+            let (kind, value) = text.split_once(':')?;
+            match kind {
+                "file" => Target::File(value, file),
+                "append" => Target::File(value, file.union(OFlags::APPEND)),
+                "truncate" => Target::File(value, file.union(OFlags::TRUNC)),
+                "fd" => Target::Named(value),
+                _ => return None,
+            }
+        }
+    })
+}
+
+/// The three targets of a unit, with systemd's defaults: what reads from a terminal or socket also writes there; all
+/// else writes to the log.
+fn targets<'a>(job: &Job<'a>) -> Result<[Target<'a>; 3], Failure> {
+    let get = |key: SettingKey, step: ExecStep| match job.setting(key) {
+        None => Ok(None),
+        Some(text) => parse(text)
+            .map(Some)
+            .ok_or_else(|| Failure::with(step, Errno::INVAL, format!("{}={text}", key.name()))),
+    };
+    let input = match get(SettingKey::StandardInput, ExecStep::Stdin)? {
+        None | Some(Target::Null | Target::Inherit)
+            if job.setting(SettingKey::StandardInputData).is_some() =>
+        {
+            Target::Data
+        }
+        None | Some(Target::Inherit | Target::Log) => Target::Null,
+        Some(target) => target,
+    };
+    let both_ways = matches!(input, Target::Terminal(_) | Target::Socket | Target::Named(_));
+    let output = match get(SettingKey::StandardOutput, ExecStep::Stdout)? {
+        None | Some(Target::Inherit) if !both_ways => Target::Log,
+        None => Target::Inherit,
+        Some(target) => target,
+    };
+    let error = get(SettingKey::StandardError, ExecStep::Stderr)?.unwrap_or(Target::Inherit);
+    Ok([input, output, error])
+}
+
+/// Opens the three. `names` are those of the unit's descriptors; `owner` gets the terminal.
+pub fn open(job: &Job<'_>, names: &[String], owner: Option<u32>) -> Result<Streams, Failure> {
+    let [input, output, error] = targets(job)?;
+    let opener = Opener { job, names, owner };
+    let stdin = opener.open(input, Direction::In, ExecStep::Stdin)?;
+    let stdout = match output {
+        Target::Inherit => share(&stdin, ExecStep::Stdout)?,
+        // One file for both ways is one open file.
+        Target::File(path, _) if input == output && !path.is_empty() => share(&stdin, ExecStep::Stdout)?,
+        target => opener.open(target, Direction::Out, ExecStep::Stdout)?,
+    };
+    let stderr = match error {
+        Target::Inherit => share(&stdout, ExecStep::Stderr)?,
+        target if target == output => share(&stdout, ExecStep::Stderr)?,
+        target => opener.open(target, Direction::Out, ExecStep::Stderr)?,
+    };
+    let to_log = job.log.pipe().is_some() && (output == Target::Log || error == Target::Log);
+    let terminal = [input, output, error].iter().any(|target| matches!(target, Target::Terminal(_)));
+    Ok(Streams { input: stdin, output: stdout, error: stderr, to_log, terminal })
+}
+
+fn share(fd: &OwnedFd, step: ExecStep) -> Result<OwnedFd, Failure> {
+    rustix::io::fcntl_dupfd_cloexec(fd, 3).at(step, || "duplicating a stream".to_string())
+}
+
+/// Which way a stream goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    In,
+    Out,
+}
+
+/// What opening needs to know.
+struct Opener<'a> {
+    job: &'a Job<'a>,
+    names: &'a [String],
+    owner: Option<u32>,
+}
+
+impl Opener<'_> {
+    fn open(&self, target: Target<'_>, direction: Direction, step: ExecStep) -> Result<OwnedFd, Failure> {
+        match target {
+            Target::Null | Target::Inherit => null(direction).at(step, || "/dev/null".to_string()),
+            Target::Log => match self.job.log.pipe() {
+                Some(pipe) => share(pipe, step),
+                None => null(direction).at(step, || "/dev/null".to_string()),
+            },
+            Target::File(path, flags) => {
+                let flags = OFlags::CLOEXEC
+                    | match direction {
+                        Direction::In if matches!(self.job.setting(SettingKey::StandardOutput), Some(out) if out == format!("file:{path}")) => {
+                            OFlags::RDWR | OFlags::CREATE | OFlags::NOCTTY
+                        }
+                        Direction::In => OFlags::RDONLY | OFlags::NOCTTY,
+                        Direction::Out => flags | OFlags::WRONLY,
+                    };
+                rustix::fs::open(path, flags, Mode::from_raw_mode(0o644)).at(step, || path.to_string())
+            }
+            Target::Socket => match self.job.descriptors.first() {
+                Some(socket) => share(socket, step),
+                None => Err(Failure::new(step, "`socket`, but the unit was not started by one")),
+            },
+            Target::Named(name) => {
+                let at = self.names.iter().position(|known| known == name);
+                match at.and_then(|at| self.job.descriptors.get(at)) {
+                    Some(fd) => share(fd, step),
+                    None => Err(Failure::new(step, format!("the unit has no descriptor named `{name}`"))),
+                }
+            }
+            Target::Terminal(control) => self.terminal(control, direction, step),
+            Target::Data => self.data().at(step, || "StandardInputData=".to_string()),
+        }
+    }
+
+    /// The unit's terminal; as standard input it also becomes the controlling one of the session.
+    fn terminal(&self, control: Control, direction: Direction, step: ExecStep) -> Result<OwnedFd, Failure> {
+        let path = self.job.setting(SettingKey::TtyPath).unwrap_or("/dev/console");
+        let text = || format!("TTYPath={path}");
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        if direction == Direction::In && self.job.is_on(SettingKey::TtyVHangup) {
+            let opened = rustix::fs::open(path, flags | OFlags::NONBLOCK, Mode::empty());
+            // Not permitted to a guest's root on every kernel: the terminal is then as its last user left it.
+            let _ = opened.map(|tty| crate::sys::hang_up(tty.as_fd()));
+        }
+        let tty = rustix::fs::open(path, flags, Mode::empty()).at(step, text)?;
+        if direction == Direction::In {
+            let taken = match control {
+                Control::Ask => crate::sys::take_terminal(tty.as_fd(), crate::sys::Steal::No),
+                Control::Force => crate::sys::take_terminal(tty.as_fd(), crate::sys::Steal::Yes),
+            };
+            taken.at(step, || format!("{}: it is the terminal of another session", text()))?;
+            if let Some(uid) = self.owner {
+                let _ = rustix::fs::fchown(&tty, Some(rustix::fs::Uid::from_raw(uid)), None);
+            }
+        }
+        if self.job.is_on(SettingKey::TtyReset) {
+            reset_terminal(&tty);
+        }
+        Ok(tty)
+    }
+
+    /// A file in memory with the data, at its beginning.
+    fn data(&self) -> Result<OwnedFd, Errno> {
+        let memory = rustix::fs::memfd_create("standard-input", rustix::fs::MemfdFlags::CLOEXEC)?;
+        let mut text = Vec::new();
+        for line in self.job.unit.settings_of(SettingKey::StandardInputData) {
+            text.extend_from_slice(line.as_bytes());
+            text.push(b'\n');
+        }
+        let mut rest = text.as_slice();
+        while !rest.is_empty() {
+            let written = rustix::io::write(&memory, rest)?;
+            rest = rest.get(written..).unwrap_or_default();
+        }
+        rustix::fs::seek(&memory, rustix::fs::SeekFrom::Start(0))?;
+        Ok(memory)
+    }
+}
+
+fn null(direction: Direction) -> Result<OwnedFd, Errno> {
+    let access = if direction == Direction::In { OFlags::RDONLY } else { OFlags::WRONLY };
+    rustix::fs::open("/dev/null", access | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// Line mode with echo, as a login expects it.
+fn reset_terminal(tty: &OwnedFd) {
+    use rustix::termios::{ControlModes, InputModes, LocalModes, OptionalActions, OutputModes};
+    let Ok(mut modes) = rustix::termios::tcgetattr(tty) else { return };
+    modes.input_modes -= InputModes::IGNBRK | InputModes::BRKINT | InputModes::ISTRIP | InputModes::INLCR;
+    modes.input_modes -= InputModes::IGNCR | InputModes::IUCLC;
+    modes.input_modes |= InputModes::ICRNL | InputModes::IMAXBEL | InputModes::IUTF8;
+    modes.output_modes |= OutputModes::ONLCR | OutputModes::OPOST;
+    modes.control_modes |= ControlModes::CREAD;
+    modes.local_modes = LocalModes::ISIG
+        | LocalModes::ICANON
+        | LocalModes::IEXTEN
+        | LocalModes::ECHO
+        | LocalModes::ECHOE
+        | LocalModes::ECHOK
+        | LocalModes::ECHOCTL
+        | LocalModes::ECHOKE;
+    let _ = rustix::termios::tcsetattr(tty, OptionalActions::Now, &modes);
+    let _ = rustix::termios::tcflush(tty, rustix::termios::QueueSelector::IOFlush);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_the_forms_of_systemd_exec_when_read_then_each_has_its_target() {
+        assert_eq!(parse("null"), Some(Target::Null));
+        assert_eq!(parse("journal+console"), Some(Target::Log));
+        assert_eq!(parse("tty-force"), Some(Target::Terminal(Control::Force)));
+        assert_eq!(parse("fd:web"), Some(Target::Named("web")));
+        let Some(Target::File("/var/log/x y", flags)) = parse("append:/var/log/x y") else { panic!() };
+        assert!(flags.contains(OFlags::APPEND) && !flags.contains(OFlags::TRUNC));
+    }
+
+    #[test]
+    fn given_what_is_no_target_when_read_then_there_is_none() {
+        assert_eq!(parse("nowhere"), None);
+        assert_eq!(parse("pipe:/x"), None);
+    }
+}
