@@ -133,6 +133,8 @@ crate::code_enum! {
         AssertFailed = 11, "assert";
         /// Something that it requires failed.
         Dependency = 12, "dependency";
+        /// A socket that fired too often.
+        TriggerLimit = 13, "trigger-limit-hit";
     }
 }
 

@@ -26,7 +26,7 @@ pub struct Spawn {
     pub unit: UnitId,
     /// What it is to do.
     pub phase: Phase,
-    /// Which command of the phase.
+    /// Which command of the phase. For `CleanUp`: 1 where a restart follows (RuntimeDirectoryPreserve=restart).
     pub command: u8,
     /// First spawn of a start job: evaluate conditions (where the unit has any).
     pub first: bool,
@@ -45,6 +45,10 @@ pub enum Message {
     Starting,
     /// Started, reached, listening.
     Started,
+    /// A oneshot did its work, and is down again.
+    Finished,
+    /// Its start job failed.
+    StartFailed,
     /// A condition was false.
     ConditionFalse,
     /// An assertion was false.
@@ -57,6 +61,8 @@ pub enum Message {
     Stopped,
     /// Reloaded.
     Reloaded,
+    /// Its reload went wrong; it goes on.
+    ReloadFailed,
     /// It failed.
     Failed(UnitResult),
     /// A process of it ended not as it should.
@@ -65,6 +71,12 @@ pub enum Message {
     SpawnFailed(i32),
     /// A time-out of this phase; the next signal is sent.
     TimedOut(Phase),
+    /// JobTimeoutSec= is over.
+    JobTimedOut,
+    /// RuntimeMaxSec= is over: it is stopped.
+    RuntimeLimit,
+    /// No WATCHDOG=1 in time, or WATCHDOG=trigger.
+    WatchdogTimeout,
     /// Will be started again.
     RestartScheduled(u16),
     /// Started too often.
@@ -119,6 +131,7 @@ pub enum Action {
     Changed(UnitId),
     /// All jobs of the boot are done: say READY=1 upward. Once.
     Booted,
-    /// Every unit is stopped: kill what is left, and end the guest. The last action.
+    /// Every unit is stopped: kill what is left, and end the guest. The last action, but that a request which
+    /// still comes is refused.
     Finish(ShutdownKind),
 }

@@ -18,58 +18,353 @@
 extern crate std;
 
 pub mod action;
+mod apply;
+mod ascend;
+mod descend;
 pub mod event;
+mod exits;
+mod job;
+pub mod life;
+pub mod message;
+pub mod notify;
+mod order;
+pub mod policy;
+mod queue;
+mod request;
+mod shutdown;
+mod socket;
+mod state;
 
 pub use action::{Action, Message, Recipient, Spawn};
 pub use event::{Event, ExitKind, ExitStatus, JobMode, Notification, Operation, Pid, Report, RequestId};
+pub use state::{Header, Job, State, UnitState};
 
 /// Milliseconds of CLOCK_MONOTONIC.
 pub type Millis = u64;
 
+use hostel_contract::ShutdownKind;
+use hostel_contract::control::ControlResult;
 use hostel_contract::status::StatusRow;
-use hostel_plan::{Plan, UnitId};
-
-/// SIGNATURES FIXED; to be written by the owner of this crate. State of the whole; plain data, `#[repr(C)]`.
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(C)]
-pub struct Header {
-    version: u32,
-}
-
-/// State of one unit; plain data, `#[repr(C)]`, all zeroes is the valid initial state.
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(C)]
-pub struct UnitState {
-    todo: u32,
-}
+use hostel_plan::{KillMode, Plan, UnitId, UnitKind};
+use order::JobEnd;
+use queue::Actions;
+use state::{Boot, Watching, flag, work};
 
 /// The state machine over a plan and its region.
 pub struct Supervisor<'a> {
-    _plan: Plan<'a>,
-    _header: &'a mut Header,
-    _units: &'a mut [UnitState],
+    plan: Plan<'a>,
+    header: &'a mut Header,
+    units: &'a mut [UnitState],
+    /// Stands in for a unit that the region has no room for, so that no index can fail.
+    spare: UnitState,
+    out: Actions,
+    fuel: Fuel,
 }
 
-#[allow(unused_variables, missing_docs, clippy::todo)]
+/// How much may still be done in this millisecond.
+struct Fuel {
+    now: Millis,
+    left: u32,
+}
+
+/// The unit of an index of a plan, which holds fewer than 65,536.
+pub(crate) fn unit_id(index: usize) -> UnitId {
+    UnitId(u16::try_from(index).unwrap_or(u16::MAX))
+}
+
 impl<'a> Supervisor<'a> {
     /// `units` has one element a unit of the plan; all zeroes, or what another of the same plan left.
-    pub fn new(plan: Plan<'a>, header: &'a mut Header, units: &'a mut [UnitState]) -> Self { todo!() }
-    pub fn plan(&self) -> Plan<'a> { todo!() }
-    pub fn handle(&mut self, now: Millis, event: Event) { todo!() }
-    pub fn next_action(&mut self, now: Millis) -> Option<Action> { todo!() }
+    /// What another plan or version left is not understood: it is cleared.
+    pub fn new(plan: Plan<'a>, header: &'a mut Header, units: &'a mut [UnitState]) -> Self {
+        let known = header.version == state::VERSION && header.plan_checksum == plan.checksum();
+        if !known {
+            *header = Header::default();
+            header.version = state::VERSION;
+            header.plan_checksum = plan.checksum();
+            units.fill(UnitState::default());
+        }
+        let (spare, out) = (UnitState::default(), Actions::new());
+        let fuel = Fuel { now: Millis::MAX, left: 0 };
+        Supervisor { plan, header, units, spare, out, fuel }
+    }
+
+    /// The plan that it runs.
+    pub fn plan(&self) -> Plan<'a> {
+        self.plan
+    }
+
+    /// State of a unit, to be changed.
+    pub(crate) fn at(&mut self, unit: UnitId) -> &mut UnitState {
+        match self.units.get_mut(unit.index()) {
+            Some(state) => state,
+            None => &mut self.spare,
+        }
+    }
+
+    /// State of a unit, to be looked at.
+    pub(crate) fn get(&self, unit: UnitId) -> &UnitState {
+        self.units.get(unit.index()).unwrap_or(&self.spare)
+    }
+
+    pub(crate) fn log(&mut self, unit: UnitId, message: Message) {
+        self.out.push(Action::Log { unit, message });
+    }
+
+    /// Takes in one thing that happened, at this time of CLOCK_MONOTONIC.
+    pub fn handle(&mut self, now: Millis, event: Event) {
+        match event {
+            Event::Boot(target) => self.boot(now, target),
+            Event::Request { id, .. } if self.header.finished != 0 => {
+                self.out.push(Action::Reply { id, result: ControlResult::Refused });
+            }
+            Event::Request { id, unit, operation, mode } => self.request(now, id, unit, operation, mode),
+            Event::RequestDropped(id) => self.request_dropped(id),
+            Event::Triggered(unit) => self.triggered(now, unit),
+            Event::Spawned { unit, phase, pid } => self.spawned(now, unit, phase, pid),
+            Event::SpawnFailed { unit, errno, .. } => {
+                self.log(unit, Message::SpawnFailed(errno));
+                self.react(
+                    now,
+                    unit,
+                    life::Cause::SpawnFailed,
+                    hostel_contract::status::UnitResult::Resources,
+                );
+            }
+            Event::Reported { unit, pid, report } => self.reported(now, unit, pid, report),
+            Event::Exited { pid, status } => self.exited(now, pid, status),
+            Event::GroupEmpty(unit) => self.group_empty(now, unit),
+            Event::Notified { unit, sender, notification } => self.notified(now, unit, sender, notification),
+            // What is due is done by `next_action`, whatever woke it.
+            Event::Deadline => {}
+            Event::Shutdown(kind) => self.shut_down(now, kind),
+        }
+    }
+
+    /// The next thing to be done; None when there's nothing before the next event or deadline.
+    pub fn next_action(&mut self, now: Millis) -> Option<Action> {
+        if self.fuel.now != now {
+            let units = u32::try_from(self.plan.len()).unwrap_or(u32::MAX);
+            self.fuel = Fuel { now, left: units.saturating_add(64).saturating_mul(policy::STEPS_PER_UNIT) };
+        }
+        loop {
+            if let Some(action) = self.out.pop() {
+                return Some(action);
+            }
+            self.fuel.left = self.fuel.left.checked_sub(1)?;
+            if !self.step(now) {
+                return None;
+            }
+        }
+    }
+
+    /// Does one piece of what is to be done; false when there's none.
+    fn step(&mut self, now: Millis) -> bool {
+        if self.give_answer() {
+            return true;
+        }
+        if let Some(unit) = self.heap_top()
+            && self.get(unit).due <= now
+        {
+            self.fire(now, unit);
+            return true;
+        }
+        if let Some((unit, reasons)) = self.next_visit() {
+            self.visit(now, unit, reasons);
+            return true;
+        }
+        self.unblock() || self.booted() || self.finish(now)
+    }
+
+    /// Sees to one unit, for all the reasons that came together.
+    fn visit(&mut self, now: Millis, unit: UnitId, reasons: u16) {
+        let is = |reason| reasons & reason != 0;
+        let settled = self.get(unit).state().is_settled();
+        if is(work::LOG_CANCELED) {
+            self.log(unit, Message::JobCanceled);
+        }
+        if is(work::LOG_DEPENDENCY) {
+            self.log(unit, Message::DependencyFailed);
+            if settled {
+                self.at(unit).set_result(hostel_contract::status::UnitResult::Dependency);
+            }
+        }
+        if is(work::DEPENDENCY_FAILED) && matches!(self.get(unit).job(), Some(Job::Start | Job::Verify)) {
+            self.finish_job(now, unit, JobEnd::Dependency);
+        }
+        if is(work::WENT_DOWN) {
+            self.stop_bound(unit);
+        }
+        if is(work::CAME_UP) {
+            self.check_bound(unit);
+        }
+        let stop = is(work::STOP) || (is(work::UNNEEDED | work::CAME_UP) && self.is_unneeded(unit));
+        if stop && self.header.shutdown == 0 {
+            // A stop that contradicts itself is none: the plan asks for it to stay.
+            let _refused = self.queue_own(now, unit, Job::Stop);
+        }
+        if is(work::START) && self.header.shutdown == 0 && self.queue_own(now, unit, Job::Start).is_err() {
+            self.visit_later(unit, work::TRIGGERED_BY);
+        }
+        if is(work::ON_FAILURE) {
+            self.start_on_failure(unit);
+        }
+        if is(work::TRIGGERED_BY) {
+            self.sockets_look(unit);
+        }
+        if is(work::SOCKET) {
+            self.socket_looks(now, unit);
+        }
+        if is(work::JOB_ANYWAY) && !self.get(unit).has(flag::JOB_RUNNING) {
+            self.run_job(now, unit);
+        } else if is(work::JOB) {
+            self.try_run(now, unit);
+        }
+        if is(work::ROW) {
+            self.out.push(Action::Changed(unit));
+        }
+    }
+
+    /// The boot: a start job for the target, and its jobs are counted.
+    fn boot(&mut self, now: Millis, target: UnitId) {
+        if self.header.boot != Boot::Not as u8 || self.header.shutdown != 0 {
+            return;
+        }
+        self.header.boot = Boot::Begun as u8;
+        if self.transact(now, target, Job::Start, JobMode::Replace, Some(Boot::Begun)).is_err() {
+            self.log(target, Message::StartFailed);
+        }
+    }
+
+    /// Are all jobs of the boot done?
+    fn booted(&mut self) -> bool {
+        let now = self.header.boot == Boot::Begun as u8 && self.header.boot_jobs == 0;
+        if now {
+            self.header.boot = Boot::Over as u8;
+            self.out.push(Action::Booted);
+        }
+        now
+    }
+
+    /// The unit's group has no process left.
+    fn group_empty(&mut self, now: Millis, unit: UnitId) {
+        if !self.awaits_empty(unit) {
+            return;
+        }
+        let state = self.at(unit);
+        state.clear(flag::GROUP_USED | flag::MAIN_ALIEN);
+        // One that was another's child: nobody told.
+        state.main_pid = 0;
+        self.visit_later(unit, work::ROW);
+        self.react(now, unit, life::Cause::Empty, hostel_contract::status::UnitResult::Success);
+        self.refresh(unit);
+    }
+
     /// When `Event::Deadline` is due next.
-    pub fn next_deadline(&self) -> Option<Millis> { todo!() }
-    /// Does the unit wait for its cgroup to empty? Init looks after each batch of reaped processes, and once a second.
-    pub fn awaits_empty(&self, unit: UnitId) -> bool { todo!() }
+    pub fn next_deadline(&self) -> Option<Millis> {
+        let due = self.heap_top().map(|unit| self.get(unit).due);
+        // Out of fuel: there's more to do, in the next millisecond.
+        let rest =
+            (self.fuel.left == 0 && self.fuel.now != Millis::MAX).then_some(self.fuel.now.saturating_add(1));
+        due.into_iter().chain(rest).min()
+    }
+
+    /// Does the unit wait for its cgroup to empty? Init looks after each batch of reaped processes, and once a
+    /// second; and at once when this becomes true, for the group may be empty already.
+    pub fn awaits_empty(&self, unit: UnitId) -> bool {
+        let Some(def) = self.plan.unit(unit) else { return false };
+        if !self.is_grouped(&def) {
+            return false;
+        }
+        let state = self.get(unit);
+        match (state.state(), def.kill_mode()) {
+            (State::Running, _) => state.main_pid == 0 || state.has(flag::MAIN_ALIEN),
+            (_, KillMode::None | KillMode::Process) => false,
+            (State::StopSigterm | State::Abort | State::FinalSigterm, KillMode::Mixed) => {
+                state.has(flag::MAIN_ALIEN) && state.main_pid != 0
+            }
+            (at, _) => {
+                at.awaits_end()
+                    && state.control_pid == 0
+                    && (state.main_pid == 0 || state.has(flag::MAIN_ALIEN))
+            }
+        }
+    }
+
     /// Does any unit?
-    pub fn any_awaits_empty(&self) -> bool { todo!() }
+    pub fn any_awaits_empty(&self) -> bool {
+        self.header.awaiting > 0
+    }
+
     /// The unit's row of the status page, less what only init knows (`stored`).
-    pub fn row(&self, unit: UnitId) -> StatusRow { todo!() }
+    pub fn row(&self, unit: UnitId) -> StatusRow {
+        let state = self.get(unit);
+        let kind = self.plan.unit(unit).map_or(UnitKind::Target, |def| def.kind());
+        let watching = if state.has(flag::WATCHING) { Watching::Init } else { Watching::Service };
+        let (exit_kind, exit_status) = state.exit_bytes();
+        let running = if state.has(flag::JOB_RUNNING) { 128 } else { 0 };
+        let job = match state.job() {
+            None => 0,
+            Some(Job::Verify) => Job::Start.code() | running,
+            Some(job) => job.code() | running,
+        };
+        StatusRow {
+            active: state.state().active().code(),
+            sub: state.state().sub(kind, watching).code(),
+            result: state.result().code(),
+            job,
+            main_pid: state.main_pid,
+            since_ms: state.since_ms,
+            started_ms: state.started_ms,
+            restarts: state.restarts,
+            exit_kind,
+            exit_status,
+            stored: 0,
+            reserved: 0,
+        }
+    }
+
     /// Units failed, jobs waiting or running.
-    pub fn counts(&self) -> (u16, u32) { todo!() }
-    /// Whose main or control process this is.
-    pub fn unit_of(&self, pid: Pid) -> Option<UnitId> { todo!() }
-    /// Watchdog interval in force for the unit, for WATCHDOG_USEC.
-    pub fn watchdog_ms(&self, unit: UnitId) -> u32 { todo!() }
-    pub fn shutting_down(&self) -> Option<hostel_contract::ShutdownKind> { todo!() }
+    pub fn counts(&self) -> (u16, u32) {
+        (self.header.failed, self.header.jobs)
+    }
+
+    /// Whose main or control process this is. Looks at every unit: a few microseconds in the largest of plans.
+    pub fn unit_of(&self, pid: Pid) -> Option<UnitId> {
+        if pid == 0 {
+            return None;
+        }
+        self.units.iter().position(|unit| unit.main_pid == pid || unit.control_pid == pid).map(unit_id)
+    }
+
+    /// Watchdog interval in force for the unit in milliseconds, for WATCHDOG_USEC; 0 for none.
+    pub fn watchdog_ms(&self, unit: UnitId) -> u32 {
+        let state = self.get(unit);
+        if state.state().is_settled() { 0 } else { state.watchdog_ms }
+    }
+
+    /// Where a unit is in its life.
+    pub fn state(&self, unit: UnitId) -> State {
+        self.get(unit).state()
+    }
+
+    /// The job of a unit.
+    pub fn job(&self, unit: UnitId) -> Option<Job> {
+        self.get(unit).job()
+    }
+
+    /// The main and the control process of a unit.
+    pub fn processes(&self, unit: UnitId) -> (Option<Pid>, Option<Pid>) {
+        (self.get(unit).main(), self.get(unit).control())
+    }
+
+    /// What the guest's end will be, once it was asked for.
+    pub fn shutting_down(&self) -> Option<ShutdownKind> {
+        ShutdownKind::from_code(self.header.shutdown)
+    }
+
+    /// Actions that found no room because several events came without their actions taken: 0, unless the caller
+    /// breaks the rules above.
+    pub fn lost_actions(&self) -> u32 {
+        self.out.lost
+    }
 }

@@ -1,0 +1,425 @@
+//! The way up: what a start does, phase by phase, and what a reload does.
+//!
+//! It gives spawns and log lines, and moves the state; see [`crate::life`] for what leads where.
+
+use crate::Millis;
+use crate::action::{Action, Message, Recipient, Spawn};
+use crate::life::Cause;
+use crate::order::JobEnd;
+use crate::state::{State, flag, work};
+use crate::{Supervisor, policy};
+use hostel_contract::status::UnitResult;
+use hostel_plan::{EdgeKind, INFINITE, Phase, ServiceType, Unit, UnitId, UnitKind, unit_flags};
+
+/// Is this phase a helper of ours rather than commands of the unit?
+pub(crate) const fn is_helper(phase: Phase) -> bool {
+    match phase {
+        Phase::Check | Phase::OpenSockets | Phase::ReadPidFile | Phase::WaitBusName | Phase::CleanUp => true,
+        Phase::Condition
+        | Phase::StartPre
+        | Phase::Start
+        | Phase::StartPost
+        | Phase::Reload
+        | Phase::Stop
+        | Phase::StopPost => false,
+    }
+}
+
+/// Is the process of the start command the main process? A forking one's is not: it daemonizes and exits.
+pub(crate) fn start_is_main(def: &Unit<'_>) -> bool {
+    def.kind() == UnitKind::Service && def.service_type() != ServiceType::Forking
+}
+
+/// Can it be reloaded at all?
+pub(crate) fn can_reload(def: &Unit<'_>) -> bool {
+    def.command_count(Phase::Reload) > 0
+        || (def.kind() == UnitKind::Service && def.service_type() == ServiceType::NotifyReload)
+}
+
+/// Kinds that run commands or helpers as they start.
+fn has_phases(def: &Unit<'_>) -> bool {
+    matches!(def.kind(), UnitKind::Service | UnitKind::Mount | UnitKind::Socket)
+}
+
+/// Would a start evaluate the conditions in its first command?
+fn has_first_command(def: &Unit<'_>) -> bool {
+    def.kind() == UnitKind::Socket
+        || [Phase::Condition, Phase::StartPre, Phase::Start].iter().any(|&phase| def.command_count(phase) > 0)
+}
+
+impl Supervisor<'_> {
+    /// Begins a life, for a start job that runs: or ends the job where there's to be none.
+    pub(crate) fn begin(&mut self, now: Millis, unit: UnitId) {
+        let Some(def) = self.plan.unit(unit) else { return };
+        if def.has(unit_flags::SKIP) {
+            self.log(unit, Message::Skipped);
+            return self.finish_job(now, unit, JobEnd::Skipped);
+        }
+        if self.lacks_what_it_is_bound_to(&def) {
+            return self.finish_job(now, unit, JobEnd::Dependency);
+        }
+        if def.kind() == UnitKind::Socket && self.socket_is_taken(&def) {
+            return self.finish_job(now, unit, JobEnd::Failed);
+        }
+        if !self.start_limit_admits(now, &def) {
+            return self.start_limit_hit(now, unit);
+        }
+        let state = self.at(unit);
+        if !state.has(flag::KEEP_RESTARTS) {
+            state.restarts = 0;
+        }
+        state.flags = (state.flags & flag::KEPT) | flag::FIRST;
+        state.set_result(UnitResult::Success);
+        state.set_exit(None);
+        state.main_pid = 0;
+        state.control_pid = 0;
+        state.started_ms = now;
+        state.watchdog_ms = match def.watchdog_ms() {
+            INFINITE => 0,
+            span => span,
+        };
+        if !def.has(unit_flags::CONDITIONS) {
+            self.announce(unit);
+        }
+        if def.has(unit_flags::CONDITIONS) && !(has_phases(&def) && has_first_command(&def)) {
+            self.enter(now, unit, State::Check);
+            self.arm(now, unit, def.start_timeout_ms().min(policy::HELPER_MS));
+            self.spawn(unit, Phase::Check, 0);
+        } else if has_phases(&def) {
+            self.ascend(now, unit, State::Condition);
+        } else {
+            self.up(now, unit);
+        }
+    }
+
+    /// Goes up to `to`, or past it where the unit has nothing to do there.
+    pub(crate) fn ascend(&mut self, now: Millis, unit: UnitId, mut to: State) {
+        let Some(def) = self.plan.unit(unit) else { return };
+        loop {
+            let (phase, next) = match to {
+                State::Condition => (Phase::Condition, State::StartPre),
+                State::StartPre => (Phase::StartPre, State::Start),
+                State::Start if def.kind() == UnitKind::Socket => (Phase::OpenSockets, State::StartPost),
+                State::Start => (Phase::Start, State::StartPost),
+                State::PidFile => (Phase::ReadPidFile, State::StartPost),
+                State::StartPost => (Phase::StartPost, State::Running),
+                _ => return self.up(now, unit),
+            };
+            if is_helper(phase) || def.command_count(phase) > 0 {
+                self.enter(now, unit, to);
+                self.at(unit).command = 0;
+                self.arm(now, unit, def.start_timeout_ms());
+                return self.spawn(unit, phase, 0);
+            }
+            to = next;
+        }
+    }
+
+    /// Asks for a child.
+    pub(crate) fn spawn(&mut self, unit: UnitId, phase: Phase, command: u8) {
+        let checks = self.plan.unit(unit).is_some_and(|def| def.has(unit_flags::CONDITIONS));
+        let state = self.at(unit);
+        let first = state.has(flag::FIRST);
+        state.clear(flag::FIRST);
+        if first && checks {
+            state.set(flag::CHECKING);
+        }
+        let spawn = Spawn {
+            unit,
+            phase,
+            command,
+            first,
+            main_pid: state.main(),
+            result: state.result(),
+            exit: state.exit(),
+        };
+        self.out.push(Action::Spawn(spawn));
+    }
+
+    /// The child that was asked for is there.
+    pub(crate) fn spawned(&mut self, now: Millis, unit: UnitId, phase: Phase, pid: u32) {
+        let Some(def) = self.plan.unit(unit) else { return };
+        let is_main = phase == Phase::Start && start_is_main(&def);
+        let state = self.at(unit);
+        state.clear(flag::HELPER | flag::HELPER_DONE | flag::PRODDED);
+        if is_helper(phase) {
+            state.set(flag::HELPER);
+        } else {
+            state.set(flag::GROUP_USED);
+        }
+        if is_main {
+            state.main_pid = pid;
+            state.set(flag::MAIN_KNOWN);
+            state.clear(flag::MAIN_ALIEN);
+        } else {
+            state.control_pid = pid;
+        }
+        if is_helper(phase) && phase == Phase::WaitBusName {
+            // The start command itself was launched before.
+            return self.refresh(unit);
+        }
+        self.react(now, unit, Cause::Spawned, UnitResult::Success);
+    }
+
+    /// The start command was forked.
+    pub(crate) fn launched(&mut self, now: Millis, unit: UnitId) {
+        let Some(def) = self.plan.unit(unit) else { return };
+        self.visit_later(unit, work::ROW);
+        self.refresh(unit);
+        let simple = matches!(def.service_type(), ServiceType::Simple | ServiceType::Idle);
+        // With conditions to evaluate, "forked" is not "started" yet: the child says so when it is.
+        if start_is_main(&def) && simple && !self.get(unit).has(flag::CHECKING) {
+            self.ascend(now, unit, State::StartPost);
+        }
+    }
+
+    /// The start command passed its exec, or did not.
+    pub(crate) fn launch_reported(&mut self, now: Millis, unit: UnitId, executed: Executed) {
+        let Some(def) = self.plan.unit(unit) else { return };
+        match (def.service_type(), executed) {
+            (ServiceType::Simple | ServiceType::Idle, Executed::Yes | Executed::No) => {
+                self.ascend(now, unit, State::StartPost);
+            }
+            (ServiceType::Exec, Executed::Yes) => self.ascend(now, unit, State::StartPost),
+            (ServiceType::Dbus, Executed::Yes) => self.spawn(unit, Phase::WaitBusName, 0),
+            // What the others wait for comes later; a failed exec shows as the exit that follows.
+            (ServiceType::Exec | ServiceType::Dbus, Executed::No) => {}
+            (ServiceType::Forking | ServiceType::Oneshot, _) => {}
+            (ServiceType::Notify | ServiceType::NotifyReload, _) => {}
+        }
+    }
+
+    /// The next command of a phase of the way up, or the next phase.
+    pub(crate) fn next_up(&mut self, now: Millis, unit: UnitId) {
+        let Some(def) = self.plan.unit(unit) else { return };
+        let next = match self.get(unit).state() {
+            State::Check if has_phases(&def) => State::Condition,
+            State::Condition => State::StartPre,
+            State::StartPre => State::Start,
+            State::Start | State::PidFile => State::StartPost,
+            _ => State::Running,
+        };
+        if !self.next_command(now, &def, def.start_timeout_ms()) {
+            self.ascend(now, unit, next);
+        }
+    }
+
+    /// Spawns the next command of the state's phase, if there is one.
+    pub(crate) fn next_command(&mut self, now: Millis, def: &Unit<'_>, span: u32) -> bool {
+        let unit = def.id();
+        let Some(phase) = self.get(unit).state().phase() else { return false };
+        let next = self.get(unit).command.saturating_add(1);
+        if is_helper(phase) || next >= def.command_count(phase) {
+            return false;
+        }
+        self.at(unit).command = next;
+        self.arm(now, unit, span);
+        self.spawn(unit, phase, next);
+        true
+    }
+
+    /// The start command ended, as main process.
+    pub(crate) fn start_main_ended(&mut self, now: Millis, unit: UnitId, fault: UnitResult) {
+        let Some(def) = self.plan.unit(unit) else { return };
+        self.at(unit).blame(fault);
+        let well = fault == UnitResult::Success;
+        match def.service_type() {
+            ServiceType::Oneshot if well => self.next_up(now, unit),
+            // The control process is still to end; then it is seen that there is no main process.
+            ServiceType::Forking => {}
+            // Another process of the unit may still say READY=1.
+            ServiceType::Notify | ServiceType::NotifyReload
+                if well
+                    && def.has(unit_flags::REMAIN_AFTER_EXIT)
+                    && def.notify_access() != hostel_plan::NotifyAccess::Main => {}
+            ServiceType::Simple
+            | ServiceType::Exec
+            | ServiceType::Oneshot
+            | ServiceType::Notify
+            | ServiceType::NotifyReload
+            | ServiceType::Dbus
+            | ServiceType::Idle => {
+                self.at(unit).blame(UnitResult::Protocol);
+                self.descend(now, unit, State::StopSigterm);
+            }
+        }
+    }
+
+    /// The control process of the start ended well.
+    pub(crate) fn start_control_done(&mut self, now: Millis, unit: UnitId) {
+        let Some(def) = self.plan.unit(unit) else { return };
+        let forks = def.kind() == UnitKind::Service && def.service_type() == ServiceType::Forking;
+        let asks = def.has(unit_flags::PID_FILE) || def.has(unit_flags::GUESS_MAIN_PID);
+        if forks && asks && !self.get(unit).has(flag::MAIN_KNOWN) {
+            self.ascend(now, unit, State::PidFile);
+        } else {
+            self.next_up(now, unit);
+        }
+    }
+
+    /// Up: everything before is done.
+    pub(crate) fn up(&mut self, now: Millis, unit: UnitId) {
+        let Some(def) = self.plan.unit(unit) else { return };
+        match def.kind() {
+            UnitKind::Service => self.service_up(now, &def),
+            UnitKind::Socket => {
+                self.enter(now, unit, State::Active);
+                self.visit_later(unit, work::SOCKET);
+            }
+            UnitKind::Target
+            | UnitKind::Mount
+            | UnitKind::Timer
+            | UnitKind::Path
+            | UnitKind::Slice
+            | UnitKind::Swap
+            | UnitKind::Device => self.enter(now, unit, State::Active),
+        }
+    }
+
+    /// A service is up, or goes on after a reload: if there is still something of it.
+    pub(crate) fn service_up(&mut self, now: Millis, def: &Unit<'_>) {
+        let unit = def.id();
+        let state = self.get(unit);
+        let good = state.main_pid != 0 || self.lives_by_its_group(def);
+        if good && state.has(flag::STOPPING) {
+            return self.stop_by_itself(now, unit);
+        }
+        if good && state.has(flag::RELOADING) && state.state() != State::ReloadNotify {
+            return self.reload_by_itself(now, unit);
+        }
+        if good {
+            self.enter(now, unit, State::Running);
+            self.at(unit).command = 0;
+            if def.runtime_max_ms() != INFINITE {
+                let end = self.get(unit).since_ms.saturating_add(u64::from(def.runtime_max_ms()));
+                self.at(unit).deadline = end.max(now.saturating_add(1));
+            }
+            return self.refresh(unit);
+        }
+        if state.result() != UnitResult::Success {
+            self.descend(now, unit, State::StopSigterm);
+        } else if def.has(unit_flags::REMAIN_AFTER_EXIT) {
+            self.enter(now, unit, State::Exited);
+        } else {
+            self.descend(now, unit, State::Stop);
+        }
+    }
+
+    /// A forking service whose main process nobody knows lives as long as its group does.
+    pub(crate) fn lives_by_its_group(&self, def: &Unit<'_>) -> bool {
+        def.service_type() == ServiceType::Forking
+            && !self.get(def.id()).has(flag::MAIN_KNOWN)
+            && self.is_grouped(def)
+    }
+
+    /// BindsTo= with After=: what it is bound to has to be up at the moment of the start (systemd.unit(5)).
+    fn lacks_what_it_is_bound_to(&self, def: &Unit<'_>) -> bool {
+        def.edges(EdgeKind::BindsTo).any(|other| {
+            self.is_missing_for_bound(other) && def.edges(EdgeKind::After).any(|after| after == other)
+        })
+    }
+
+    /// Is a unit that others are bound to not there? One that the guest skips counts as there.
+    pub(crate) fn is_missing_for_bound(&self, other: UnitId) -> bool {
+        let skipped = self.plan.unit(other).is_some_and(|def| def.has(unit_flags::SKIP));
+        let state = self.get(other);
+        !skipped && state.state().is_settled() && state.job().is_none()
+    }
+
+    /// Says that it starts, once.
+    pub(crate) fn announce(&mut self, unit: UnitId) {
+        let spoken =
+            self.plan.unit(unit).is_some_and(|def| matches!(def.kind(), UnitKind::Service | UnitKind::Mount));
+        if spoken && !self.get(unit).has(flag::ANNOUNCED) {
+            self.at(unit).set(flag::ANNOUNCED);
+            self.log(unit, Message::Starting);
+        }
+    }
+
+    /// ExecReload=, or the reload signal.
+    pub(crate) fn begin_reload(&mut self, now: Millis, unit: UnitId) {
+        let Some(def) = self.plan.unit(unit) else { return };
+        self.at(unit).clear(flag::RELOAD_FAILED | flag::RELOADING);
+        if def.command_count(Phase::Reload) > 0 {
+            self.at(unit).command = 0;
+            self.enter(now, unit, State::Reload);
+            self.arm(now, unit, def.start_timeout_ms());
+            return self.spawn(unit, Phase::Reload, 0);
+        }
+        let Some(main) = self.get(unit).main() else {
+            self.at(unit).set(flag::RELOAD_FAILED);
+            return self.job_follows(now, unit);
+        };
+        self.out.push(Action::Signal {
+            unit,
+            recipient: Recipient::Main,
+            pid: Some(main),
+            signal: policy::SIGHUP,
+        });
+        self.enter(now, unit, State::ReloadNotify);
+        self.arm(now, unit, def.start_timeout_ms());
+    }
+
+    /// The next command of ExecReload=, or its end.
+    pub(crate) fn next_reload(&mut self, now: Millis, unit: UnitId) {
+        let Some(def) = self.plan.unit(unit) else { return };
+        if self.get(unit).has(flag::PRODDED) {
+            self.at(unit).set(flag::RELOAD_FAILED);
+            return self.end_reload(now, unit);
+        }
+        if !self.next_command(now, &def, def.start_timeout_ms()) {
+            self.end_reload(now, unit);
+        }
+    }
+
+    /// Back to where the reload came from.
+    pub(crate) fn end_reload(&mut self, now: Millis, unit: UnitId) {
+        let Some(def) = self.plan.unit(unit) else { return };
+        match def.kind() {
+            UnitKind::Service => self.service_up(now, &def),
+            _ => self.enter(now, unit, State::Active),
+        }
+    }
+
+    /// The reload took too long: its command is killed; a daemon that never says READY=1 just goes on.
+    pub(crate) fn reload_timed_out(&mut self, now: Millis, unit: UnitId) {
+        self.at(unit).set(flag::RELOAD_FAILED);
+        self.at(unit).clear(flag::RELOADING);
+        match self.get(unit).control() {
+            Some(pid) if !self.get(unit).has(flag::PRODDED) => {
+                self.at(unit).set(flag::PRODDED);
+                self.kill_control(unit, pid);
+                self.arm(now, unit, policy::UNBOUNDED_STOP_MS);
+            }
+            Some(_) | None => {
+                self.at(unit).control_pid = 0;
+                self.end_reload(now, unit);
+            }
+        }
+    }
+
+    /// RELOADING=1 from a service that runs.
+    pub(crate) fn reload_by_itself(&mut self, now: Millis, unit: UnitId) {
+        let Some(def) = self.plan.unit(unit) else { return };
+        self.at(unit).set(flag::RELOADING);
+        self.enter(now, unit, State::ReloadNotify);
+        self.arm(now, unit, def.start_timeout_ms());
+    }
+
+    /// STOPPING=1: it goes by itself, within the time that a stop has.
+    pub(crate) fn stop_by_itself(&mut self, now: Millis, unit: UnitId) {
+        let Some(def) = self.plan.unit(unit) else { return };
+        self.enter(now, unit, State::StopSigterm);
+        let span = self.stop_span(&def);
+        self.arm(now, unit, span);
+    }
+}
+
+/// Did the exec come about?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Executed {
+    /// It did.
+    Yes,
+    /// It did not.
+    No,
+}

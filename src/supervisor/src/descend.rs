@@ -1,0 +1,327 @@
+//! The way down: commands, signals, time-outs, and the end of a life.
+//!
+//! It gives spawns, signals and log lines, and moves the state; see [`crate::life`] for what leads where.
+
+use crate::Millis;
+use crate::action::{Action, Message, Recipient};
+use crate::order::JobEnd;
+use crate::state::{Job, State, flag, work};
+use crate::{Supervisor, policy};
+use hostel_contract::status::UnitResult;
+use hostel_plan::{INFINITE, KillMode, Phase, Unit, UnitId, UnitKind, unit_flags};
+
+/// Which signal a state of the way down sends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Signal {
+    Terminate,
+    Abort,
+    Kill,
+}
+
+/// Does a life with this result end as `Failed`?
+pub(crate) const fn is_failure(result: UnitResult) -> bool {
+    !matches!(
+        result,
+        UnitResult::Success
+            | UnitResult::ExecCondition
+            | UnitResult::ConditionFalse
+            | UnitResult::AssertFailed
+            | UnitResult::Dependency
+    )
+}
+
+impl Supervisor<'_> {
+    /// Goes down to `to`, or past it where there's nothing to do or to wait for.
+    pub(crate) fn descend(&mut self, now: Millis, unit: UnitId, mut to: State) {
+        let Some(def) = self.plan.unit(unit) else { return };
+        let kills = def.has(unit_flags::SEND_SIGKILL);
+        // Each state leads to a later one: at most seven rounds.
+        loop {
+            to = match to {
+                State::Stop if self.run_commands(now, &def, State::Stop) => return,
+                State::Stop => State::StopSigterm,
+                State::Abort if self.send(now, &def, State::Abort) => return,
+                State::StopSigterm if self.send(now, &def, State::StopSigterm) => return,
+                State::Abort | State::StopSigterm if kills => State::StopSigkill,
+                State::StopSigkill if self.send(now, &def, State::StopSigkill) => return,
+                State::Abort | State::StopSigterm | State::StopSigkill => State::StopPost,
+                State::StopPost if self.run_commands(now, &def, State::StopPost) => return,
+                State::StopPost => State::FinalSigterm,
+                State::FinalSigterm if self.send(now, &def, State::FinalSigterm) => return,
+                State::FinalSigterm if kills => State::FinalSigkill,
+                State::FinalSigkill if self.send(now, &def, State::FinalSigkill) => return,
+                State::FinalSigterm | State::FinalSigkill => State::Cleaning,
+                State::Cleaning if def.has(unit_flags::CLEAN_UP) => return self.clean_up(now, &def),
+                _ => return self.settle(now, unit),
+            };
+        }
+    }
+
+    /// Spawns the first command of ExecStop= or ExecStopPost=, if there is one.
+    fn run_commands(&mut self, now: Millis, def: &Unit<'_>, state: State) -> bool {
+        let phase = if state == State::Stop { Phase::Stop } else { Phase::StopPost };
+        if def.command_count(phase) == 0 {
+            return false;
+        }
+        let unit = def.id();
+        self.forget_control(unit);
+        self.enter(now, unit, state);
+        self.at(unit).command = 0;
+        let span = self.stop_span(def);
+        self.arm(now, unit, span);
+        self.spawn(unit, phase, 0);
+        true
+    }
+
+    /// Sends the state's signal to whom KillMode= says, and enters the state if somebody's end is to be awaited.
+    fn send(&mut self, now: Millis, def: &Unit<'_>, state: State) -> bool {
+        let unit = def.id();
+        let kind = match state {
+            State::Abort => Signal::Abort,
+            State::StopSigkill | State::FinalSigkill => Signal::Kill,
+            _ => Signal::Terminate,
+        };
+        if !self.signal(def, kind) {
+            return false;
+        }
+        self.enter(now, unit, state);
+        let span = match kind {
+            Signal::Terminate | Signal::Abort => self.stop_span(def),
+            Signal::Kill => bounded(def.stop_timeout_ms()),
+        };
+        self.arm(now, unit, span);
+        true
+    }
+
+    /// Signals, and says whether anybody is left whose end should come of it.
+    fn signal(&mut self, def: &Unit<'_>, kind: Signal) -> bool {
+        let unit = def.id();
+        let (main, control) = (self.get(unit).main(), self.get(unit).control());
+        let helper = control.filter(|_| self.get(unit).has(flag::HELPER));
+        if let Some(pid) = helper {
+            self.kill_control(unit, pid);
+        }
+        let control = control.filter(|_| helper.is_none());
+        let number = match kind {
+            Signal::Abort => policy::SIGABRT,
+            Signal::Kill => def.final_kill_signal(),
+            Signal::Terminate => match (self.get(unit).job(), def.restart_kill_signal()) {
+                (Some(Job::Restart), restart) if restart != 0 => restart,
+                _ => def.kill_signal(),
+            },
+        };
+        let whole = match def.kill_mode() {
+            KillMode::None => return helper.is_some(),
+            KillMode::Process => false,
+            KillMode::Mixed => kind == Signal::Kill,
+            KillMode::ControlGroup => true,
+        };
+        let hangs_up = def.has(unit_flags::SEND_SIGHUP) && kind == Signal::Terminate;
+        for number in [Some(number), hangs_up.then_some(policy::SIGHUP)].into_iter().flatten() {
+            if whole && (self.is_grouped(def) || main.is_some() || control.is_some()) {
+                self.push_signal(unit, Recipient::All, None, number);
+                continue;
+            }
+            for (recipient, pid) in [(Recipient::Main, main), (Recipient::Control, control)] {
+                if pid.is_some() {
+                    self.push_signal(unit, recipient, pid, number);
+                }
+            }
+        }
+        helper.is_some() || main.is_some() || control.is_some() || (whole && self.is_grouped(def))
+    }
+
+    fn push_signal(&mut self, unit: UnitId, recipient: Recipient, pid: Option<u32>, signal: u8) {
+        self.out.push(Action::Signal { unit, recipient, pid, signal });
+    }
+
+    /// Ends a helper, or a command that took too long.
+    pub(crate) fn kill_control(&mut self, unit: UnitId, pid: u32) {
+        self.push_signal(unit, Recipient::Control, Some(pid), policy::SIGKILL);
+    }
+
+    /// A control process that outlived SIGKILL's time is nobody's any more: its end is one orphan's.
+    fn forget_control(&mut self, unit: UnitId) {
+        if self.get(unit).control_pid != 0 {
+            self.at(unit).control_pid = 0;
+            self.log(unit, Message::LeftBehind);
+        }
+    }
+
+    /// May the unit's group hold processes?
+    pub(crate) fn is_grouped(&self, def: &Unit<'_>) -> bool {
+        self.get(def.id()).has(flag::GROUP_USED) && !def.cgroup().is_empty()
+    }
+
+    /// Main and control are gone: goes on to ExecStopPost=.
+    pub(crate) fn stop_post_when_quiet(&mut self, now: Millis, unit: UnitId) {
+        if self.is_quiet(unit) {
+            self.descend(now, unit, State::StopPost);
+        }
+    }
+
+    /// Main and control are gone, and the group where KillMode= says so: goes on to the clean-up.
+    pub(crate) fn clean_when_quiet(&mut self, now: Millis, unit: UnitId) {
+        let Some(def) = self.plan.unit(unit) else { return };
+        if !self.is_quiet(unit) {
+            return;
+        }
+        match (def.kill_mode(), self.get(unit).state()) {
+            (KillMode::ControlGroup, _) | (KillMode::Mixed, State::FinalSigkill) if self.is_grouped(&def) => {
+                self.refresh(unit);
+            }
+            (KillMode::Mixed, State::FinalSigterm) if self.is_grouped(&def) => {
+                self.final_kill(now, unit);
+            }
+            _ => self.descend(now, unit, State::Cleaning),
+        }
+    }
+
+    /// No process of the unit is known.
+    pub(crate) fn is_quiet(&self, unit: UnitId) -> bool {
+        let state = self.get(unit);
+        state.main_pid == 0 && state.control_pid == 0
+    }
+
+    /// The polite signal did not do: SIGKILL, where SendSIGKILL= lets us.
+    pub(crate) fn stop_kill(&mut self, now: Millis, unit: UnitId) {
+        let kills = self.plan.unit(unit).is_some_and(|def| def.has(unit_flags::SEND_SIGKILL));
+        self.descend(now, unit, if kills { State::StopSigkill } else { State::StopPost });
+    }
+
+    /// The same for what is left of the group.
+    pub(crate) fn final_kill(&mut self, now: Millis, unit: UnitId) {
+        let kills = self.plan.unit(unit).is_some_and(|def| def.has(unit_flags::SEND_SIGKILL));
+        self.descend(now, unit, if kills { State::FinalSigkill } else { State::Cleaning });
+    }
+
+    /// The next command of ExecStop= or ExecStopPost=, or on.
+    pub(crate) fn next_down(&mut self, now: Millis, unit: UnitId) {
+        let Some(def) = self.plan.unit(unit) else { return };
+        let to = if self.get(unit).state() == State::Stop { State::StopSigterm } else { State::FinalSigterm };
+        let span = self.stop_span(&def);
+        if !self.next_command(now, &def, span) {
+            self.descend(now, unit, to);
+        }
+    }
+
+    /// Removes directories. The command number of the spawn says whether a restart follows, for
+    /// RuntimeDirectoryPreserve=restart.
+    fn clean_up(&mut self, now: Millis, def: &Unit<'_>) {
+        let unit = def.id();
+        self.forget_control(unit);
+        self.enter(now, unit, State::Cleaning);
+        self.arm(now, unit, policy::HELPER_MS);
+        let again = self.will_restart(def) || self.restarts_by_job(unit);
+        self.spawn(unit, Phase::CleanUp, u8::from(again));
+    }
+
+    /// The clean-up takes too long: its helper is killed, then forgotten.
+    pub(crate) fn cleaning_timed_out(&mut self, now: Millis, unit: UnitId) {
+        match self.get(unit).control() {
+            Some(pid) if !self.get(unit).has(flag::PRODDED) => {
+                self.at(unit).set(flag::PRODDED);
+                self.kill_control(unit, pid);
+                self.arm(now, unit, policy::UNBOUNDED_STOP_MS);
+            }
+            Some(_) | None => self.settle(now, unit),
+        }
+    }
+
+    /// Is a job there that starts it again?
+    fn restarts_by_job(&self, unit: UnitId) -> bool {
+        matches!(self.get(unit).job(), Some(Job::Restart | Job::Start)) && {
+            let state = self.get(unit);
+            state.job() == Some(Job::Restart) || !state.has(flag::JOB_RUNNING)
+        }
+    }
+
+    /// The life is over.
+    pub(crate) fn settle(&mut self, now: Millis, unit: UnitId) {
+        let Some(def) = self.plan.unit(unit) else { return };
+        let left = self.get(unit).main_pid != 0 || self.get(unit).control_pid != 0;
+        self.at(unit).main_pid = 0;
+        self.at(unit).control_pid = 0;
+        self.at(unit).command = 0;
+        if left {
+            self.log(unit, Message::LeftBehind);
+        }
+        let again = self.will_restart(&def);
+        let held = match def.kind() {
+            UnitKind::Socket => true,
+            UnitKind::Service => def.fdstore_max() > 0 && !again && !self.restarts_by_job(unit),
+            _ => false,
+        };
+        if held {
+            self.out.push(Action::CloseDescriptors(unit));
+        }
+        let failed = is_failure(self.get(unit).result());
+        if failed {
+            let result = self.get(unit).result();
+            self.log(unit, Message::Failed(result));
+            if !again {
+                self.visit_later(unit, work::ON_FAILURE);
+            }
+        }
+        self.enter(now, unit, if failed { State::Failed } else { State::Dead });
+        if again {
+            self.enter(now, unit, State::AutoRestart);
+            self.arm(now, unit, def.restart_ms());
+        }
+    }
+
+    /// A condition or an assertion is false: there was no life.
+    pub(crate) fn settle_unmet(&mut self, now: Millis, unit: UnitId) {
+        let state = self.at(unit);
+        state.set(flag::FORBID_RESTART);
+        let (result, message) = if state.has(flag::ASSERT_FALSE) {
+            (UnitResult::AssertFailed, Message::AssertFailed)
+        } else {
+            (UnitResult::ConditionFalse, Message::ConditionFalse)
+        };
+        state.set_result(result);
+        self.log(unit, message);
+        self.settle(now, unit);
+    }
+
+    /// A stop job meets RestartSec=.
+    pub(crate) fn cancel_restart(&mut self, now: Millis, unit: UnitId) {
+        self.enter(now, unit, State::Dead);
+    }
+
+    /// RestartSec= is over: a restart job, so that what depends on the unit restarts too.
+    pub(crate) fn restart_now(&mut self, now: Millis, unit: UnitId) {
+        let state = self.at(unit);
+        state.restarts = state.restarts.saturating_add(1);
+        state.set(flag::KEEP_RESTARTS);
+        let count = state.restarts;
+        self.log(unit, Message::RestartScheduled(count));
+        if self.queue_own(now, unit, Job::Restart).is_err() {
+            self.at(unit).set(flag::FORBID_RESTART);
+            self.at(unit).set_result(UnitResult::Resources);
+            self.settle(now, unit);
+        }
+    }
+
+    /// Started too often: fails without having lived.
+    pub(crate) fn start_limit_hit(&mut self, now: Millis, unit: UnitId) {
+        self.log(unit, Message::StartLimitHit);
+        self.at(unit).set_result(UnitResult::StartLimit);
+        self.at(unit).clear(flag::KEEP_RESTARTS);
+        if self.get(unit).state() != State::Failed {
+            self.visit_later(unit, work::ON_FAILURE);
+        }
+        self.enter(now, unit, State::Failed);
+        self.finish_job(now, unit, JobEnd::Failed);
+    }
+
+    /// How long a polite phase of the stop may take. While the guest shuts down, no stop is infinite.
+    pub(crate) fn stop_span(&self, def: &Unit<'_>) -> u32 {
+        if self.header.shutdown != 0 { bounded(def.stop_timeout_ms()) } else { def.stop_timeout_ms() }
+    }
+}
+
+/// A span that ends.
+pub(crate) const fn bounded(span: u32) -> u32 {
+    if span == INFINITE { policy::UNBOUNDED_STOP_MS } else { span }
+}

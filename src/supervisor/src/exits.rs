@@ -1,0 +1,268 @@
+//! What the end of a process means: clean or not, whose, and whether the unit is started again.
+
+use crate::Millis;
+use crate::action::Message;
+use crate::ascend::start_is_main;
+use crate::event::{ExitKind, ExitStatus, Pid, Report};
+use crate::life::Cause;
+use crate::policy;
+use crate::state::{Job, State, UnitState, flag, work};
+use crate::{Supervisor, UnitId};
+use hostel_contract::status::UnitResult;
+use hostel_plan::{Phase, Restart, ServiceType, Unit, command_flags};
+
+/// Did a main process end well? (systemd.service(5), SuccessExitStatus=)
+fn is_clean_main(def: &Unit<'_>, status: ExitStatus) -> bool {
+    let oneshot = def.service_type() == ServiceType::Oneshot;
+    match status.kind {
+        ExitKind::Exited => status.code == 0 || def.success_has(status.code),
+        ExitKind::Killed => {
+            (!oneshot && policy::CLEAN_SIGNALS.contains(&status.code)) || def.success_has_signal(status.code)
+        }
+        ExitKind::Dumped => false,
+    }
+}
+
+/// The result that an unclean end has.
+const fn fault_of(status: ExitStatus) -> UnitResult {
+    match status.kind {
+        ExitKind::Exited => UnitResult::ExitCode,
+        ExitKind::Killed => UnitResult::Signal,
+        ExitKind::Dumped => UnitResult::CoreDump,
+    }
+}
+
+/// `Restart=`: systemd.service(5), "Exit causes and the effect of the Restart= settings".
+pub(crate) const fn restarts_after(policy: Restart, result: UnitResult) -> bool {
+    match policy {
+        _ if never_lived(result) => false,
+        Restart::No => false,
+        Restart::Always => true,
+        Restart::OnSuccess => matches!(result, UnitResult::Success),
+        Restart::OnFailure => !matches!(result, UnitResult::Success),
+        Restart::OnAbnormal => !matches!(result, UnitResult::Success | UnitResult::ExitCode),
+        Restart::OnAbort => matches!(result, UnitResult::Signal | UnitResult::CoreDump),
+        Restart::OnWatchdog => matches!(result, UnitResult::Watchdog),
+    }
+}
+
+/// Is this the result of a start that came to no life? Nothing starts such a unit again by itself.
+const fn never_lived(result: UnitResult) -> bool {
+    matches!(
+        result,
+        UnitResult::ExecCondition
+            | UnitResult::ConditionFalse
+            | UnitResult::AssertFailed
+            | UnitResult::Dependency
+            | UnitResult::StartLimit
+    )
+}
+
+/// Is the end of the main process in RestartPreventExitStatus= or RestartForceExitStatus=?
+fn is_listed(exit: Option<ExitStatus>, statuses: impl Fn(u8) -> bool, signals: impl Fn(u8) -> bool) -> bool {
+    match exit {
+        Some(ExitStatus { kind: ExitKind::Exited, code }) => statuses(code),
+        Some(ExitStatus { kind: ExitKind::Killed | ExitKind::Dumped, code }) => signals(code),
+        None => false,
+    }
+}
+
+impl Supervisor<'_> {
+    /// Is it to be started again when this life ends?
+    pub(crate) fn will_restart(&self, def: &Unit<'_>) -> bool {
+        let state = self.get(def.id());
+        let by_job = match state.job() {
+            Some(Job::Stop | Job::Restart) => true,
+            Some(Job::Start | Job::Reload | Job::Verify) => !state.has(flag::JOB_RUNNING),
+            None => false,
+        };
+        let barred = by_job || state.has(flag::FORBID_RESTART) || self.header.shutdown != 0;
+        if barred || never_lived(state.result()) {
+            return false;
+        }
+        if is_listed(state.exit(), |s| def.restart_prevent_has(s), |s| def.restart_prevent_has_signal(s)) {
+            return false;
+        }
+        is_listed(state.exit(), |s| def.restart_force_has(s), |s| def.restart_force_has_signal(s))
+            || restarts_after(def.restart(), state.result())
+    }
+
+    /// StartLimitIntervalSec=, StartLimitBurst=: counts a start, and says whether it may be.
+    pub(crate) fn start_limit_admits(&mut self, now: Millis, def: &Unit<'_>) -> bool {
+        use hostel_plan::UnitKind as K;
+        match def.kind() {
+            K::Service | K::Mount | K::Timer | K::Path | K::Swap => {}
+            // A socket's counter is that of its trigger limit.
+            K::Socket | K::Target | K::Slice | K::Device => return true,
+        }
+        let state = self.at(def.id());
+        admits(state, now, def.start_limit_interval_ms(), def.start_limit_burst())
+    }
+
+    /// A child said something over its status pair.
+    pub(crate) fn reported(&mut self, now: Millis, unit: UnitId, pid: Pid, report: Report) {
+        let state = self.get(unit);
+        let is_main = state.main_pid == pid;
+        if pid == 0 || !(is_main || state.control_pid == pid) {
+            return;
+        }
+        let reads_pid = state.state() == State::PidFile && state.has(flag::HELPER);
+        match report {
+            Report::ConditionFalse => self.at(unit).set(flag::CONDITION_FALSE),
+            Report::AssertFailed => self.at(unit).set(flag::ASSERT_FALSE),
+            Report::Done { pid: found } => {
+                self.conditions_hold(unit);
+                self.at(unit).set(flag::HELPER_DONE);
+                if let Some(main) = found.filter(|&main| reads_pid && main != 0 && main != pid) {
+                    let state = self.at(unit);
+                    state.main_pid = main;
+                    state.set(flag::MAIN_KNOWN);
+                    self.visit_later(unit, work::ROW);
+                }
+            }
+            Report::Running => {
+                self.conditions_hold(unit);
+                if is_main {
+                    self.react(now, unit, Cause::Executed, UnitResult::Success);
+                }
+            }
+            // The exit that follows says with which status.
+            Report::Skipped | Report::Failed { .. } => {
+                self.conditions_hold(unit);
+                if is_main {
+                    self.react(now, unit, Cause::NotExecuted, UnitResult::Success);
+                }
+            }
+        }
+    }
+
+    fn conditions_hold(&mut self, unit: UnitId) {
+        self.at(unit).clear(flag::CHECKING);
+        self.announce(unit);
+    }
+
+    /// A process of some unit, or of none, was reaped.
+    pub(crate) fn exited(&mut self, now: Millis, pid: Pid, status: ExitStatus) {
+        let Some(unit) = self.unit_of(pid) else { return };
+        let Some(def) = self.plan.unit(unit) else { return };
+        self.visit_later(unit, work::ROW);
+        if self.get(unit).main_pid == pid {
+            self.main_exited(now, &def, status);
+        } else {
+            self.control_exited(now, &def, status);
+        }
+        self.refresh(unit);
+    }
+
+    fn main_exited(&mut self, now: Millis, def: &Unit<'_>, status: ExitStatus) {
+        let unit = def.id();
+        self.at(unit).main_pid = 0;
+        if self.is_unmet(unit) {
+            return self.react(now, unit, Cause::Unmet, UnitResult::Success);
+        }
+        self.at(unit).set_exit(Some(status));
+        if is_clean_main(def, status) || self.ignores_main(def) {
+            return self.react(now, unit, Cause::MainDone, UnitResult::Success);
+        }
+        self.log(unit, Message::ProcessFailed(Phase::Start, status));
+        self.react(now, unit, Cause::MainFailed, fault_of(status));
+    }
+
+    fn control_exited(&mut self, now: Millis, def: &Unit<'_>, status: ExitStatus) {
+        let unit = def.id();
+        let state = self.get(unit);
+        let (at, helper, done) = (state.state(), state.has(flag::HELPER), state.has(flag::HELPER_DONE));
+        self.at(unit).control_pid = 0;
+        self.at(unit).clear(flag::HELPER | flag::HELPER_DONE);
+        if self.is_unmet(unit) {
+            return self.react(now, unit, Cause::Unmet, UnitResult::Success);
+        }
+        if helper {
+            return self.helper_exited(now, def, if done { HelperEnd::Done } else { HelperEnd::Failed });
+        }
+        if status == (ExitStatus { kind: ExitKind::Exited, code: 0 }) || self.ignores_control(def, at) {
+            return self.react(now, unit, Cause::ControlDone, UnitResult::Success);
+        }
+        let skips = at == State::Condition
+            && status.kind == ExitKind::Exited
+            && status.code < policy::CONDITION_FAILED;
+        if skips {
+            return self.react(now, unit, Cause::ControlSkips, UnitResult::ExecCondition);
+        }
+        self.log(unit, Message::ProcessFailed(at.phase().unwrap_or(Phase::Start), status));
+        self.react(now, unit, Cause::ControlFailed, fault_of(status));
+    }
+
+    /// A helper ended. What it was for is nobody's fault where the unit is stopped meanwhile.
+    fn helper_exited(&mut self, now: Millis, def: &Unit<'_>, end: HelperEnd) {
+        let unit = def.id();
+        let at = self.get(unit).state();
+        // Without a PIDFile= the helper only guesses: where it can't, the group says when the service ends.
+        let guessed = at == State::PidFile && !def.has(hostel_plan::unit_flags::PID_FILE);
+        if end == HelperEnd::Done || guessed {
+            return self.react(now, unit, Cause::ControlDone, UnitResult::Success);
+        }
+        let fault = match at {
+            _ if at.is_stopping() => UnitResult::Success,
+            State::PidFile => UnitResult::Protocol,
+            State::Start if def.service_type() == ServiceType::Dbus => UnitResult::Protocol,
+            _ => UnitResult::Resources,
+        };
+        self.react(now, unit, Cause::ControlFailed, fault);
+    }
+
+    /// Did a child of the start say that a condition or an assertion is false?
+    fn is_unmet(&self, unit: UnitId) -> bool {
+        let state = self.get(unit);
+        let possible =
+            matches!(state.state(), State::Check | State::Condition | State::StartPre | State::Start);
+        possible && state.has(flag::CONDITION_FALSE | flag::ASSERT_FALSE)
+    }
+
+    /// `-` in front of the start command.
+    fn ignores_main(&self, def: &Unit<'_>) -> bool {
+        let state = self.get(def.id());
+        let oneshot = state.state() == State::Start && def.service_type() == ServiceType::Oneshot;
+        let index = if oneshot { state.command } else { 0 };
+        start_is_main(def) && ignores(def, Phase::Start, index)
+    }
+
+    /// `-` in front of the command that runs as control process.
+    fn ignores_control(&self, def: &Unit<'_>, at: State) -> bool {
+        let runs = match at {
+            State::Condition | State::StartPre | State::Start | State::StartPost => true,
+            State::Reload => !self.get(def.id()).has(flag::PRODDED),
+            State::Stop | State::StopPost => true,
+            _ => false,
+        };
+        runs && at.phase().is_some_and(|phase| ignores(def, phase, self.get(def.id()).command))
+    }
+}
+
+/// How a helper ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum HelperEnd {
+    Done,
+    Failed,
+}
+
+fn ignores(def: &Unit<'_>, phase: Phase, index: u8) -> bool {
+    def.command(phase, index).is_some_and(|command| command.flags() & command_flags::IGNORE_FAILURE != 0)
+}
+
+/// Counts one more of at most `burst` in `interval`, and says whether it may be. An interval or burst of 0 is no limit.
+pub(crate) fn admits(state: &mut UnitState, now: Millis, interval: u32, burst: u16) -> bool {
+    if interval == 0 || burst == 0 {
+        return true;
+    }
+    let fresh = state.limit_count == 0 || now.saturating_sub(state.limit_began) > u64::from(interval);
+    if fresh {
+        state.limit_began = now;
+        state.limit_count = 0;
+    }
+    if state.limit_count >= burst {
+        return false;
+    }
+    state.limit_count += 1;
+    true
+}

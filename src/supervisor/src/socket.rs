@@ -1,0 +1,186 @@
+//! What starts other units: sockets, timers, paths; and what stops or starts a unit for another's sake.
+//!
+//! A listening socket is init's to watch while what it triggers is down. When it fires, it is left alone, and the
+//! service is started; when the service is down again, init watches again. A service that hits its start limit
+//! takes its socket with it, and so does a socket that fires too often: a client must not make PID 1 spin.
+
+use crate::Millis;
+use crate::action::Action;
+use crate::exits::admits;
+use crate::policy;
+use crate::state::{Job, State, flag, work};
+use crate::{Supervisor, UnitId};
+use hostel_contract::status::UnitResult;
+use hostel_plan::{EdgeKind, Unit, UnitKind, unit_flags};
+
+/// Who has a unit's sockets, as far as the units go that they trigger.
+enum Holder {
+    Nobody,
+    Service,
+    StartLimit,
+}
+
+impl Supervisor<'_> {
+    /// A socket, timer or path fired.
+    pub(crate) fn triggered(&mut self, now: Millis, unit: UnitId) {
+        let Some(def) = self.plan.unit(unit) else { return };
+        if self.get(unit).state() != State::Active || self.header.shutdown != 0 {
+            return self.unwatch(unit);
+        }
+        match def.kind() {
+            UnitKind::Socket => self.socket_triggered(now, &def),
+            UnitKind::Timer | UnitKind::Path => self.start_triggered(&def),
+            UnitKind::Service
+            | UnitKind::Target
+            | UnitKind::Mount
+            | UnitKind::Slice
+            | UnitKind::Swap
+            | UnitKind::Device => {}
+        }
+    }
+
+    fn socket_triggered(&mut self, now: Millis, def: &Unit<'_>) {
+        let unit = def.id();
+        if !self.get(unit).has(flag::WATCHING) {
+            return;
+        }
+        self.unwatch(unit);
+        if self.get(unit).job() == Some(Job::Stop) {
+            return;
+        }
+        let burst =
+            if def.has(unit_flags::ACCEPT) { policy::TRIGGER_BURST_ACCEPT } else { policy::TRIGGER_BURST };
+        if admits(self.at(unit), now, policy::TRIGGER_INTERVAL_MS, burst) {
+            self.start_triggered(def);
+        } else {
+            self.at(unit).blame(UnitResult::TriggerLimit);
+            self.descend(now, unit, State::Stop);
+        }
+    }
+
+    fn start_triggered(&mut self, def: &Unit<'_>) {
+        for other in def.edges(EdgeKind::Triggers) {
+            self.visit_later(other, work::START);
+        }
+    }
+
+    /// A service changed: its sockets look again whose they are.
+    pub(crate) fn sockets_look(&mut self, unit: UnitId) {
+        let Some(def) = self.plan.unit(unit) else { return };
+        for other in def.edges(EdgeKind::TriggeredBy) {
+            let socket = self.plan.unit(other).is_some_and(|def| def.kind() == UnitKind::Socket);
+            if socket && self.get(other).state() == State::Active {
+                self.visit_later(other, work::SOCKET);
+            }
+        }
+    }
+
+    /// Watches a listening socket, or leaves it to its service.
+    pub(crate) fn socket_looks(&mut self, now: Millis, unit: UnitId) {
+        let Some(def) = self.plan.unit(unit) else { return };
+        if def.kind() != UnitKind::Socket || self.get(unit).state() != State::Active {
+            return;
+        }
+        match self.holder(&def) {
+            Holder::Service => self.unwatch(unit),
+            Holder::Nobody if self.header.shutdown != 0 => {}
+            Holder::Nobody => self.watch(unit),
+            Holder::StartLimit => {
+                self.at(unit).blame(UnitResult::StartLimit);
+                self.descend(now, unit, State::Stop);
+            }
+        }
+    }
+
+    fn holder(&self, def: &Unit<'_>) -> Holder {
+        let mut holder = Holder::Nobody;
+        for other in def.edges(EdgeKind::Triggers) {
+            let state = self.get(other);
+            let asleep = state.state().is_settled() || state.state() == State::AutoRestart;
+            if !asleep || matches!(state.job(), Some(Job::Start | Job::Restart)) {
+                return Holder::Service;
+            }
+            if state.state() == State::Failed && state.result() == UnitResult::StartLimit {
+                holder = Holder::StartLimit;
+            }
+        }
+        holder
+    }
+
+    fn watch(&mut self, unit: UnitId) {
+        if !self.get(unit).has(flag::WATCHING) {
+            self.at(unit).set(flag::WATCHING);
+            self.out.push(Action::WatchSockets(unit));
+            self.visit_later(unit, work::ROW);
+        }
+    }
+
+    pub(crate) fn unwatch(&mut self, unit: UnitId) {
+        if self.get(unit).has(flag::WATCHING) {
+            self.at(unit).clear(flag::WATCHING);
+            self.out.push(Action::UnwatchSockets(unit));
+            self.visit_later(unit, work::ROW);
+        }
+    }
+
+    /// A socket can't be opened while its service runs without it (as systemd has it).
+    pub(crate) fn socket_is_taken(&self, def: &Unit<'_>) -> bool {
+        def.edges(EdgeKind::Triggers).any(|other| {
+            let state = self.get(other).state();
+            !state.is_settled() && state != State::AutoRestart
+        })
+    }
+
+    /// What is bound to a unit that went down without a job stops.
+    pub(crate) fn stop_bound(&mut self, unit: UnitId) {
+        let Some(def) = self.plan.unit(unit) else { return };
+        for other in def.edges(EdgeKind::BoundBy) {
+            let state = self.get(other);
+            if !state.state().is_settled() || state.job() == Some(Job::Start) {
+                self.visit_later(other, work::STOP);
+            }
+        }
+    }
+
+    /// Came up: what it is bound to may have gone down in the meantime.
+    pub(crate) fn check_bound(&mut self, unit: UnitId) {
+        let Some(def) = self.plan.unit(unit) else { return };
+        if self.get(unit).job().is_none()
+            && def.edges(EdgeKind::BindsTo).any(|other| self.is_missing_for_bound(other))
+        {
+            self.visit_later(unit, work::STOP);
+        }
+    }
+
+    /// OnFailure=.
+    pub(crate) fn start_on_failure(&mut self, unit: UnitId) {
+        let Some(def) = self.plan.unit(unit) else { return };
+        for other in def.edges(EdgeKind::OnFailure) {
+            self.visit_later(other, work::START);
+        }
+    }
+
+    /// A unit is down: what it needed may be needed no longer (StopWhenUnneeded=).
+    pub(crate) fn look_for_unneeded(&mut self, unit: UnitId) {
+        let Some(def) = self.plan.unit(unit) else { return };
+        for kind in [EdgeKind::Requires, EdgeKind::Wants, EdgeKind::BindsTo, EdgeKind::Requisite] {
+            for other in def.edges(kind) {
+                if self.plan.unit(other).is_some_and(|def| def.has(unit_flags::STOP_WHEN_UNNEEDED)) {
+                    self.visit_later(other, work::UNNEEDED);
+                }
+            }
+        }
+    }
+
+    /// StopWhenUnneeded=: is anybody left who needs it?
+    pub(crate) fn is_unneeded(&self, unit: UnitId) -> bool {
+        let Some(def) = self.plan.unit(unit) else { return false };
+        let state = self.get(unit);
+        let pins = [EdgeKind::RequiredBy, EdgeKind::WantedBy, EdgeKind::BoundBy, EdgeKind::RequisiteOf];
+        let pinned = |other| !self.get(other).state().is_settled() || self.get(other).job().is_some();
+        def.has(unit_flags::STOP_WHEN_UNNEEDED)
+            && state.state().is_up()
+            && state.job().is_none()
+            && !pins.iter().flat_map(|&kind| def.edges(kind)).any(pinned)
+    }
+}
