@@ -17,6 +17,7 @@ pub mod channel;
 pub mod control;
 pub mod exec;
 pub mod keeper;
+pub mod log;
 pub mod paths;
 pub mod shutdown;
 pub mod status;
