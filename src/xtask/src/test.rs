@@ -100,7 +100,12 @@ fn commands(choice: &Choice) -> Vec<Command> {
     if !choice.all {
         whole.args(["--skip", LONG]);
     }
-    vec![crates, harness, init, whole]
+    let mut commands = vec![crates, harness, init, whole];
+    for command in &mut commands {
+        // Crates that try themselves on real guests' files find them here, too.
+        command.env("HOSTEL_CACHE", hostel_tests::paths::cache());
+    }
+    commands
 }
 
 /// Runs tests, shows what they say, and counts. Tests that can't even be built are one failure.
