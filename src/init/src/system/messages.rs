@@ -109,7 +109,13 @@ impl fmt::Display for Said<'_> {
                 };
                 write!(f, "{verb} {name}.")
             }
+            Message::Finished => write!(f, "Finished {name}."),
+            Message::StartFailed => write!(f, "Failed to start {name}."),
             Message::Reloaded => write!(f, "Reloaded {name}."),
+            Message::ReloadFailed => write!(f, "Reload failed for {name}."),
+            Message::JobTimedOut => write!(f, "{name}: its job waited longer than JobTimeoutSec= says"),
+            Message::RuntimeLimit => write!(f, "{name}: reached RuntimeMaxSec=, and is stopped"),
+            Message::WatchdogTimeout => write!(f, "{name}: no WATCHDOG=1 in time"),
             Message::Failed(result) => write!(f, "{name}: failed: {}", result.name()),
             Message::ProcessFailed(phase, status) => {
                 let what = if phase == Phase::Start { "main process" } else { phase.name() };
