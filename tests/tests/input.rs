@@ -74,7 +74,7 @@ fn given_a_missing_program_and_an_unknown_user_when_booted_then_start_says_which
             ("nobody-like.service", "[Service]\nType=oneshot\nUser=not-a-user\nExecStart=/bin/true\n"),
         ],
     );
-    assert!(!outcome.status.success(), "start reports success although units failed: {}", outcome.said());
+    assert_eq!(outcome.status.code(), Some(6), "up, but units failed: {}", outcome.said());
     assert_says(
         &outcome.said(),
         &["gone.service", "/usr/sbin/not-there", "nobody-like.service", "not-a-user"],

@@ -25,8 +25,16 @@ fn source() -> String {
 #[ignore = "needs root: cargo xtask test"]
 fn given_a_one_shot_command_when_run_then_its_output_and_exit_code_are_the_tools_own() {
     let source = source();
-    let outcome =
-        attempt(&["run", "--rm", &source, "--", "sh", "-c", "echo out; echo err >&2; id -u; exit 7"]);
+    let outcome = attempt(&[
+        "run",
+        "--rm",
+        "--volatile",
+        &source,
+        "--",
+        "sh",
+        "-c",
+        "echo out; echo err >&2; id -u; exit 7",
+    ]);
     assert_eq!(outcome.status.code(), Some(7), "{}", outcome.said());
     assert!(outcome.stdout.contains("out"), "{outcome:?}");
     assert!(outcome.said().contains("err"), "{outcome:?}");
@@ -36,7 +44,7 @@ fn given_a_one_shot_command_when_run_then_its_output_and_exit_code_are_the_tools
 #[test]
 #[ignore = "needs root: cargo xtask test"]
 fn given_a_command_that_is_missing_when_run_then_the_exit_code_is_127_and_it_is_named() {
-    let outcome = attempt(&["run", "--rm", &source(), "--", "/not/there"]);
+    let outcome = attempt(&["run", "--rm", "--volatile", &source(), "--", "/not/there"]);
     assert_eq!(outcome.status.code(), Some(127), "{}", outcome.said());
     assert!(outcome.said().contains("/not/there"), "{}", outcome.said());
 }
@@ -45,8 +53,16 @@ fn given_a_command_that_is_missing_when_run_then_the_exit_code_is_127_and_it_is_
 #[ignore = "needs root: cargo xtask test"]
 fn given_a_command_that_leaves_orphans_when_run_then_it_ends_with_its_main_process_and_nothing_is_left() {
     let began = Instant::now();
-    let outcome =
-        attempt(&["run", "--rm", &source(), "--", "sh", "-c", "sleep 1000 & setsid sleep 1000 & exit 3"]);
+    let outcome = attempt(&[
+        "run",
+        "--rm",
+        "--volatile",
+        &source(),
+        "--",
+        "sh",
+        "-c",
+        "sleep 1000 & setsid sleep 1000 & exit 3",
+    ]);
     assert_eq!(outcome.status.code(), Some(3), "{}", outcome.said());
     assert!(began.elapsed() < Duration::from_secs(10), "took {:?}", began.elapsed());
 }

@@ -16,6 +16,9 @@ use crate::shell::{About, Done, Error, no_arguments};
 /// What of the machine is compared before and after: the part that whoever boots a system changes first.
 const COMPARED: &str = "/etc";
 
+/// Exit status of `hostel start` for a guest that is up, with units that failed.
+const UP_BUT_UNITS_FAILED: i32 = 6;
+
 /// `cargo xtask demo`.
 pub fn task(arguments: &[String]) -> Done {
     no_arguments(arguments)?;
@@ -70,7 +73,11 @@ impl Demo {
             up.as_secs_f64(),
             self.processes()
         );
-        started.success()?;
+        // Up although units failed: which ones, it has said. What this machine's own services miss in a guest of
+        // it (a disk, a certificate) is no fault of the demonstration.
+        if !matches!(started.status.code(), Some(0 | UP_BUT_UNITS_FAILED)) {
+            started.success()?;
+        }
 
         let began = Instant::now();
         cli::call(&["stop", &name])?;
