@@ -34,7 +34,8 @@ crate::code_enum! {
         Release = 6, "release";
         /// Init to warden, with a descriptor: a new plan; indices from now on are of this one.
         Plan = 7, "plan";
-        /// Init to warden: the guest stops; `argument` is a [`crate::ShutdownKind`]. Write out what there is.
+        /// Init to warden: the guest stops, and nobody but the two of us is left; `argument` is a
+        /// [`crate::ShutdownKind`]. The warden writes out what there is, and ends.
         Stopping = 8, "stopping";
         /// Warden to init: start `unit` because its timer or path fired. `argument` is that unit's own index.
         Trigger = 9, "trigger";

@@ -4,7 +4,7 @@
 //! what is to outlive it. It may be killed at any instant: the next one goes on with the same descriptors.
 //!
 //! Its states: *taking over* (messages up to `Welcome`, then the sink's parts are made or adopted and held),
-//! *serving* (the loop), *ending* (init closed the channel: what there is is written out).
+//! *serving* (the loop), *ending* (init said that the guest stops, or closed the channel: what there is is written out).
 
 mod channel;
 mod devlog;
@@ -28,9 +28,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use hostel_contract::channel::FD_CHANNEL;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use writer::Limits;
 
-const USAGE: &str = "usage: hostel-warden serve [--root DIR] [--log-size BYTES] [--log-files COUNT]   (started by hostel-init)\n";
+const USAGE: &str = "\
+usage: hostel-warden serve [--root DIR] [--log-size BYTES] [--log-files COUNT]
+
+Started by hostel-init, with the channel to it as descriptor 3 and the plan as descriptor 4.
+";
 
 /// How it was started.
 pub struct Options {
@@ -56,6 +61,10 @@ pub fn run(args: &[OsString]) -> ExitCode {
     crate::sys::ignore_ending_signals();
     // Modes are given as they are meant.
     rustix::process::umask(rustix::fs::Mode::empty());
+    // A descriptor for each unit's output: more than the usual limit, if it comes to that.
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit);
     match takeover::take_over(&options, channel).and_then(|ready| ready.map_or(Ok(()), run::Serve::run)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

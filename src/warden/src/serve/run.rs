@@ -22,10 +22,10 @@ use super::{During, Options, ServeError, say_on_console};
 const PARTIAL_AGE: Duration = Duration::from_secs(5);
 /// How often a log that can't be written is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-/// How long it may take, at the end, to empty pipes into which somebody still writes.
+/// How long it may take, at the end, to empty pipes into which somebody still writes. Init gives us 3 s.
 const LAST_TURNS: Duration = Duration::from_secs(2);
 /// Datagrams that get their turn before anything else is looked at.
-const DATAGRAMS: usize = 32;
+const DATAGRAMS: usize = 48;
 
 const CHANNEL: u64 = 0;
 const PIPES: u64 = 1;
@@ -87,15 +87,18 @@ impl<'a> Serve<'a> {
         })
     }
 
-    /// Serves until init closes the channel.
+    /// Serves until init says that the guest stops, or closes the channel.
     pub fn run(mut self) -> Result<(), ServeError> {
         self.write_out();
+        if self.stopping {
+            return self.end();
+        }
         loop {
             self.listen()?;
             // Before the wait: what is not ready at its end has been quiet at least since then.
             let before = Instant::now();
             self.wait(before)?;
-            if !self.read_channel()? {
+            if !self.read_channel()? || self.stopping {
                 return self.end();
             }
             let all_seen = self.receive();
@@ -301,8 +304,8 @@ impl<'a> Serve<'a> {
         }
     }
 
-    /// Init has closed the channel. If the guest stops, this is the last chance for everything; else a successor
-    /// goes on with what is not written.
+    /// If the guest stops, this is the last chance for everything: no process is left that could write more. Else
+    /// init has closed the channel, and a successor goes on with what is not written.
     fn end(mut self) -> Result<(), ServeError> {
         self.trouble = None;
         let until = Instant::now() + LAST_TURNS;

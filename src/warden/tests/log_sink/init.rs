@@ -191,7 +191,6 @@ impl Init {
     pub fn stop(&mut self) -> ExitStatus {
         let (mut child, channel, holder) = self.warden.take().unwrap();
         send(&channel, ChannelOp::Stopping, NO_UNIT, "", None);
-        rustix::net::shutdown(&channel, rustix::net::Shutdown::Both).unwrap();
         let began = Instant::now();
         let status = loop {
             match child.try_wait().unwrap() {
@@ -207,16 +206,36 @@ impl Init {
         status
     }
 
-    /// What a warden gave to hold, by name.
-    pub fn held(&self, name: &str) -> Option<OwnedFd> {
-        self.held.lock().unwrap().get(name).map(|fd| fd.try_clone().unwrap())
+    /// Bytes of memory that a warden gave to hold.
+    pub fn held_memory(&self) -> u64 {
+        let held = self.held.lock().unwrap();
+        let memory = ["sink-spool", "sink-state"].map(|name| rustix::fs::fstat(&held[name]).unwrap().st_blocks * 512);
+        memory.into_iter().map(|bytes| bytes as u64).sum()
+    }
+
+    /// Writes into a unit's pipe.
+    pub fn write(&self, unit: &str, text: &str) {
+        let pipe = self.pipes.iter().find(|pipe| pipe.unit == unit).unwrap();
+        assert_eq!(rustix::io::write(&pipe.writer, text.as_bytes()), Ok(text.len()));
+    }
+
+    /// Waits until the log has so many lines, and gives them.
+    pub fn wait_for_lines(&self, count: usize) -> Vec<(String, String)> {
+        let began = Instant::now();
+        loop {
+            let lines = self.lines();
+            if lines.len() >= count || began.elapsed() > Duration::from_secs(10) {
+                return lines;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// All lines of the log, the oldest first: name and text.
     pub fn lines(&self) -> Vec<(String, String)> {
         let folder = self.root.0.join("var/log/hostel");
-        let mut numbers: Vec<u32> = fs::read_dir(&folder)
-            .unwrap()
+        let Ok(entries) = fs::read_dir(&folder) else { return Vec::new() };
+        let mut numbers: Vec<u32> = entries
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .map(|name| name.strip_prefix("log").unwrap().trim_start_matches('.').parse().unwrap_or(0))
             .collect();
