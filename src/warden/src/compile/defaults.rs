@@ -19,17 +19,17 @@ pub type Drafts = BTreeMap<String, Draft>;
 /// Units that are here for the shutdown alone.
 const SHUTDOWN_ONLY: &[&str] = &["shutdown.target", "umount.target", "final.target"];
 
-/// A unit that isn't loaded has no dependencies of its own.
-const NOT_LOADED: u32 = unit_flags::NOT_FOUND | unit_flags::MASKED;
+/// A unit that isn't loaded, or is passed over, needs nothing.
+const NOT_LOADED: u32 = unit_flags::NOT_FOUND | unit_flags::MASKED | unit_flags::SKIP;
 
 /// Adds the dependencies of one unit by itself, as soon as it is read: those that may pull in others.
 /// Gives the slice that it is in, which needs no file.
 pub fn add_own(draft: &mut Draft) -> Option<UnitName> {
+    draft.model.edges.retain(|(_, other)| !SHUTDOWN_ONLY.contains(&other.as_str()));
     if draft.model.flags & NOT_LOADED != 0 {
         return None;
     }
     let slice = slice::enter(draft);
-    draft.model.edges.retain(|(_, other)| !SHUTDOWN_ONLY.contains(&other.as_str()));
     if draft.default_dependencies {
         let (before, after, needs_sysinit): (&[&str], &[&str], bool) = match draft.name.kind() {
             UnitKind::Service => (&[], &["basic.target"], true),
@@ -58,7 +58,7 @@ pub fn add_own(draft: &mut Draft) -> Option<UnitName> {
     }
     if draft.model.settings.iter().any(|(key, value)| *key == SettingKey::Sandbox && value == "PrivateTmp=1")
     {
-        draft.mounts_for.extend(["/tmp".to_owned(), "/var/tmp".to_owned()]);
+        draft.wants_mounts_for.extend(["/tmp".to_owned(), "/var/tmp".to_owned()]);
         draft.edge_to(EdgeKind::After, "systemd-tmpfiles-setup.service");
     }
     slice
@@ -74,23 +74,33 @@ pub fn add_mutual(drafts: &mut Drafts) {
     targets(drafts);
 }
 
-/// A unit that needs paths requires and follows the mounts that these are on.
+/// A unit that needs paths requires (or wants) and follows the mounts that these are on.
 fn mounts(drafts: &mut Drafts) {
-    let is_mount = |draft: &Draft| {
-        let without = NOT_LOADED | unit_flags::SKIP;
-        draft.name.kind() == UnitKind::Mount && draft.model.flags & without == 0
-    };
+    let is_mount =
+        |draft: &Draft| draft.name.kind() == UnitKind::Mount && draft.model.flags & NOT_LOADED == 0;
     let mounts: Vec<UnitName> = drafts.values().filter(|d| is_mount(d)).map(|d| d.name.clone()).collect();
     for draft in drafts.values_mut() {
-        let mut needed: Vec<String> = Vec::new();
-        for path in &draft.mounts_for {
-            needed.extend(prefixes(path).map(|prefix| format!("{}.mount", escape_path(prefix))));
-        }
-        for mount in mounts.iter().filter(|m| needed.iter().any(|n| n == m.full())) {
-            draft.edge(EdgeKind::Requires, mount);
-            draft.edge(EdgeKind::After, mount);
+        for (kind, needed) in [
+            (EdgeKind::Requires, units_of(&draft.mounts_for)),
+            (EdgeKind::Wants, units_of(&draft.wants_mounts_for)),
+        ] {
+            for mount in mounts.iter().filter(|m| needed.iter().any(|n| n == m.full())) {
+                draft.edge(kind, mount);
+                draft.edge(EdgeKind::After, mount);
+            }
         }
     }
+}
+
+/// Names of the mount units that a unit's paths could be on.
+pub fn possible_mounts(draft: &Draft) -> Vec<UnitName> {
+    let names = units_of(&draft.mounts_for).into_iter().chain(units_of(&draft.wants_mounts_for));
+    names.filter_map(|name| UnitName::parse(&name)).collect()
+}
+
+fn units_of(paths: &[String]) -> Vec<String> {
+    let prefixes = paths.iter().flat_map(|path| prefixes(path));
+    prefixes.map(|prefix| format!("{}.mount", escape_path(prefix))).collect()
 }
 
 /// A path and all that it lies in, but `/`.

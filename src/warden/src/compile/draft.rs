@@ -24,6 +24,8 @@ pub struct Draft {
     pub default_dependencies: bool,
     /// RequiresMountsFor= and what implies it.
     pub mounts_for: Vec<String>,
+    /// WantsMountsFor= and what implies it.
+    pub wants_mounts_for: Vec<String>,
     /// Slice=.
     pub slice: Option<UnitName>,
     /// Type= as written.
@@ -52,6 +54,7 @@ impl Draft {
             name: name.clone(),
             default_dependencies: true,
             mounts_for: Vec::new(),
+            wants_mounts_for: Vec::new(),
             slice: None,
             service_type: None,
             start_timeout: None,
@@ -64,7 +67,7 @@ impl Draft {
         }
     }
 
-    /// A unit that others name and no file defines.
+    /// A unit that can't be started, and why not: no file defines it, it is masked, or passed over.
     pub fn missing(name: &UnitName, flag: u32) -> Self {
         let mut draft = Draft::new(name);
         draft.model.flags |= flag;

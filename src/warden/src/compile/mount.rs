@@ -111,12 +111,9 @@ pub fn add_commands(draft: &mut Draft, root: &Root) {
     umount.extend(draft.lazy_unmount.then(|| "-l".to_owned()));
     umount.extend(draft.force_unmount.then(|| "-f".to_owned()));
     umount.push(place.clone());
+    // `warden exec` makes the mount point.
     let condition = format!("ConditionPathIsMountPoint:!{place}");
     draft.settings().push((SettingKey::Condition, condition));
-    if !root.exists(&place) {
-        let mkdir = vec!["mkdir".to_owned(), "-p".to_owned(), place];
-        draft.model.commands.push((Phase::StartPre, command(root, mkdir)));
-    }
     draft.model.commands.push((Phase::Start, command(root, mount)));
     draft.model.commands.push((Phase::Stop, command(root, umount)));
 }

@@ -98,6 +98,7 @@ fn form_of(name: &str) -> Option<Form> {
         "text-list" => Form::TextList,
         "list" => Form::List,
         "invertible-list" => Form::InvertibleList,
+        "boolean-or-list" => Form::BooleanOrList,
         "on" => Form::On,
         "boolean-or-text" => Form::BooleanOrText,
         "number" => Form::Number,

@@ -140,10 +140,12 @@ impl Selection<'_> {
     }
 
     fn add(&mut self, name: UnitName, pull: Pull, notes: &mut Notes) {
-        let Some(mut draft) = self.read(&name, pull, notes) else { return };
-        if let Some(reason) = policy::skip_reason(name.full()) {
-            skip(&mut draft, reason);
-        }
+        let draft = match policy::skip_reason(name.full()) {
+            // What a unit says that is passed over concerns nobody.
+            Some(reason) => self.read(&name, pull, &mut Notes::default()).map(|draft| skipped(draft, reason)),
+            None => self.read(&name, pull, notes),
+        };
+        let Some(mut draft) = draft else { return };
         let slice = defaults::add_own(&mut draft);
         for (_, other) in &mut draft.model.edges {
             if let Some(target) = UnitName::parse(other) {
@@ -155,6 +157,11 @@ impl Selection<'_> {
         for (kind, other) in &draft.model.edges {
             if let (Some(pull), Some(other)) = (self::pull(*kind), UnitName::parse(other)) {
                 self.queue.push_back((other, pull));
+            }
+        }
+        for mount in defaults::possible_mounts(&draft) {
+            if self.guest.index.has(&mount) {
+                self.want(&mount, Pull::Weak);
             }
         }
         if let Some(slice) = slice {
@@ -194,16 +201,14 @@ impl Selection<'_> {
     }
 }
 
-/// Makes a unit one that is passed over: its place in the order stays, for what is ordered around it.
-fn skip(draft: &mut Draft, reason: &str) {
-    let model = &mut draft.model;
-    model.flags = unit_flags::SKIP;
-    model.commands.clear();
-    model.settings.clear();
-    model.settings.push((SettingKey::SkipReason, reason.to_owned()));
-    model.edges.retain(|(kind, _)| matches!(kind, EdgeKind::After | EdgeKind::Before));
-    draft.mounts_for.clear();
-    draft.default_dependencies = false;
+/// A unit that is passed over: only its place in the order stays, for what is ordered around it.
+fn skipped(read: Draft, reason: &str) -> Draft {
+    let mut draft = Draft::missing(&read.name, unit_flags::SKIP);
+    let is_order = |(kind, _): &(EdgeKind, String)| matches!(kind, EdgeKind::After | EdgeKind::Before);
+    draft.model.edges = read.model.edges.into_iter().filter(is_order).collect();
+    draft.model.source = read.model.source;
+    draft.settings().push((SettingKey::SkipReason, reason.to_owned()));
+    draft
 }
 
 /// The last step of each unit, when all are known.

@@ -23,6 +23,8 @@ pub enum Form {
     TextList,
     /// As `List`, and a `~` in front of the first stands for all.
     InvertibleList,
+    /// A boolean as `0` or `1`, or as `InvertibleList`.
+    BooleanOrList,
     /// A boolean, kept as `1` where it is true.
     On,
     /// A boolean, kept as `0` where it is false.
@@ -106,6 +108,10 @@ pub fn store(d: &mut Directive<'_>, settings: &mut Settings, slot: Slot<'_>, for
     }
     let one = match form {
         Form::List => return add_all(d.words(), slot, settings),
+        Form::BooleanOrList => match value::parse_bool(d.value) {
+            Some(on) => Some(if on { "1" } else { "0" }.to_owned()),
+            None => return add_all(inverted(d), slot, settings),
+        },
         Form::InvertibleList => return add_all(inverted(d), slot, settings),
         Form::On | Form::Off => {
             let Some(on) = d.boolean() else { return };
@@ -130,7 +136,7 @@ pub fn store(d: &mut Directive<'_>, settings: &mut Settings, slot: Slot<'_>, for
         Form::Mode => d.mode(),
         Form::Number => d.number::<i64>().map(|n| n.to_string()),
         Form::Size => d.choice(size, "write a size, as in 512M, or a percentage"),
-        Form::Usec => d.usec().map(|usec| amount(usec)),
+        Form::Usec => d.usec().map(amount),
     };
     if let Some(value) = one {
         slot.set(settings, &value);

@@ -117,7 +117,10 @@ impl Parser {
 mod tests {
     use super::*;
 
-    fn pairs(text: &str) -> (Vec<(String, String, String, u32)>, Vec<String>) {
+    /// Section, key, value, line.
+    type Found = (String, String, String, u32);
+
+    fn pairs(text: &str) -> (Vec<Found>, Vec<String>) {
         let mut notes = Notes::default();
         let list = parse("f", text.as_bytes(), &mut notes)
             .into_iter()

@@ -1,7 +1,8 @@
 //! Section [Unit]: systemd.unit(5).
 
-use super::directive::Directive;
+use super::directive::{Directive, normal_path};
 use super::draft::Draft;
+use super::name::simplify_path;
 use super::settings::Slot;
 use super::value;
 use hostel_plan::{EdgeKind, SettingKey, unit_flags};
@@ -101,14 +102,13 @@ pub fn take(draft: &mut Draft, d: &mut Directive<'_>) -> bool {
                 Slot::own(SettingKey::Description).set(draft.settings(), &text);
             }
         }
+        // For readers, who find it in the file.
+        "Documentation" | "SourcePath" => {}
         "DefaultDependencies" => {
             draft.default_dependencies = d.boolean().unwrap_or(draft.default_dependencies)
         }
-        // WantsMountsFor= differs only where the mount fails.
-        "RequiresMountsFor" | "WantsMountsFor" => {
-            let absolute = d.words().into_iter().filter(|path| path.starts_with('/'));
-            draft.mounts_for.extend(absolute.map(|path| super::directive::normal_path(&path)));
-        }
+        "RequiresMountsFor" => draft.mounts_for.extend(paths(d)),
+        "WantsMountsFor" => draft.wants_mounts_for.extend(paths(d)),
         "JobTimeoutSec" | "JobRunningTimeoutSec" => {
             draft.model.job_timeout_ms = d.timeout().unwrap_or(draft.model.job_timeout_ms);
         }
@@ -144,12 +144,15 @@ fn condition(draft: &mut Draft, d: &mut Directive<'_>, question: &str) -> bool {
     }
     let (trigger, rest) = strip(d.value, '|');
     let (negate, rest) = strip(rest, '!');
-    let Some(asked) = d.resolve(rest) else { return true };
+    let Some(mut asked) = d.resolve(rest) else { return true };
     let of_path =
         question.starts_with("Path") || question.starts_with("File") || question == "DirectoryNotEmpty";
     if of_path && !asked.starts_with('/') {
         d.invalid("write an absolute path");
         return true;
+    }
+    if of_path {
+        asked = simplify_path(&asked);
     }
     if question == "FirstBoot" && value::parse_bool(&asked).is_none() {
         d.invalid("write yes or no");
@@ -160,6 +163,12 @@ fn condition(draft: &mut Draft, d: &mut Directive<'_>, question: &str) -> bool {
     let text = format!("{}:{trigger}{negate}{asked}", d.key);
     draft.settings().push((SettingKey::Condition, text));
     true
+}
+
+/// The absolute paths of a list.
+fn paths(d: &mut Directive<'_>) -> Vec<String> {
+    let absolute = d.words().into_iter().filter(|path| path.starts_with('/'));
+    absolute.map(|path| normal_path(&path)).collect()
 }
 
 fn strip(text: &str, mark: char) -> (bool, &str) {

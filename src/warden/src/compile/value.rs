@@ -2,6 +2,8 @@
 //!
 //! Pure: text to numbers; `None` where it is no such value.
 
+use crate::signals;
+
 /// A boolean: systemd.syntax(7).
 pub fn parse_bool(text: &str) -> Option<bool> {
     const YES: [&str; 6] = ["1", "yes", "y", "true", "t", "on"];
@@ -41,39 +43,21 @@ pub fn parse_size(text: &str) -> Option<u64> {
     };
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let bytes = whole.parse::<u64>().ok()?.checked_mul(1 << shift)?;
-    let mut weight = 1u64 << shift;
-    let mut rest = 0u64;
-    for digit in fraction.bytes() {
-        weight /= 10;
-        rest += weight * u64::from(digit.checked_sub(b'0')?);
-    }
-    bytes.checked_add(rest)
+    // Nine digits are finer than a byte of any size that there is.
+    let fraction: String = fraction.chars().take(9).collect();
+    let part = match fraction.is_empty() {
+        true => 0,
+        false => {
+            let count = u32::try_from(fraction.len()).ok()?;
+            (fraction.parse::<u128>().ok()? << shift) / 10u128.pow(count)
+        }
+    };
+    bytes.checked_add(u64::try_from(part).ok()?)
 }
-
-/// Signals of Linux, by number from 1 on; the same on every processor that is supported.
-const SIGNALS: [&str; 31] = [
-    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
-    "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
-    "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
-];
 
 /// A signal by name (with or without `SIG`) or number.
 pub fn parse_signal(text: &str) -> Option<u8> {
-    if let Ok(number) = text.parse::<u8>() {
-        return (1..=64).contains(&number).then_some(number);
-    }
-    let name = text.strip_prefix("SIG").unwrap_or(text);
-    let offset = |text: &str| text.parse::<u8>().ok().filter(|n| *n <= 30);
-    if name == "POLL" {
-        return Some(29);
-    }
-    if let Some(rest) = name.strip_prefix("RTMIN") {
-        return if rest.is_empty() { Some(34) } else { Some(34 + offset(rest.strip_prefix('+')?)?) };
-    }
-    if let Some(rest) = name.strip_prefix("RTMAX") {
-        return if rest.is_empty() { Some(64) } else { Some(64 - offset(rest.strip_prefix('-')?)?) };
-    }
-    SIGNALS.iter().position(|s| *s == name).and_then(|index| u8::try_from(index + 1).ok())
+    signals::number(text).and_then(|number| u8::try_from(number).ok())
 }
 
 /// Exit statuses with a name: systemd.exec(5), "Process Exit Codes".
