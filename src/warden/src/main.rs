@@ -14,6 +14,7 @@ mod signals;
 mod sys;
 #[cfg(test)]
 mod testing;
+mod timer;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
