@@ -172,7 +172,22 @@ fn compile(options: &Options) -> Result<(), CompileError> {
     }
     let logged = options.occasion != Occasion::Look;
     report(&notes, logged.then_some(Path::new(paths::COMPILE_LOG)));
-    write_plan(&options.output, &built?.bytes)
+    let built = built?;
+    if logged {
+        // Without the list people see numbers in place of names, which is no reason to have no plan.
+        if let Err(error) = crate::ctl::names::publish(&built.bytes) {
+            eprintln!("{}: can't write the list of unit names: {error}", paths::UNITS);
+        }
+    }
+    write_plan(&options.output, &built.bytes)
+}
+
+/// The plan of the units as they are now, and nothing is run, written or said: for `plan --print`.
+pub fn look() -> Result<Vec<u8>, String> {
+    let root = Root::new(Path::new("/"));
+    let facts = Facts::of(&root);
+    let model = model_of(&root, &facts, &mut Notes::default());
+    build(&model).map(|built| built.bytes).map_err(|error| CompileError::Build(error).to_string())
 }
 
 /// The model of the units below a root.

@@ -1,0 +1,80 @@
+//! Asking init: one request, one answer, over its control socket.
+
+use hostel_contract::Text;
+use hostel_contract::control::{ControlOp, ControlReply, ControlRequest, NAME_MAX};
+use hostel_contract::paths;
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+use std::fmt;
+use std::os::fd::OwnedFd;
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum ClientError {
+    /// Nobody listens.
+    NoInit(Errno),
+    /// The connection broke before the answer came.
+    Broken(Errno),
+    /// No unit has such a long name.
+    TooLong(String),
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ClientError::NoInit(errno) => {
+                write!(
+                    f,
+                    "no hostel-init answers on {} ({errno}); is this a guest of Hostel?",
+                    paths::CONTROL
+                )
+            }
+            ClientError::Broken(errno) => write!(f, "init went away before it answered ({errno})"),
+            ClientError::TooLong(name) => {
+                write!(f, "no unit name is longer than {} bytes: `{name}`", NAME_MAX - 1)
+            }
+        }
+    }
+}
+
+/// A connection to init.
+pub struct Client(OwnedFd);
+
+impl Client {
+    /// Connects.
+    pub fn connect() -> Result<Client, ClientError> {
+        let connect = || {
+            let socket =
+                net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+            net::connect(&socket, &SocketAddrUnix::new(paths::CONTROL)?)?;
+            Ok(socket)
+        };
+        connect().map(Client).map_err(ClientError::NoInit)
+    }
+
+    /// Asks, and waits for the answer: as long as the job takes, unless the flags say not to wait.
+    pub fn ask(
+        &mut self,
+        op: ControlOp,
+        flags: u32,
+        argument: u32,
+        unit: &str,
+    ) -> Result<ControlReply, ClientError> {
+        if unit.len() >= NAME_MAX {
+            return Err(ClientError::TooLong(unit.to_string()));
+        }
+        let request = ControlRequest {
+            op: op.code(),
+            reserved: [0; 3],
+            flags,
+            argument,
+            unit: Text::new(unit.as_bytes()),
+        };
+        let send = || net::send(&self.0, &request.encode(), SendFlags::NOSIGNAL);
+        rustix::io::retry_on_intr(send).map_err(ClientError::Broken)?;
+        let mut bytes = [0; ControlReply::SIZE];
+        let (size, _) = rustix::io::retry_on_intr(|| net::recv(&self.0, &mut bytes, RecvFlags::empty()))
+            .map_err(ClientError::Broken)?;
+        ControlReply::decode(&bytes[..size]).ok_or(ClientError::Broken(Errno::CONNRESET))
+    }
+}

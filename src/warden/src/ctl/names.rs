@@ -1,0 +1,56 @@
+//! The list of unit names beside the status page, whose rows have none ([`paths::UNITS`]).
+
+use hostel_contract::paths;
+use hostel_plan::Plan;
+use std::path::Path;
+
+/// Writes the list that fits a plan. Called by the compilation that init asked for, before init has the plan.
+pub fn publish(plan: &[u8]) -> std::io::Result<()> {
+    let plan = Plan::parse(plan).map_err(|error| std::io::Error::other(format!("{error:?}")))?;
+    let mut text = format!("# {:016x}\n", plan.checksum());
+    for unit in plan.units() {
+        text.push_str(unit.name());
+        text.push('\n');
+    }
+    write(Path::new(paths::UNITS), &text)
+}
+
+/// Beside it and renamed: a reader sees the old list or the new one.
+fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    let part = path.with_extension("part");
+    std::fs::write(&part, text).and_then(|()| std::fs::rename(&part, path)).inspect_err(|_| {
+        let _ = std::fs::remove_file(&part);
+    })
+}
+
+/// The checksum and the names of a list; `None` where it is none.
+pub fn parse(text: &str) -> Option<(u64, Vec<&str>)> {
+    let (first, rest) = text.split_once('\n')?;
+    let checksum = u64::from_str_radix(first.strip_prefix("# ")?, 16).ok()?;
+    Some((checksum, rest.lines().collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_a_list_when_read_then_checksum_and_names_are_there() {
+        assert_eq!(
+            parse("# 00000000000000ff\na.service\nb.target\n"),
+            Some((255, vec!["a.service", "b.target"]))
+        );
+        assert_eq!(parse("a.service\n"), None);
+        assert_eq!(parse(""), None);
+    }
+
+    #[test]
+    fn given_a_list_when_written_then_it_replaces_the_old_one_at_once() {
+        let base = crate::testing::TempDir::new();
+        let path = base.path().join("units");
+        std::fs::write(&path, "old").unwrap();
+        write(&path, "new").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
+        assert_eq!(std::fs::read_dir(base.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,126 @@
+//! Reading the status page: copied as one, and taken if init was not writing meanwhile.
+
+use super::names;
+use super::{Refusal, exit};
+use hostel_contract::paths;
+use hostel_contract::status::{
+    MAGIC, SEQUENCE_OFFSET, StatusHeader, StatusRow, StatusText, TEXT_SIZE, UNITS_MAX, UnitRecord, VERSION,
+    page_size, row_offset, text_offset,
+};
+use hostel_contract::{Field, Text};
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+/// Copies that are tried while init writes.
+const TRIES: u32 = 200;
+
+/// A copy of the page, with the units' names.
+#[derive(Debug)]
+pub struct Page {
+    /// The guest's part.
+    pub header: StatusHeader,
+    /// The units, in the order of the plan.
+    pub units: Vec<UnitRecord>,
+}
+
+/// The page of this guest.
+pub fn read() -> Result<Page, Refusal> {
+    let no_init = |error: std::io::Error| Refusal {
+        code: exit::NO_INIT,
+        text: format!("{}: {error}; is this a guest of Hostel?", paths::STATUS),
+    };
+    let file = File::open(paths::STATUS).map_err(no_init)?;
+    for _ in 0..TRIES {
+        let bytes = copy(&file).map_err(no_init)?;
+        // The list is written before init takes the plan: with another checksum it's older or newer than the page.
+        let list = std::fs::read_to_string(paths::UNITS).unwrap_or_default();
+        match decode(&bytes, &list)? {
+            Some(page) => return Ok(page),
+            None => std::thread::sleep(Duration::from_millis(1)),
+        }
+    }
+    Err(Refusal::failed(format!("{}: never at rest", paths::STATUS)))
+}
+
+/// The bytes of a page, or none that can be decoded where init was writing.
+fn copy(file: &File) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.try_clone()?.take(page_size(UNITS_MAX) as u64).read_to_end(&mut bytes)?;
+    rustix::fs::seek(file, rustix::fs::SeekFrom::Start(0))?;
+    let mut after = [0; 4];
+    file.read_exact_at(&mut after, SEQUENCE_OFFSET as u64)?;
+    if bytes.get(SEQUENCE_OFFSET..SEQUENCE_OFFSET + 4) != Some(&after) {
+        bytes.clear();
+    }
+    Ok(bytes)
+}
+
+/// The page in these bytes; `None` where init was writing.
+fn decode(bytes: &[u8], list: &str) -> Result<Option<Page>, Refusal> {
+    let Some(header) = StatusHeader::decode(bytes) else { return Ok(None) };
+    if header.magic != MAGIC || header.version != VERSION {
+        return Err(Refusal::failed(format!("{}: not a page of this version", paths::STATUS)));
+    }
+    if header.sequence % 2 == 1 {
+        return Ok(None);
+    }
+    let count = usize::from(header.units).min(UNITS_MAX);
+    let names = match names::parse(list) {
+        Some((checksum, names)) if checksum == header.plan_checksum => names,
+        _ => Vec::new(),
+    };
+    let mut units = Vec::with_capacity(count);
+    for index in 0..count {
+        let Some(row) = bytes.get(row_offset(index)..).and_then(StatusRow::decode) else { break };
+        let at = text_offset(count, index);
+        // The file is sparse and may end before the last texts.
+        let text = bytes.get(at..at + TEXT_SIZE).map_or(StatusText::EMPTY, StatusText::get);
+        let name = match names.get(index) {
+            Some(name) => Text::new(name.as_bytes()),
+            None => Text::new(format!("unit-{index}").as_bytes()),
+        };
+        units.push(UnitRecord { name, row, text });
+    }
+    Ok(Some(Page { header, units }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page_of(sequence: u32) -> Vec<u8> {
+        let mut header = StatusHeader::decode(&[0; StatusHeader::SIZE]).unwrap();
+        (header.magic, header.version, header.units) = (MAGIC, VERSION, 2);
+        (header.sequence, header.plan_checksum) = (sequence, 7);
+        let mut row = StatusRow::decode(&[0; StatusRow::SIZE]).unwrap();
+        row.main_pid = 42;
+        let mut bytes = vec![0; page_size(2)];
+        bytes[..StatusHeader::SIZE].copy_from_slice(&header.encode());
+        bytes[row_offset(1)..row_offset(1) + StatusRow::SIZE].copy_from_slice(&row.encode());
+        bytes[text_offset(2, 1)..text_offset(2, 1) + 4].copy_from_slice(b"well");
+        bytes
+    }
+
+    #[test]
+    fn given_a_page_and_its_names_when_read_then_units_have_rows_and_texts() {
+        let page = decode(&page_of(2), "# 7\na.service\nb.service\n").unwrap().unwrap();
+        assert_eq!(page.units.len(), 2);
+        let unit = &page.units[1];
+        assert_eq!((unit.name.lossy(), unit.row.main_pid, unit.text.lossy()), ("b.service", 42, "well"));
+    }
+
+    #[test]
+    fn given_a_list_of_another_plan_when_read_then_its_names_are_not_used() {
+        let page = decode(&page_of(2), "# 8\na.service\nb.service\n").unwrap().unwrap();
+        assert_eq!(page.units[0].name.lossy(), "unit-0");
+    }
+
+    #[test]
+    fn given_a_page_that_is_being_written_when_read_then_it_is_not_taken() {
+        assert!(decode(&page_of(3), "").unwrap().is_none());
+        assert!(decode(&[], "").unwrap().is_none());
+        assert!(decode(&[9; 4096], "").is_err());
+    }
+}
