@@ -20,9 +20,14 @@ pub enum Sigpipe {
 pub fn reset_signals(sigpipe: Sigpipe) {
     for signal in 1..=64 {
         let ignored = signal == libc::SIGPIPE && sigpipe == Sigpipe::Ignored;
-        // SAFETY: SIG_DFL and SIG_IGN run no code of ours. Numbers that can't be set (KILL, STOP, libc's own two)
-        // give EINVAL, which is as good.
-        unsafe { libc::signal(signal, if ignored { libc::SIG_IGN } else { libc::SIG_DFL }) };
+        let handler = if ignored { libc::SIG_IGN } else { libc::SIG_DFL };
+        // The kernel's own struct: handler, flags, restorer, mask. libc's call refuses the two signals that it keeps
+        // for itself, and those can be inherited as ignored, too.
+        let action: [usize; 4] = [handler, 0, 0, 0];
+        let (old, mask_size) = (std::ptr::null_mut::<usize>(), 8);
+        // SAFETY: `action` has the struct's layout on 64-bit machines and outlives the call; neither of the two handlers
+        // runs code of ours. KILL and STOP give EINVAL, which is as good.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, action.as_ptr(), old, mask_size) };
     }
     unblock_signals();
 }
