@@ -1,1 +1,101 @@
-fn main() {}
+//! The spawner: makes contexts, starts and stops guests, and talks to them.
+//!
+//! It touches the host: its records and its store, namespaces, cgroups and mounts. What a guest controls it reads only
+//! inside that guest ([`join`]). There's no daemon: a running guest has one process on the host, its keeper, and all
+//! that this tool knows is in files that each command reads anew.
+//!
+//! - [`cli`] says what can be asked, [`command`] does it.
+//! - [`source`] and [`store`]: what a guest is made from and how it is kept; [`registry`]: its ids.
+//! - [`context`]: what it lives in, step by step; [`launch`]: from a guest to its running init.
+//! - [`record`] and [`lifecycle`]: what runs, and what is put right after an end.
+
+mod cli;
+mod command;
+mod context;
+mod error;
+mod escape;
+mod guest_user;
+mod join;
+mod launch;
+mod lifecycle;
+mod name;
+mod outputs;
+mod places;
+mod process;
+mod programs;
+mod record;
+mod registry;
+mod source;
+mod store;
+mod sys;
+mod terminal;
+mod unit_status;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use error::{Error, Result, exit};
+use places::Places;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // Nothing that the caller has left open may reach a guest or its keeper.
+    let hidden = sys::fds::close_on_exec_from(3);
+    let cli = Cli::parse();
+    let result = hidden.map_err(|e| Error::call("marking descriptors", e)).and_then(|()| run(&cli));
+    match result {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            print_error(&error);
+            let in_place_of_a_command = match &cli.command {
+                Command::Run(args) => !args.command.is_empty(),
+                Command::Exec(_) | Command::Enter(_) => true,
+                _ => false,
+            };
+            let status = error.exit_status();
+            // What concerns the guest keeps its own status; what failed on the way isn't the command's.
+            ExitCode::from(if in_place_of_a_command { status_for_command(&error) } else { status })
+        }
+    }
+}
+
+fn status_for_command(error: &Error) -> u8 {
+    match error {
+        Error::NotRunning(_)
+        | Error::NoSuchGuest(_)
+        | Error::Invalid(_)
+        | Error::Source { .. }
+        | Error::Said(_) => error.exit_status(),
+        _ => exit::HOSTEL_FAILED,
+    }
+}
+
+fn run(cli: &Cli) -> Result<u8> {
+    join::seal_own_program()?;
+    let places = Places::new(cli.places.run_dir.clone(), cli.places.store.clone())?;
+    let (programs, trace) = (cli.places.programs.as_deref(), cli.places.trace);
+    match &cli.command {
+        Command::Run(args) => command::run::run(&places, programs, trace, args),
+        Command::Create(args) => command::create::create(&places, args),
+        Command::Start(args) => command::start::start(&places, programs, trace, args),
+        Command::Stop(args) => command::stop::stop(&places, args),
+        Command::Restart(args) => command::start::restart(&places, programs, trace, args),
+        Command::Status(args) => command::status::status(&places, args),
+        Command::List(args) => command::list::list(&places, args),
+        Command::Exec(args) => command::enter::exec(&places, args),
+        Command::Enter(args) => command::enter::enter(&places, args),
+        Command::Logs(args) => command::logs::logs(&places, args),
+        Command::Wait(args) => command::stop::wait(&places, args),
+        Command::Rm(args) => command::create::rm(&places, args),
+        Command::Ended { guest } => {
+            let programs = programs::find(programs)?;
+            launch::after_the_end(&places, guest, &programs).map(|()| exit::OK)
+        }
+    }
+}
+
+/// Says what went wrong, on standard error. What of it comes from a guest or the command line is made harmless.
+fn print_error(error: &Error) {
+    if !matches!(error, Error::Said(_)) {
+        eprintln!("hostel: {}", escape::printable(error.to_string().as_bytes()));
+    }
+}

@@ -1,0 +1,289 @@
+//! The command line.
+
+use crate::error::Error;
+use crate::name::GuestName;
+use crate::source::Source;
+use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Exit statuses, for the help.
+const STATUSES: &str = "\
+Exit status: 0 done; 1 failed; 2 not understood; 3 the guest doesn't run; 4 no such guest; 5 it exists, runs or is
+being worked on already; 6 it is up, but units failed; 7 time-out; 8 it ended before it was ready.
+`run -- COMMAND`, `exec` and `enter` end with the command's own status (128 + number for a signal), or with 125 where
+hostel failed, 126 where the command can't be executed, 127 where it isn't found.";
+
+/// Boots Linux distributions, unmodified, as guests that share the host's kernel.
+#[derive(Parser, Debug)]
+#[command(name = "hostel", version, after_help = STATUSES, disable_help_subcommand = true)]
+pub struct Cli {
+    /// Folders and programs.
+    #[command(flatten)]
+    pub places: PlaceArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options that every command takes.
+#[derive(Args, Debug)]
+pub struct PlaceArgs {
+    /// Folder of guests [default: /var/lib/hostel; ordinary users: below $XDG_DATA_HOME]
+    #[arg(long, global = true, value_name = "DIR", env = "HOSTEL_STORE")]
+    pub store: Option<PathBuf>,
+    /// Folder of running guests' records [default: /run/hostel-host; ordinary users: below $XDG_RUNTIME_DIR]
+    #[arg(long, global = true, value_name = "DIR", env = "HOSTEL_RUN_DIR")]
+    pub run_dir: Option<PathBuf>,
+    /// Folder of hostel-init and hostel-warden [default: that of hostel itself, then /usr/lib/hostel]
+    #[arg(long, global = true, value_name = "DIR", env = "HOSTEL_PROGRAMS")]
+    pub programs: Option<PathBuf>,
+    /// Say how long each step into a context took
+    #[arg(long, global = true)]
+    pub trace: bool,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run a guest, or one command in it, in the foreground
+    #[command(
+        after_help = "Without a command the guest boots, with its console here; Ctrl-] three times, SIGTERM or \
+                            SIGINT stop it, once more kills it."
+    )]
+    Run(RunArgs),
+    /// Make a guest
+    Create(CreateArgs),
+    /// Start a guest, and return when it is ready
+    Start(StartArgs),
+    /// Stop a guest in order, and return when nothing of it is left
+    Stop(StopArgs),
+    /// Stop a guest if it runs, and start it
+    Restart(StartArgs),
+    /// What a guest is and does
+    Status(StatusArgs),
+    /// All guests
+    List(JsonArgs),
+    /// Run a command in a running guest
+    Exec(ExecArgs),
+    /// A login shell in a running guest, on a terminal of its own
+    Enter(EnterArgs),
+    /// What a guest's units have logged
+    Logs(LogsArgs),
+    /// Wait until a guest has ended; exits with its status
+    Wait(WaitArgs),
+    /// Remove a guest and all that it wrote
+    Rm(RmArgs),
+    /// What the keeper calls when init is gone
+    #[command(name = "__ended", hide = true)]
+    Ended {
+        /// The guest.
+        guest: GuestName,
+    },
+}
+
+/// Arguments of commands that only print.
+#[derive(Args, Debug)]
+pub struct JsonArgs {
+    /// Print facts as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where the root comes from.
+const SOURCES: &str = "\
+SOURCE is one of
+  dir:PATH      a directory, used where it is (it must stay, and be used by this guest only unless --volatile)
+  tar:FILE      an archive, unpacked into the store
+  host:/        this machine's own root, which stays as it is: what the guest writes goes into a layer above it
+  debian:SUITE  a Debian suite (bookworm, trixie, ...), fetched by mmdebstrap";
+
+/// Arguments of `run`.
+#[derive(Args, Debug)]
+#[command(after_long_help = SOURCES)]
+pub struct RunArgs {
+    /// The root: dir:PATH, tar:FILE, host:/ or debian:SUITE
+    pub source: Source,
+    /// Remove what it wrote when it has ended (the default; `create` makes guests that stay)
+    #[arg(long)]
+    pub rm: bool,
+    /// Its name [default: made up]
+    #[arg(long)]
+    pub name: Option<GuestName>,
+    /// Keep what it writes in memory, and the root below as it is (the default for host:/)
+    #[arg(long)]
+    pub volatile: bool,
+    /// Packages that debian:SUITE gets beside the base, comma-separated
+    #[arg(long, value_name = "PACKAGES")]
+    pub include: Option<String>,
+    /// How long a stop may take before the guest is killed, in seconds
+    #[arg(long, default_value = "90", value_parser = seconds, value_name = "SECONDS")]
+    pub timeout: Duration,
+    /// A command in the place of the guest's services
+    #[arg(last = true)]
+    pub command: Vec<OsString>,
+}
+
+/// Arguments of `create`.
+#[derive(Args, Debug)]
+#[command(after_help = SOURCES)]
+pub struct CreateArgs {
+    /// Its name
+    pub guest: GuestName,
+    /// The root: dir:PATH, tar:FILE, host:/ or debian:SUITE
+    #[arg(long, value_name = "SOURCE")]
+    pub from: Source,
+    /// Each start begins with the root as it is: what the guest writes stays in memory and goes with its end
+    #[arg(long)]
+    pub volatile: bool,
+    /// Packages that debian:SUITE gets beside the base, comma-separated
+    #[arg(long, value_name = "PACKAGES")]
+    pub include: Option<String>,
+    /// Print facts as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `start` and `restart`.
+#[derive(Args, Debug)]
+pub struct StartArgs {
+    /// The guest
+    pub guest: GuestName,
+    /// How long to wait until it is ready, in seconds; it goes on booting after that
+    #[arg(long, default_value = "120", value_parser = seconds, value_name = "SECONDS")]
+    pub timeout: Duration,
+    /// How long a stop may take before the guest is killed, in seconds (restart)
+    #[arg(long, default_value = "90", value_parser = seconds, value_name = "SECONDS")]
+    pub stop_timeout: Duration,
+    /// Print facts as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `stop`.
+#[derive(Args, Debug)]
+pub struct StopArgs {
+    /// The guest
+    pub guest: GuestName,
+    /// How long an orderly stop may take before the guest is killed, in seconds
+    #[arg(long, default_value = "90", value_parser = seconds, value_name = "SECONDS")]
+    pub timeout: Duration,
+    /// Print facts as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `status`.
+#[derive(Args, Debug)]
+pub struct StatusArgs {
+    /// The guest
+    pub guest: GuestName,
+    /// All units, not only those that failed
+    #[arg(long, short)]
+    pub all: bool,
+    /// Print facts as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `exec`.
+#[derive(Args, Debug)]
+pub struct ExecArgs {
+    /// The guest
+    pub guest: GuestName,
+    /// As which user of the guest: NAME or NUMBER, with :GROUP if it isn't the user's own
+    #[arg(long, short, value_name = "USER[:GROUP]")]
+    pub user: Option<String>,
+    /// Variables of the command's environment
+    #[arg(long, short, value_name = "NAME=VALUE")]
+    pub env: Vec<String>,
+    /// The command
+    #[arg(required = true, last = true)]
+    pub command: Vec<OsString>,
+}
+
+/// Arguments of `enter`.
+#[derive(Args, Debug)]
+pub struct EnterArgs {
+    /// The guest
+    pub guest: GuestName,
+    /// As which user of the guest: NAME or NUMBER, with :GROUP if it isn't the user's own
+    #[arg(long, short, value_name = "USER[:GROUP]")]
+    pub user: Option<String>,
+}
+
+/// Arguments of `logs`.
+#[derive(Args, Debug)]
+pub struct LogsArgs {
+    /// The guest
+    pub guest: GuestName,
+    /// Of this unit only
+    #[arg(long, short)]
+    pub unit: Option<String>,
+    /// The last lines only
+    #[arg(long, short = 'n', value_name = "N")]
+    pub lines: Option<u32>,
+    /// Go on with new lines as they come
+    #[arg(long, short)]
+    pub follow: bool,
+    /// What was written to the console instead
+    #[arg(long, conflicts_with_all = ["unit", "follow"])]
+    pub console: bool,
+}
+
+/// Arguments of `wait`.
+#[derive(Args, Debug)]
+pub struct WaitArgs {
+    /// The guest
+    pub guest: GuestName,
+    /// How long to wait, in seconds [default: for ever]
+    #[arg(long, value_parser = seconds, value_name = "SECONDS")]
+    pub timeout: Option<Duration>,
+    /// Print facts as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `rm`.
+#[derive(Args, Debug)]
+pub struct RmArgs {
+    /// The guest
+    pub guest: GuestName,
+    /// Also when it runs: it is killed
+    #[arg(long, short)]
+    pub force: bool,
+}
+
+fn seconds(text: &str) -> Result<Duration, Error> {
+    let wrong = || Error::Invalid(format!("{text:?} isn't a number of seconds, as in 90 or 0.5"));
+    let seconds: f64 = text.strip_suffix('s').unwrap_or(text).parse().map_err(|_| wrong())?;
+    Duration::try_from_secs_f64(seconds).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_the_command_line_when_checked_by_clap_then_it_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn given_seconds_when_parsed_then_fractions_count_and_nonsense_is_refused() {
+        assert_eq!(seconds("0.5").unwrap(), Duration::from_millis(500));
+        assert_eq!(seconds("90s").unwrap(), Duration::from_secs(90));
+        for nonsense in ["", "-1", "inf", "x"] {
+            assert!(seconds(nonsense).is_err(), "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn given_a_command_after_two_dashes_when_parsed_then_its_options_are_its_own() {
+        let cli = Cli::try_parse_from(["hostel", "run", "host:/", "--", "ls", "--all", "--", "x"]).unwrap();
+        let Command::Run(run) = cli.command else { panic!("not run") };
+        assert_eq!(run.command, ["ls", "--all", "--", "x"]);
+    }
+}

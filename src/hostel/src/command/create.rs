@@ -1,0 +1,98 @@
+//! `create` and `rm`: a guest comes into the store, and leaves it.
+
+use crate::cli::{CreateArgs, RmArgs};
+use crate::command::{print, print_json};
+use crate::error::{Doing, Error, Result, exit};
+use crate::lifecycle::{self, Life, PATIENCE};
+use crate::name::GuestName;
+use crate::places::Places;
+use crate::record::Lock;
+use crate::registry::{Lifetime, Registry};
+use crate::source::Wishes;
+use crate::store::{Guest, Ids};
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::time::Duration;
+
+/// `hostel create`.
+pub fn create(places: &Places, args: &CreateArgs) -> Result<u8> {
+    let name = &args.guest;
+    let lock = lifecycle::lock_down(places, name)?;
+    if Guest::read(places, name)?.is_some() {
+        lock.remove()?;
+        return Err(Error::Exists(name.clone()));
+    }
+    let wishes = Wishes { volatile: args.volatile, include: args.include.clone(), once: false };
+    let made = (|| {
+        // What a killed `create` may have left.
+        remove_from_store(places, name)?;
+        let ids = claim(places, name, Lifetime::Stored)?;
+        let guest = args.from.take_in(places, name, ids, &wishes)?;
+        guest.write(places)?;
+        Ok(guest)
+    })();
+    if made.is_err() {
+        let _ = remove_from_store(places, name);
+    }
+    lock.remove()?;
+    let guest = made?;
+    if args.json {
+        print_json(&guest)?;
+    } else {
+        print(&format!("guest {name} is made from {}: `hostel start {name}` starts it\n", guest.source));
+    }
+    Ok(exit::OK)
+}
+
+/// Makes a guest's folder in the store, and gives it its ids.
+pub fn claim(places: &Places, name: &GuestName, lifetime: Lifetime) -> Result<Ids> {
+    if lifetime == Lifetime::Stored {
+        let folder = places.guest(name);
+        fs::DirBuilder::new().mode(0o700).recursive(true).create(&folder).on("making", &folder)?;
+    }
+    if !places.privileged {
+        return Ok(Ids::User);
+    }
+    Ok(Ids::Range { first: Registry::open(places)?.allocate(name, lifetime)? })
+}
+
+/// Removes all that the store has of a guest, its ids last: nobody may get them while files of it are there.
+fn remove_from_store(places: &Places, name: &GuestName) -> Result<()> {
+    Guest::remove(places, name)?;
+    if places.privileged {
+        Registry::open(places)?.free(name, Lifetime::Stored)?;
+    }
+    Ok(())
+}
+
+/// `hostel rm`.
+pub fn rm(places: &Places, args: &RmArgs) -> Result<u8> {
+    let name = &args.guest;
+    let busy = |why: &str| Error::Busy { guest: name.clone(), why: why.into() };
+    match Life::settled(places, name)? {
+        Life::Down => {}
+        _ if !args.force => {
+            return Err(busy(&format!(
+                "runs: `hostel stop {name}` first, or `hostel rm --force {name}` kills it"
+            )));
+        }
+        Life::Up(record, pidfd) => {
+            lifecycle::kill(&record, &pidfd);
+            lifecycle::stop(places, name, Duration::ZERO)?;
+        }
+        _ => drop(lifecycle::stop(places, name, Duration::ZERO)?),
+    }
+    let lock =
+        Lock::take(places, name, PATIENCE)?.ok_or_else(|| busy("is being worked on by another command"))?;
+    let known = places.guest(name).exists();
+    let removed = match Life::look(places, name)? {
+        Life::Down => remove_from_store(places, name),
+        _ => return Err(busy("was started meanwhile")),
+    };
+    lock.remove()?;
+    removed?;
+    if !known && !args.force {
+        return Err(Error::NoSuchGuest(name.clone()));
+    }
+    Ok(exit::OK)
+}

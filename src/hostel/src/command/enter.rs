@@ -1,0 +1,233 @@
+//! `exec` and `enter`: a command, or a login shell, in a running guest.
+//!
+//! Where the caller has a terminal, the command gets one of the guest's own, and the two are joined byte by byte:
+//! nothing inside can type into the caller's. Otherwise it gets the caller's descriptors as they are.
+
+use crate::cli::{EnterArgs, ExecArgs};
+use crate::context::open_terminal;
+use crate::error::{Doing, Error, Result, exit};
+use crate::guest_user::{self, GuestUser};
+use crate::join::{self, Inside};
+use crate::launch::PATH;
+use crate::outputs::Outputs;
+use crate::places::Places;
+use crate::programs::c_string;
+use crate::sys::fds::{receive_with, send_with};
+use crate::sys::{self, signal};
+use crate::terminal::{Input, Relay, RelayEvent, stdin_is_terminal};
+use hostel_contract::paths;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::{WaitOptions, WaitStatus, waitpid};
+use std::ffi::{CString, OsStr, OsString};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+/// Signals of this process that are passed on to a command without a terminal.
+const PASSED_ON: &[i32] = &[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGWINCH];
+/// Shells for a user whose own isn't there.
+const SHELLS: &[&str] = &["/bin/bash", "/bin/sh"];
+
+/// What is to be run inside.
+struct Task<'a> {
+    user: Option<&'a str>,
+    /// None: the user's login shell.
+    command: Option<&'a [OsString]>,
+    variables: &'a [String],
+}
+
+/// `hostel exec`.
+pub fn exec(places: &Places, args: &ExecArgs) -> Result<u8> {
+    if let Some(bad) = args.env.iter().find(|variable| !variable.contains('=')) {
+        return Err(Error::Invalid(format!("--env {bad:?} isn't of the form NAME=VALUE")));
+    }
+    let guest = join::Guest::running(places, &args.guest)?;
+    let task = Task { user: args.user.as_deref(), command: Some(&args.command), variables: &args.env };
+    if stdin_is_terminal() { on_terminal(&guest, &task) } else { on_descriptors(&guest, &task) }
+}
+
+/// `hostel enter`.
+pub fn enter(places: &Places, args: &EnterArgs) -> Result<u8> {
+    let guest = join::Guest::running(places, &args.guest)?;
+    let task = Task { user: args.user.as_deref(), command: None, variables: &[] };
+    if stdin_is_terminal() { on_terminal(&guest, &task) } else { on_descriptors(&guest, &task) }
+}
+
+fn on_descriptors(guest: &join::Guest, task: &Task<'_>) -> Result<u8> {
+    let signals = signal::signal_descriptor(PASSED_ON).doing(|| "preparing for signals")?;
+    let outputs = Outputs::new()?;
+    let inside = guest.fork_inside(|| match outputs.take() {
+        Ok(()) => become_task(guest, task),
+        Err(_) => exit::HOSTEL_FAILED.into(),
+    })?;
+    outputs
+        .copy_until_end(&inside.pidfd, &signals, |number| drop(signal::send(inside.pidfd.as_fd(), number)))?;
+    status_of(&inside)
+}
+
+fn on_terminal(guest: &join::Guest, task: &Task<'_>) -> Result<u8> {
+    let signals = signal::signal_descriptor(PASSED_ON).doing(|| "preparing for signals")?;
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .doing(|| "making a socket pair")?;
+    let inside = guest.fork_inside(|| match take_terminal(&theirs) {
+        Ok(()) => become_task(guest, task),
+        Err(error) => {
+            crate::print_error(&error);
+            exit::HOSTEL_FAILED.into()
+        }
+    })?;
+    drop(theirs);
+    let (_, descriptors) = receive_with(&ours, &mut [0]).doing(|| "receiving a terminal of the guest")?;
+    let Some(master) = descriptors.into_iter().next() else { return status_of(&inside) };
+    let relay = Relay {
+        master: &master,
+        process: &inside.pidfd,
+        signals: &signals,
+        side: None,
+        input: Input::Terminal,
+    };
+    let relayed = relay.run(|event| match event {
+        RelayEvent::Signal(number) => drop(signal::send(inside.pidfd.as_fd(), number)),
+        RelayEvent::Escape | RelayEvent::Hangup => drop(signal::send(inside.pidfd.as_fd(), libc::SIGHUP)),
+        RelayEvent::Side => {}
+    });
+    drop(master);
+    relayed?;
+    status_of(&inside)
+}
+
+/// In the guest: a new terminal of the guest's becomes the standard descriptors; the master side goes out.
+fn take_terminal(socket: &OwnedFd) -> Result<()> {
+    let (master, slave) = open_terminal()?;
+    send_with(socket, b"T", &[master.as_fd()]).doing(|| "handing out the terminal")?;
+    for number in 0..3 {
+        sys::fds::put_at_standard(slave.as_fd(), number).doing(|| "taking the terminal")?;
+    }
+    sys::terminal::make_controlling(slave.as_fd()).doing(|| "taking the terminal")
+}
+
+/// The status to exit with, from the command's.
+fn status_of(inside: &Inside) -> Result<u8> {
+    let waited = waitpid(Some(inside.pid), WaitOptions::empty()).doing(|| "waiting for the command")?;
+    Ok(waited.map_or(exit::HOSTEL_FAILED, |(_, status)| exit_status(status)))
+}
+
+/// A command's status as a shell tells it.
+pub fn exit_status(status: WaitStatus) -> u8 {
+    let code = status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(exit::HOSTEL_FAILED)
+}
+
+/// In the guest: the user, the environment, the program.
+fn become_task(guest: &join::Guest, task: &Task<'_>) -> i32 {
+    let prepared = (|| -> Result<(Vec<OsString>, Vec<(String, String)>)> {
+        let user = guest_user::find(task.user.unwrap_or("0"))?;
+        let groups = guest.permits_groups().then_some(&user.groups[..]);
+        if user.id != 0 || user.group != 0 || groups.is_some() {
+            sys::process::become_user(user.id, user.group, groups)
+                .doing(|| format!("becoming user {} of the guest", user.name))?;
+        }
+        sys::fds::close_on_exec_from(3).doing(|| "marking descriptors")?;
+        let command = match task.command {
+            Some(command) => command.to_vec(),
+            None => {
+                let home = if std::path::Path::new(&user.home).is_dir() { user.home.as_str() } else { "/" };
+                let _ = rustix::process::chdir(home);
+                login_shell(&user)
+            }
+        };
+        Ok((command, variables(&user, task.variables)))
+    })();
+    match prepared {
+        Ok((command, variables)) => {
+            executed_as(&command, task.command.is_none(), &inside_environment(&variables))
+        }
+        Err(error) => {
+            crate::print_error(&error);
+            exit::HOSTEL_FAILED.into()
+        }
+    }
+}
+
+fn login_shell(user: &GuestUser) -> Vec<OsString> {
+    let there = |shell: &&str| std::path::Path::new(shell).exists();
+    let shell =
+        std::iter::once(user.shell.as_str()).chain(SHELLS.iter().copied()).find(there).unwrap_or("/bin/sh");
+    vec![shell.into()]
+}
+
+fn variables(user: &GuestUser, wished: &[String]) -> Vec<(String, String)> {
+    let mut variables = vec![
+        ("HOME".to_owned(), user.home.clone()),
+        ("USER".to_owned(), user.name.clone()),
+        ("LOGNAME".to_owned(), user.name.clone()),
+        ("SHELL".to_owned(), user.shell.clone()),
+    ];
+    variables.extend(wished.iter().filter_map(|variable| {
+        let (name, value) = variable.split_once('=')?;
+        Some((name.to_owned(), value.to_owned()))
+    }));
+    variables
+}
+
+/// The environment of what is run inside: nothing of the caller's but its terminal's kind.
+pub fn inside_environment(more: &[(String, String)]) -> Vec<CString> {
+    let terminal = std::env::var("TERM").unwrap_or_else(|_| "dumb".into());
+    let base = [("PATH", PATH), ("TERM", terminal.as_str()), (paths::ENV_CONTAINER, paths::CONTAINER_VALUE)];
+    let all = base.into_iter().chain(more.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    all.filter_map(|(name, value)| c_string(format!("{name}={value}")).ok()).collect()
+}
+
+/// Executes a command, found as a shell finds it. Returns only on failure, with the status that says so.
+pub fn executed(command: &[OsString], environment: &[CString]) -> i32 {
+    executed_as(command, false, environment)
+}
+
+fn executed_as(command: &[OsString], login: bool, environment: &[CString]) -> i32 {
+    let Some(program) = command.first() else { return exit::HOSTEL_FAILED.into() };
+    let arguments: Result<Vec<CString>> = command
+        .iter()
+        .enumerate()
+        .map(|(index, argument)| {
+            let bytes = argument.as_bytes();
+            // A login shell knows itself by a dash.
+            let base = bytes.rsplit(|&b| b == b'/').next().unwrap_or(bytes);
+            c_string(if login && index == 0 { [b"-", base].concat() } else { bytes.to_vec() })
+        })
+        .collect();
+    let failed = (|| -> Result<std::io::Error> {
+        let arguments = arguments?;
+        let mut last = std::io::Error::from(std::io::ErrorKind::NotFound);
+        for path in candidates(program, environment) {
+            let error = sys::process::execute(&c_string(path.into_vec())?, &arguments, environment);
+            // A later folder may have one that can be executed.
+            if !matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) {
+                last = error;
+            }
+        }
+        Ok(last)
+    })();
+    match failed {
+        Ok(error) => {
+            let missing = error.kind() == std::io::ErrorKind::NotFound;
+            crate::print_error(&Error::call(
+                format!("executing {:?} in the guest", program.to_string_lossy()),
+                error,
+            ));
+            i32::from(if missing { exit::NOT_FOUND } else { exit::CANNOT_EXECUTE })
+        }
+        Err(error) => {
+            crate::print_error(&error);
+            exit::HOSTEL_FAILED.into()
+        }
+    }
+}
+
+fn candidates(program: &OsStr, environment: &[CString]) -> Vec<OsString> {
+    if program.as_bytes().contains(&b'/') {
+        return vec![program.to_owned()];
+    }
+    let path = environment.iter().find_map(|variable| variable.to_bytes().strip_prefix(b"PATH="));
+    std::env::split_paths(OsStr::from_bytes(path.unwrap_or_default()))
+        .map(|folder| folder.join(program).into())
+        .collect()
+}

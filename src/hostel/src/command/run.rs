@@ -1,0 +1,230 @@
+//! `run`: a guest in the foreground, made for this once.
+//!
+//! The tool itself is the guest's keeper here: it is init's parent, has the console, and cleans up. Where it is killed,
+//! the guest goes on, and the next command that meets it cleans up after its end.
+
+use crate::cli::RunArgs;
+use crate::command::create::claim;
+use crate::context::{Console, Running};
+use crate::error::{Doing, Error, Result};
+use crate::launch::{self, Launch, Launched, say};
+use crate::lifecycle;
+use crate::name::GuestName;
+use crate::outputs::Outputs;
+use crate::places::Places;
+use crate::programs;
+use crate::record::{Lock, Record, State};
+use crate::registry::Lifetime;
+use crate::source::Wishes;
+use crate::store::Guest;
+use crate::store::ended::HowEnded;
+use crate::sys::signal;
+use crate::terminal::{Input, Relay, RelayEvent, stdin_is_terminal};
+use rustix::process::{Pid, WaitOptions, waitpid};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Signals that this process deals with while a guest runs.
+const HEARD: &[i32] =
+    &[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGWINCH, libc::SIGCHLD];
+
+/// `hostel run`.
+pub fn run(places: &Places, programs: Option<&Path>, trace: bool, args: &RunArgs) -> Result<u8> {
+    // `--rm` says what is done anyway.
+    let _ = args.rm;
+    let programs = programs::find(programs)?;
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => made_up_name()?,
+    };
+    if Guest::read(places, &name)?.is_some() {
+        return Err(Error::Exists(name));
+    }
+    let lock = lifecycle::lock_down(places, &name)?;
+    let wishes = Wishes { volatile: args.volatile, include: args.include.clone(), once: true };
+    let guest = prepare(places, &name, args, &wishes);
+    let console =
+        if args.command.is_empty() || stdin_is_terminal() { Console::Terminal } else { Console::Inherited };
+    let mut lock = Some(lock);
+    let ended = guest.and_then(|guest| {
+        let wanted =
+            Launch { guest, throwaway: true, command: args.command.clone(), programs, console, trace };
+        loop {
+            let how = once(places, &mut lock, &wanted, args)?;
+            // A guest that restarts itself goes on here.
+            if how != HowEnded::Reboot || !args.command.is_empty() {
+                return Ok(how);
+            }
+            say(&format!("guest {name} restarts"));
+        }
+    });
+    let cleaned = remove_all(places, &name, lock);
+    let how = ended?;
+    cleaned?;
+    if args.command.is_empty() && how != HowEnded::Halted {
+        say(&format!("guest {name} {}", how.describe()));
+    }
+    Ok(how.exit_status())
+}
+
+/// The guest, with its root in place.
+fn prepare(places: &Places, name: &GuestName, args: &RunArgs, wishes: &Wishes) -> Result<Guest> {
+    let needs_folder =
+        matches!(args.source, crate::source::Source::Tar(_) | crate::source::Source::Debian(_));
+    if needs_folder {
+        use std::os::unix::fs::DirBuilderExt;
+        let folder = places.guest(name);
+        std::fs::DirBuilder::new().mode(0o700).recursive(true).create(&folder).on("making", &folder)?;
+    }
+    let ids = claim(places, name, Lifetime::Running)?;
+    args.source.take_in(places, name, ids, wishes)
+}
+
+fn made_up_name() -> Result<GuestName> {
+    format!("run-{}", &crate::store::new_uuid()?[..8]).parse()
+}
+
+/// Runs the guest until its init has ended, and removes its cgroups. The lock is given up while it runs.
+fn once(places: &Places, lock: &mut Option<Lock>, wanted: &Launch, args: &RunArgs) -> Result<HowEnded> {
+    let name = &wanted.guest.name;
+    let held = match lock.take() {
+        Some(held) => held,
+        None => relock(places, name)?,
+    };
+    let launched = launch::launch(places, &held, wanted);
+    let launched = match launched {
+        Ok(launched) => launched,
+        Err(error) => {
+            *lock = Some(held);
+            return Err(error);
+        }
+    };
+    held.release();
+    let began = Instant::now();
+    let watched = watch(&launched, wanted, args, began);
+    let (code, signal) = reap(&launched)?;
+    let held = relock(places, name)?;
+    if wanted.trace {
+        eprintln!("hostel: {:>8} us  from init's begin to its end", began.elapsed().as_micros());
+    }
+    let stopping = Record::read(places, name)?.is_some_and(|record| record.state == State::Stopping);
+    if let Some(cgroup) = &launched.record.cgroup {
+        crate::context::cgroup::GuestCgroup::existing(cgroup).remove(lifecycle::KILL_PATIENCE)?;
+    }
+    *lock = Some(held);
+    watched?;
+    let how =
+        if args.command.is_empty() { HowEnded::from_status(code, signal) } else { of_command(code, signal) };
+    Ok(if stopping && how == HowEnded::Reboot { HowEnded::Halted } else { how })
+}
+
+/// A command's status is its own: 133 isn't a reboot.
+fn of_command(code: i32, signal: u8) -> HowEnded {
+    match (code, signal) {
+        (0, 0) => HowEnded::Halted,
+        (status, 0) => HowEnded::Exited { status },
+        (_, signal) => HowEnded::Killed { signal },
+    }
+}
+
+fn relock(places: &Places, name: &GuestName) -> Result<Lock> {
+    Lock::take(places, name, lifecycle::PATIENCE)?.ok_or_else(|| Error::Busy {
+        guest: name.clone(),
+        why: "is being worked on by another command".into(),
+    })
+}
+
+/// Removes the record and whatever a throwaway guest had in the store.
+fn remove_all(places: &Places, name: &GuestName, lock: Option<Lock>) -> Result<()> {
+    let lock = match lock {
+        Some(lock) => lock,
+        None => relock(places, name)?,
+    };
+    if places.privileged {
+        crate::registry::Registry::open(places)?.free(name, Lifetime::Running)?;
+    }
+    // It never had a definition there; a guest of this name that has one came up meanwhile, and is another.
+    if places.guest(name).exists() && Guest::read(places, name)?.is_none() {
+        Guest::remove(places, name)?;
+    }
+    lock.remove()
+}
+
+fn reap(launched: &Launched) -> Result<(i32, u8)> {
+    let pid = launched.record.init.and_then(|init| Pid::from_raw(init.pid));
+    let waited = waitpid(pid, WaitOptions::empty()).doing(|| "waiting for init")?;
+    let Some((_, status)) = waited else { return Err(Error::Invalid("init vanished".into())) };
+    let signal = status.terminating_signal().and_then(|signal| u8::try_from(signal).ok()).unwrap_or(0);
+    Ok((status.exit_status().unwrap_or(0), signal))
+}
+
+/// Stays with the guest until its init has ended.
+fn watch(launched: &Launched, wanted: &Launch, args: &RunArgs, began: Instant) -> Result<()> {
+    let signals = signal::signal_descriptor(HEARD).doing(|| "preparing for signals")?;
+    // They were blocked all together while the context was made.
+    let running = &launched.running;
+    let mut stopper =
+        Stopper { launched, by_signal: !wanted.command.is_empty(), asked: None, timeout: args.timeout };
+    let Some(master) = &running.console else {
+        let outputs = Outputs::new()?;
+        return outputs.copy_until_end(&running.pidfd, &signals, |number| stopper.signal(number));
+    };
+    let input = if stdin_is_terminal() { Input::Terminal } else { Input::Ignored };
+    let boots = wanted.command.is_empty();
+    if boots && input == Input::Terminal {
+        say(&format!("guest {} boots; Ctrl-] three times stops it", wanted.guest.name));
+    }
+    let side = if boots { running.notify.as_ref() } else { None };
+    let relay = Relay { master, process: &running.pidfd, signals: &signals, side, input };
+    relay.run(|event| match event {
+        RelayEvent::Signal(number) => stopper.signal(number),
+        RelayEvent::Escape | RelayEvent::Hangup => stopper.stop(),
+        RelayEvent::Side => hear(running, wanted, began),
+    })
+}
+
+/// Asks a guest to stop, once; after that it is killed.
+struct Stopper<'a> {
+    launched: &'a Launched,
+    /// A command gets the signals themselves.
+    by_signal: bool,
+    asked: Option<Instant>,
+    timeout: Duration,
+}
+
+impl Stopper<'_> {
+    fn signal(&mut self, number: i32) {
+        match number {
+            libc::SIGCHLD | libc::SIGWINCH => {}
+            // From outside its namespace it reaches even a process 1 that has no handler for it.
+            number if self.by_signal => drop(signal::send(self.launched.running.pidfd.as_fd(), number)),
+            _ => self.stop(),
+        }
+    }
+
+    fn stop(&mut self) {
+        if self.asked.is_some() || self.by_signal {
+            return lifecycle::kill(&self.launched.record, &self.launched.running.pidfd);
+        }
+        self.asked = Some(Instant::now());
+        let _ = lifecycle::ask_to_stop(&self.launched.running.pidfd);
+        say(&format!("guest {} stops; once more kills it", self.launched.record.guest.name));
+        let _ = self.timeout;
+    }
+}
+
+/// What init says of itself.
+fn hear(running: &Running, wanted: &Launch, began: Instant) {
+    let Some(notify) = &running.notify else { return };
+    let mut bytes = [0; 4096];
+    let Ok((length, _)) = rustix::net::recv(notify.as_fd(), &mut bytes[..], rustix::net::RecvFlags::DONTWAIT)
+    else {
+        return;
+    };
+    if bytes[..length].split(|&b| b == b'\n').any(|line| line == b"READY=1") {
+        let took = crate::command::span(began.elapsed());
+        // The terminal may be raw.
+        eprint!("hostel: guest {} is ready after {took}\r\n", wanted.guest.name);
+    }
+}

@@ -1,0 +1,277 @@
+//! The two cgroups of a guest.
+//!
+//! `hostel/NAME` is the host's: limits are set there, and `cgroup.kill` there ends all of the guest.
+//! `hostel/NAME/guest` is the guest's: the root of its cgroup namespace, of which three files are its own.
+//! Where cgroup v1 holds the controllers, the v2 tree still kills, freezes and tells pressure. An ordinary user's
+//! guests live below the cgroup that the user's own session was delegated, or have none.
+
+use crate::error::{Doing, Error, Result};
+use crate::name::GuestName;
+use crate::sys;
+use rustix::fs::{Mode, OFlags};
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Name of the folder of all guests below the cgroup tree.
+const ALL_GUESTS: &str = "hostel";
+/// Name of the inner cgroup.
+const INNER: &str = "guest";
+/// The files of a delegated cgroup that its new owner may write (cgroups(7), "Cgroup delegation").
+const DELEGATED: &[&str] = &["cgroup.procs", "cgroup.threads", "cgroup.subtree_control"];
+/// Controllers that are passed down to a guest, where they are to be had.
+const CONTROLLERS: &[&str] = &["cpu", "cpuset", "io", "memory", "pids", "hugetlb"];
+/// Bounds on what a guest can build below its inner cgroup, so that its removal stays short.
+const BOUNDS: &[(&str, &str)] = &[("cgroup.max.depth", "32"), ("cgroup.max.descendants", "16384")];
+/// Leaf in which commands run that enter a guest.
+const ENTERED: &str = "hostel.exec";
+
+/// A guest's cgroups, by the folder of the outer one.
+#[derive(Clone, Debug)]
+pub struct GuestCgroup {
+    outer: PathBuf,
+}
+
+/// What kind of tree this host has.
+pub struct Tree {
+    /// Where guests' cgroups are made.
+    base: PathBuf,
+    /// The kernel's v1 hierarchies have controllers, this one none.
+    pub without_controllers: bool,
+}
+
+impl Tree {
+    /// Finds the cgroup v2 tree and the place in it that the caller may use; `None` where there's none.
+    pub fn find(privileged: bool) -> Option<Tree> {
+        let mount = mount_point(&fs::read_to_string("/proc/self/mountinfo").ok()?)?;
+        let base = if privileged {
+            mount.clone()
+        } else {
+            // Beside the caller's own cgroup, which is what a session was delegated, if anything.
+            let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+            let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
+            mount.join(own).parent()?.to_path_buf()
+        };
+        let controllers = fs::read_to_string(mount.join("cgroup.controllers")).unwrap_or_default();
+        Some(Tree { base, without_controllers: controllers.trim().is_empty() })
+    }
+}
+
+/// Where cgroup v2 is mounted, from /proc/self/mountinfo.
+fn mount_point(mountinfo: &str) -> Option<PathBuf> {
+    mountinfo.lines().find_map(|line| {
+        let (front, back) = line.split_once(" - ")?;
+        let mut front = front.split(' ').skip(3);
+        let (root, point) = (front.next()?, front.next()?);
+        (back.split(' ').next()? == "cgroup2" && root == "/").then(|| PathBuf::from(point))
+    })
+}
+
+impl GuestCgroup {
+    /// Makes both cgroups and gives the inner one to `owner` (the guest's root, as the host counts users).
+    ///
+    /// Whatever an earlier guest of this name left there is ended and removed first.
+    pub fn create(tree: &Tree, guest: &GuestName, owner: u32) -> Result<GuestCgroup> {
+        let all = tree.base.join(ALL_GUESTS);
+        make(&all)?;
+        let cgroup = GuestCgroup { outer: all.join(guest.as_str()) };
+        if cgroup.outer.exists() {
+            cgroup.remove(Duration::from_secs(10))?;
+        }
+        make(&cgroup.outer)?;
+        let inner = cgroup.inner();
+        let made = make(&inner).and_then(|()| {
+            for folder in [&tree.base, &all, &cgroup.outer] {
+                pass_controllers_down(folder);
+            }
+            for (file, value) in BOUNDS {
+                // A bound, not a need: an old kernel has none.
+                let _ = fs::write(cgroup.outer.join(file), value);
+            }
+            chown(&inner, Some(owner), Some(owner)).on("giving away", &inner)?;
+            for file in DELEGATED {
+                let file = inner.join(file);
+                chown(&file, Some(owner), Some(owner)).on("giving away", &file)?;
+            }
+            Ok(())
+        });
+        if made.is_err() {
+            let _ = fs::remove_dir(&inner);
+            let _ = fs::remove_dir(&cgroup.outer);
+        }
+        made.map(|()| cgroup)
+    }
+
+    /// The cgroups of a guest that runs, from its record.
+    pub fn existing(outer: &Path) -> GuestCgroup {
+        GuestCgroup { outer: outer.into() }
+    }
+
+    /// Folder of the outer cgroup.
+    pub fn outer(&self) -> &Path {
+        &self.outer
+    }
+
+    fn inner(&self) -> PathBuf {
+        self.outer.join(INNER)
+    }
+
+    /// The inner cgroup, to start init's first ancestor in.
+    pub fn open_inner(&self) -> Result<OwnedFd> {
+        open(&self.inner())
+    }
+
+    /// The leaf for commands that enter the guest. Where the guest's own arrangement leaves no room for one (it
+    /// owns the inner cgroup, and may have filled it), the caller learns why.
+    pub fn open_entered(&self) -> Result<OwnedFd> {
+        let leaf = self.inner().join(ENTERED);
+        make(&leaf)?;
+        open(&leaf)
+    }
+
+    /// Ends every process of the guest. False: this kernel has no `cgroup.kill` (before Linux 5.14).
+    pub fn kill(&self) -> bool {
+        fs::write(self.outer.join("cgroup.kill"), "1").is_ok()
+    }
+
+    /// Processes in the guest's cgroups, counted; 0 where the cgroups are gone.
+    pub fn processes(&self) -> usize {
+        fn count(folder: &Path, depth: u32) -> usize {
+            let own = fs::read_to_string(folder.join("cgroup.procs")).map_or(0, |list| list.lines().count());
+            if depth == 0 {
+                return own;
+            }
+            let below = fs::read_dir(folder).map_or(0, |entries| {
+                let folders = entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
+                folders.map(|e| count(&e.path(), depth - 1)).sum()
+            });
+            own + below
+        }
+        count(&self.outer, DEPTH_MAX)
+    }
+
+    /// Ends what is left in the cgroups and removes them, all within `patience`. Nothing there is fine.
+    pub fn remove(&self, patience: Duration) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        if !self.outer.exists() {
+            return Ok(());
+        }
+        if self.populated() {
+            self.kill();
+        }
+        loop {
+            match remove_tree(&self.outer, DEPTH_MAX) {
+                Ok(()) => break,
+                // Somebody is still there, or has just been killed and not yet gone.
+                Err(e) if e.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Err(e) if e.kind() == io::ErrorKind::ResourceBusy => {
+                    return Err(Error::Timeout(format!(
+                        "{} still has {} processes after {} s: see what they wait for with `ps`",
+                        self.outer.display(),
+                        self.processes(),
+                        patience.as_secs()
+                    )));
+                }
+                Err(e) => return Err(e).on("removing", &self.outer),
+            }
+        }
+        // The folder of all guests goes with the last one; it is busy while there's another.
+        if let Some(all) = self.outer.parent() {
+            let _ = fs::remove_dir(all);
+        }
+        Ok(())
+    }
+
+    fn populated(&self) -> bool {
+        fs::read_to_string(self.outer.join("cgroup.events"))
+            .is_ok_and(|events| events.contains("populated 1"))
+    }
+}
+
+/// Deeper than [`BOUNDS`] lets a guest build.
+const DEPTH_MAX: u32 = 40;
+
+fn make(folder: &Path) -> Result<()> {
+    match fs::create_dir(folder) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e).on("making the cgroup", folder),
+        _ => Ok(()),
+    }
+}
+
+fn open(folder: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(folder, flags, Mode::empty()).on("opening the cgroup", folder)
+}
+
+/// Lets the children of a cgroup have each controller that it has itself. One that can't be passed down is
+/// simply not there below, which is where it is looked for.
+fn pass_controllers_down(folder: &Path) {
+    let words = |file: &str| fs::read_to_string(folder.join(file)).unwrap_or_default();
+    let (has, passes) = (words("cgroup.controllers"), words("cgroup.subtree_control"));
+    let lists = |list: &str, controller: &str| list.split_ascii_whitespace().any(|c| c == controller);
+    for controller in CONTROLLERS {
+        if lists(&has, controller) && !lists(&passes, controller) {
+            let _ = fs::write(folder.join("cgroup.subtree_control"), format!("+{controller}"));
+        }
+    }
+}
+
+fn remove_tree(folder: &Path, depth: u32) -> io::Result<()> {
+    if let Ok(entries) = fs::read_dir(folder)
+        && depth > 0
+    {
+        for entry in entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())) {
+            remove_tree(&entry.path(), depth - 1)?;
+        }
+    }
+    match fs::remove_dir(folder) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+/// Forks the caller into a cgroup. Where the kernel can't do that in one step (before Linux 5.7), the child moves itself.
+pub fn fork_into(cgroup: Option<&OwnedFd>) -> io::Result<sys::process::Forked> {
+    use std::os::fd::AsFd;
+    use sys::process::{ForkOptions, Forked, fork};
+    let Some(cgroup) = cgroup else { return fork(ForkOptions::default()) };
+    match fork(ForkOptions { cgroup: Some(cgroup.as_fd()), sibling: false }) {
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL | libc::E2BIG)) => {}
+        result => return result,
+    }
+    let forked = fork(ForkOptions::default())?;
+    if matches!(forked, Forked::Child) {
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let moved = rustix::fs::openat(cgroup, "cgroup.procs", flags, Mode::empty())
+            .and_then(|procs| rustix::io::write(&procs, b"0"));
+        if moved.is_err() {
+            // Outside of the guest's cgroup it must not run.
+            sys::process::exit_now(125);
+        }
+    }
+    Ok(forked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_hybrid_mounts_when_searched_then_the_v2_tree_is_found() {
+        let mountinfo = "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755\n\
+                         32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu\n\
+                         41 31 0:38 / /sys/fs/cgroup/unified rw,relatime shared:4 - cgroup2 cgroup2 rw\n";
+        assert_eq!(mount_point(mountinfo), Some("/sys/fs/cgroup/unified".into()));
+    }
+
+    #[test]
+    fn given_only_v1_or_a_part_of_v2_when_searched_then_there_is_none() {
+        assert_eq!(mount_point("32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"), None);
+        assert_eq!(mount_point("41 31 0:38 /x /y rw - cgroup2 cgroup2 rw\n"), None);
+    }
+}

@@ -1,0 +1,149 @@
+//! Contexts: what a running guest lives in, and the order in which one is made.
+//!
+//! Three processes take part, and each has its list of steps here, to be read from top to bottom:
+//!
+//! - [`OUTSIDE`]: the maker, on the host, with the host's rights. It becomes the keeper, and is init's parent.
+//! - [`HELPER`]: its short-lived child, which leaves the host's namespaces one after the other. A process can't
+//!   enter its own new pid and time namespaces, only its children can: so it forks init, as its own sibling.
+//! - [`INSIDE`]: the guest's process 1, which builds the guest's mounts and then becomes `hostel-init`.
+//!
+//! They talk over one socket (`spawn`). Whoever fails says which step and why; whoever finds the socket closed
+//! ends. So a maker that dies at any instant takes the others along, until init is released.
+//! All signals are blocked from before the first fork through init's exec: none is lost, and none ends a half-made
+//! context.
+
+pub mod caps;
+pub mod cgroup;
+mod dev;
+pub mod idmap;
+pub mod mapped;
+mod mounts;
+pub mod root;
+mod spawn;
+
+use crate::error::{Error, Result};
+use crate::store::Guest;
+use std::ffi::CString;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+pub use dev::open_terminal;
+pub use spawn::{Running, make};
+
+/// What a context is made from; everything in it is decided before the first step.
+pub struct ContextPlan {
+    /// The guest.
+    pub guest: Guest,
+    /// Who its users are on the host.
+    pub map: idmap::IdMap,
+    /// The cgroup tree; `None` where none is to be had.
+    pub tree: Option<cgroup::Tree>,
+    /// Folder that holds `hostel-init` and `hostel-warden`.
+    pub programs: PathBuf,
+    /// Arguments of init, without its name.
+    pub arguments: Vec<CString>,
+    /// Environment of init.
+    pub environment: Vec<CString>,
+    /// Its standard descriptors.
+    pub console: Console,
+    /// Folders of the host that its root would show, and which are none of its business.
+    pub hidden: Vec<PathBuf>,
+}
+
+/// What init has as standard input, output and error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Console {
+    /// A terminal of the guest's own, which is its /dev/console too; the maker gets the other side.
+    Terminal,
+    /// What the maker has.
+    Inherited,
+}
+
+/// The host's side, by the maker.
+pub const OUTSIDE: &[Step<spawn::Outside>] = &[
+    // Before the fork: the helper is born inside, which costs nothing; moving it later costs milliseconds.
+    Step::new("control groups", spawn::make_cgroups),
+    // Returns when the helper's user namespace is there.
+    Step::new("helper", spawn::fork_helper),
+    Step::new("id maps", spawn::write_maps),
+    // Meanwhile the helper makes the other namespaces. Needs the maps: owners of files show through them.
+    Step::new("root", spawn::make_root),
+    // Returns when the inside is built.
+    Step::new("inside", spawn::await_inside),
+];
+
+/// On the way in, by the helper.
+pub const HELPER: &[Step<spawn::Helper>] = &[
+    // First: the rights over all the others come with it.
+    Step::new("user namespace", spawn::leave_user_namespace),
+    // As soon as the maps are written.
+    Step::new("be its root", spawn::become_root),
+    Step::new("other namespaces", spawn::leave_other_namespaces),
+    // Only before the first process is born into the time namespace.
+    Step::new("clock offsets", spawn::write_clock_offsets),
+    Step::new("fork init", spawn::fork_init),
+];
+
+/// The guest's side, by its process 1.
+pub const INSIDE: &[Step<spawn::Inside>] = &[
+    Step::new("session", spawn::new_session),
+    Step::new("private mounts", mounts::make_private),
+    Step::new("attach the root", mounts::attach_root),
+    // /proc and /sys while the host's own still show: the kernel asks for that in a user namespace.
+    Step::new("/proc", mounts::proc),
+    Step::new("/sys", mounts::sys),
+    Step::new("/sys/fs/cgroup", mounts::cgroup),
+    Step::new("/dev", dev::base),
+    // Binds of the host's nodes, so while its /dev can be reached.
+    Step::new("devices", dev::nodes),
+    Step::new("/dev/pts", dev::terminals),
+    Step::new("/dev/shm", dev::shared_memory),
+    Step::new("/dev/mqueue", dev::message_queues),
+    Step::new("/run", mounts::run),
+    Step::new("programs", mounts::programs),
+    Step::new("change the root", mounts::change_root),
+    // From here on the host's files are out of reach.
+    Step::new("hide folders", mounts::hide),
+    Step::new("console", dev::console),
+    Step::new("notify socket", spawn::notify_socket),
+    Step::new("host name", spawn::host_name),
+    Step::new("loopback", spawn::loopback),
+    Step::new("keyring", spawn::keyring),
+    // Last: the steps above need what is given up here.
+    Step::new("capabilities", spawn::limit_capabilities),
+];
+
+/// One step, with the name that its failure is reported by.
+pub struct Step<T: ?Sized> {
+    name: &'static str,
+    run: fn(&mut T) -> Result<()>,
+}
+
+impl<T> Step<T> {
+    const fn new(name: &'static str, run: fn(&mut T) -> Result<()>) -> Self {
+        Step { name, run }
+    }
+}
+
+/// How long a step took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepTime {
+    /// Its name, after the list it is in.
+    pub step: String,
+    /// Wall time.
+    pub took: Duration,
+}
+
+/// Goes through a list of steps, and stops at the first that fails.
+fn perform<T>(list: &str, steps: &[Step<T>], state: &mut T, times: &mut Vec<StepTime>) -> Result<()> {
+    for step in steps {
+        let began = Instant::now();
+        (step.run)(state).map_err(|e| match e {
+            // It was a step of another process, whose name it bears already.
+            Error::Step { .. } => e,
+            other => Error::Step { step: step.name.into(), cause: other.to_string() },
+        })?;
+        times.push(StepTime { step: format!("{list}: {}", step.name), took: began.elapsed() });
+    }
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! A guest's root, as a detached mount: a directory with its owners mapped, or an overlay over one.
+//!
+//! An overlay's layers must be attached somewhere when it is made (detached ones are accepted since Linux 6.15
+//! only), so it is made in a mount namespace of its own, which is gone once the overlay is there: nothing shows on
+//! the host. As root that is a thread's; the overlay then uses `trusted.*` attributes and works with any tmpfs. As
+//! an ordinary user it is the guest's own, before anything of the guest runs, with `user.*` attributes.
+
+use crate::context::idmap::{mapped_tree, plain_tree};
+use crate::error::{Doing, Error, Result};
+use crate::store::{UPPER, WORK, Writes};
+use crate::sys;
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, fsconfig_create,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount,
+};
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+/// What a root is made from.
+#[derive(Clone, Debug)]
+pub struct RootPlan<'a> {
+    /// The directory.
+    pub directory: &'a Path,
+    /// Where writes go.
+    pub writes: &'a Writes,
+}
+
+/// Folders that every root of a distribution has some of; a directory without any isn't one.
+const SIGNS_OF_A_ROOT: &[&str] = &["usr", "bin", "sbin", "etc", "lib"];
+
+/// Refuses what can't be a root, before anything is made.
+pub fn check(directory: &Path) -> Result<()> {
+    let refuse = |why: &str| Err(Error::Invalid(format!("{}: {why}", directory.display())));
+    match fs::metadata(directory) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return refuse("there is no such directory"),
+        Err(e) => return Err(e).on("looking at", directory),
+        Ok(meta) if !meta.is_dir() => return refuse("is no directory: a source tar:FILE takes an archive"),
+        Ok(_) => {}
+    }
+    let found =
+        SIGNS_OF_A_ROOT.iter().filter(|sign| fs::symlink_metadata(directory.join(sign)).is_ok()).count();
+    if found == 0 {
+        return refuse("isn't a root file system: it has no usr, bin, sbin, etc or lib");
+    }
+    Ok(())
+}
+
+/// As root: the finished root, its owners mapped by the guest's user namespace.
+pub fn for_range(plan: &RootPlan<'_>, user_namespace: &OwnedFd, root: u32) -> Result<OwnedFd> {
+    let lower = mapped_tree(plan.directory, user_namespace)?;
+    let upper = match plan.writes {
+        Writes::Root => return Ok(lower),
+        Writes::Memory => Upper::Memory { owner: root },
+        Writes::Layer { folder } => Upper::Layer(mapped_tree(folder, user_namespace)?),
+    };
+    // The thread's mount namespace is private to it; what it opens is the process's.
+    std::thread::scope(|scope| {
+        let made = scope.spawn(|| {
+            sys::process::leave_namespaces(libc::CLONE_NEWNS)
+                .doing(|| "making a mount namespace for the overlay")?;
+            let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+            mount_change("/", private).doing(|| "making mounts private")?;
+            overlay(lower, upper, Attributes::Trusted)
+        });
+        made.join().unwrap_or_else(|_| Err(Error::Invalid("the thread that makes the overlay ended".into())))
+    })
+}
+
+/// As an ordinary user, inside the guest's new user and mount namespaces: the finished root.
+pub fn for_user(plan: &RootPlan<'_>) -> Result<OwnedFd> {
+    let lower = plain_tree(plan.directory)?;
+    let upper = match plan.writes {
+        Writes::Root => return Ok(lower),
+        Writes::Memory => Upper::Memory { owner: 0 },
+        Writes::Layer { folder } => Upper::Layer(plain_tree(folder)?),
+    };
+    overlay(lower, upper, Attributes::User)
+}
+
+/// What an overlay writes to.
+enum Upper {
+    /// A new tmpfs. Owner 0 of the guest is this id here.
+    Memory { owner: u32 },
+    /// A mount that has `upper` and `work`.
+    Layer(OwnedFd),
+}
+
+/// Which extended attributes an overlay keeps its own marks in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Attributes {
+    /// `trusted.*`: for root.
+    Trusted,
+    /// `user.*`: for an ordinary user.
+    User,
+}
+
+/// Makes an overlay in the caller's mount namespace, which is left with the layers attached, and returns it detached.
+fn overlay(lower: OwnedFd, upper: Upper, attributes: Attributes) -> Result<OwnedFd> {
+    let root_owner = rustix::fs::fstat(&lower).doing(|| "looking at the lower layer")?;
+    // Paths relative to a scratch tmpfs are short, and free of the characters that overlayfs gives a meaning.
+    let scratch = new_tmpfs(&[("mode", "0700")])?;
+    let onto_root = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    move_mount(&scratch, "", CWD, "/", onto_root).doing(|| "attaching a place to build the overlay")?;
+    let below =
+        |name: &str| rustix::fs::mkdirat(&scratch, name, Mode::RWXU).doing(|| "making a place for a layer");
+    below("lower")?;
+    below("top")?;
+    move_mount(&lower, "", &scratch, "lower", onto_root).doing(|| "attaching the lower layer")?;
+    match upper {
+        Upper::Layer(tree) => {
+            move_mount(&tree, "", &scratch, "top", onto_root).doing(|| "attaching the upper layer")?
+        }
+        Upper::Memory { owner } => {
+            let tree = new_tmpfs(&[("mode", "0755")])?;
+            move_mount(&tree, "", &scratch, "top", onto_root).doing(|| "attaching the upper layer")?;
+            for name in [UPPER, WORK] {
+                rustix::fs::mkdirat(&tree, name, Mode::RWXU).doing(|| "making the upper layer")?;
+            }
+            // The merged root takes its owner and mode from the upper one.
+            let shift = |id: u32| if attributes == Attributes::Trusted { id } else { owner };
+            let (user, group) =
+                (Uid::from_raw(shift(root_owner.st_uid)), Gid::from_raw(shift(root_owner.st_gid)));
+            let flags = AtFlags::SYMLINK_NOFOLLOW;
+            rustix::fs::chownat(&tree, UPPER, Some(user), Some(group), flags)
+                .doing(|| "owning the upper layer")?;
+            let mode = Mode::from_raw_mode(root_owner.st_mode & 0o7777);
+            rustix::fs::chmodat(&tree, UPPER, mode, AtFlags::empty())
+                .doing(|| "setting the upper layer's mode")?;
+        }
+    }
+    rustix::process::fchdir(&scratch).doing(|| "entering the place of the overlay")?;
+    let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).doing(|| "asking for an overlay file system")?;
+    let set = |key: &str, value: &str| {
+        fsconfig_set_string(&fs, key, value).doing(|| format!("overlay option {key}"))
+    };
+    set("source", "hostel")?;
+    set("lowerdir", "lower")?;
+    set("upperdir", &format!("top/{UPPER}"))?;
+    set("workdir", &format!("top/{WORK}"))?;
+    match attributes {
+        // So that a directory of the lower layer can be renamed: package managers do.
+        Attributes::Trusted => set("redirect_dir", "on")?,
+        Attributes::User => fsconfig_set_flag(&fs, "userxattr").doing(|| "overlay option userxattr")?,
+    }
+    fsconfig_create(&fs).map_err(|e| match io::Error::from(e).raw_os_error() {
+        Some(libc::EINVAL) => Error::Invalid(
+            "the kernel refuses this overlay: layers with mapped owners need Linux 5.19; keep the root in the store \
+             (--from tar:FILE) instead"
+                .into(),
+        ),
+        _ => Error::call("making the overlay", e),
+    })?;
+    fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).doing(|| "mounting the overlay")
+}
+
+fn new_tmpfs(options: &[(&str, &str)]) -> Result<OwnedFd> {
+    let fs = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).doing(|| "asking for a tmpfs")?;
+    for (key, value) in options {
+        fsconfig_set_string(&fs, *key, *value).doing(|| format!("tmpfs option {key}"))?;
+    }
+    fsconfig_create(&fs).doing(|| "making a tmpfs")?;
+    fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).doing(|| "mounting a tmpfs")
+}
+
+/// The device and inode of a directory, which tell two names of one directory.
+pub fn identity(directory: &Path) -> Result<(u64, u64)> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let descriptor = rustix::fs::open(directory, flags, Mode::empty()).on("opening", directory)?;
+    let stat = rustix::fs::fstat(descriptor.as_fd()).on("looking at", directory)?;
+    Ok((stat.st_dev, stat.st_ino))
+}

@@ -1,0 +1,408 @@
+//! From a guest's definition to its running init: what `start`, `run` and a reboot have in common.
+
+use crate::context::{self, Console, ContextPlan, Running, StepTime, cgroup, idmap, root};
+use crate::error::{Doing, Error, Result, exit};
+use crate::name::GuestName;
+use crate::places::Places;
+use crate::process::ProcessId;
+use crate::programs::c_string;
+use crate::record::{Layer, Lock, Record, State, VERSION};
+use crate::store::{Guest, Writes, now};
+use crate::sys::fds::keep_through_exec;
+use crate::sys::process::{ForkOptions, Forked, execute, exit_now, fork};
+use hostel_contract::keeper::KeeperReport;
+use hostel_contract::paths;
+use rustix::fs::{Mode, OFlags};
+use rustix::process::Pid;
+use std::ffi::{CString, OsString};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// PATH of init, as systemd has it.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Argument with which init takes the role of a single command's parent.
+const COMMAND_ROLE: &str = "--";
+
+/// What is launched, and how.
+pub struct Launch {
+    /// The guest.
+    pub guest: Guest,
+    /// Nothing of it stays after its end.
+    pub throwaway: bool,
+    /// A command in the place of the guest's services.
+    pub command: Vec<OsString>,
+    /// Folder of init and warden.
+    pub programs: PathBuf,
+    /// Init's standard descriptors.
+    pub console: Console,
+    /// Say how long each step took.
+    pub trace: bool,
+}
+
+/// A launched guest.
+pub struct Launched {
+    /// Its record, as written.
+    pub record: Record,
+    /// What runs.
+    pub running: Running,
+}
+
+/// Makes the context, writes the record, and lets init go. On failure, record and context are gone.
+///
+/// The caller becomes init's parent. It holds the lock before and after.
+pub fn launch(places: &Places, lock: &Lock, launch: &Launch) -> Result<Launched> {
+    let result = attempt(places, lock, launch);
+    if result.is_err() {
+        // Without a record there's no guest; the folder stays for as long as the lock is held.
+        let _ = std::fs::remove_file(lock.folder().join("record.json"));
+    }
+    result
+}
+
+fn attempt(places: &Places, lock: &Lock, launch: &Launch) -> Result<Launched> {
+    let guest = &launch.guest;
+    root::check(&guest.root)?;
+    let own = ProcessId::own().ok_or_else(|| Error::Invalid("this process isn't in /proc".into()))?;
+    let mut record = Record {
+        version: VERSION,
+        state: State::Starting,
+        guest: guest.clone(),
+        throwaway: launch.throwaway,
+        keeper: own,
+        init: None,
+        started: now(),
+        cgroup: None,
+        layers: layers(guest)?,
+    };
+    claim_layers(places, lock, &record)?;
+
+    let (map, lost) = idmap::IdMap::decide(guest.ids);
+    lost.iter().for_each(|lost| say(lost));
+    let plan = ContextPlan {
+        guest: guest.clone(),
+        map,
+        tree: find_tree(places),
+        programs: launch.programs.clone(),
+        arguments: arguments(&launch.command)?,
+        environment: environment(guest)?,
+        console: launch.console,
+        hidden: if guest.root == Path::new("/") { vec![places.store.clone()] } else { Vec::new() },
+    };
+    let context = context::make(plan)?;
+    context.notes.iter().for_each(|note| say(note));
+    if launch.trace {
+        print_times(&context.times);
+    }
+    record.state = State::Running;
+    record.init = ProcessId::of(context.init);
+    record.cgroup = context.cgroup.as_ref().map(|cgroup| cgroup.outer().to_path_buf());
+    lock.write(&record)?;
+
+    let (init, cgroup) = (context.init, context.cgroup.clone());
+    match context.release() {
+        Ok(running) => Ok(Launched { record, running }),
+        Err(error) => {
+            // It has said so, and ended.
+            let _ = rustix::process::waitpid(Some(init), rustix::process::WaitOptions::empty());
+            if let Some(cgroup) = cgroup {
+                cgroup.remove(crate::lifecycle::KILL_PATIENCE)?;
+            }
+            Err(error)
+        }
+    }
+}
+
+/// A remark for whoever called.
+pub fn say(remark: &str) {
+    eprintln!("hostel: note: {remark}");
+}
+
+fn print_times(times: &[StepTime]) {
+    for time in times {
+        eprintln!("hostel: {:>8} us  {}", time.took.as_micros(), time.step);
+    }
+}
+
+/// The cgroup tree; what is missing is said once a boot, not at each start.
+fn find_tree(places: &Places) -> Option<cgroup::Tree> {
+    let once = |key: &str, remark: &str| {
+        let mark = places.run.join(format!(".said-{key}"));
+        let flags = std::fs::OpenOptions::new().write(true).create_new(true).open(mark);
+        if flags.is_ok() {
+            say(remark);
+        }
+    };
+    match cgroup::Tree::find(places.privileged) {
+        Some(tree) if tree.without_controllers => {
+            once(
+                "v1",
+                "cgroup v1 holds this host's controllers: guests have no limits; killing and freezing work",
+            );
+            Some(tree)
+        }
+        Some(tree) => Some(tree),
+        None => {
+            once("none", "no cgroup v2 tree that could be written: guests have no cgroups and no limits");
+            None
+        }
+    }
+}
+
+fn arguments(command: &[OsString]) -> Result<Vec<CString>> {
+    let role = (!command.is_empty()).then(|| OsString::from(COMMAND_ROLE));
+    role.into_iter().chain(command.iter().cloned()).map(|argument| c_string(argument.into_vec())).collect()
+}
+
+fn environment(guest: &Guest) -> Result<Vec<CString>> {
+    let terminal = std::env::var("TERM").unwrap_or_else(|_| "linux".into());
+    let pairs = [
+        (paths::ENV_CONTRACT, paths::CONTRACT_VERSION),
+        (paths::ENV_CONTAINER, paths::CONTAINER_VALUE),
+        ("container_uuid", &guest.uuid),
+        ("NOTIFY_SOCKET", paths::HOST_NOTIFY),
+        ("PATH", PATH),
+        ("HOME", "/root"),
+        ("TERM", &terminal),
+    ];
+    pairs.iter().map(|(name, value)| c_string(format!("{name}={value}"))).collect()
+}
+
+/// The directories that a root is made from.
+fn layers(guest: &Guest) -> Result<Vec<Layer>> {
+    let layer = |folder: &Path, written: bool| -> Result<Layer> {
+        let (device, inode) = root::identity(folder)?;
+        Ok(Layer { device, inode, written })
+    };
+    let mut layers = vec![layer(&guest.root, guest.writes == Writes::Root)?];
+    if let Writes::Layer { folder } = &guest.writes {
+        layers.push(layer(folder, true)?);
+    }
+    Ok(layers)
+}
+
+/// Writes the record, by which the layers are taken, unless a running guest has one of them in a way that forbids it:
+/// what one writes nobody else may use.
+fn claim_layers(places: &Places, lock: &Lock, record: &Record) -> Result<()> {
+    use rustix::fs::{FlockOperation, flock};
+    let file = places.run.join(".layers.lock");
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let all = rustix::fs::open(&file, flags, Mode::RUSR | Mode::WUSR).on("opening", &file)?;
+    rustix::io::retry_on_intr(|| flock(&all, FlockOperation::LockExclusive)).on("locking", &file)?;
+    for name in Record::names(places)? {
+        if name == record.guest.name {
+            continue;
+        }
+        let Some(other) = Record::read(places, &name)? else { continue };
+        let in_use = || other.init.is_some_and(|init| init.lives()) || other.keeper.lives();
+        if let Some(layer) = collision(&record.layers, &other.layers)
+            && in_use()
+        {
+            let how = if layer.written { "writes into" } else { "is based on" };
+            return Err(Error::Busy {
+                guest: record.guest.name.clone(),
+                why: format!(
+                    "can't have its root: guest {name} {how} the same directory; stop it, or use --volatile for both"
+                ),
+            });
+        }
+    }
+    lock.write(record)
+}
+
+/// The other's layer that forbids ours.
+fn collision<'a>(ours: &[Layer], others: &'a [Layer]) -> Option<&'a Layer> {
+    others.iter().find(|other| {
+        let same = |own: &&Layer| (own.device, own.inode) == (other.device, other.inode);
+        ours.iter().any(|own| same(&own) && (own.written || other.written))
+    })
+}
+
+/// A guest that is starting in the background.
+pub struct Background {
+    /// Where the keeper says what happens.
+    pub reports: OwnedFd,
+    /// The process that becomes the keeper.
+    pub maker: Pid,
+    /// The console's log, open for reading, also when it has been removed.
+    pub console_log: OwnedFd,
+}
+
+/// Launches a guest with a keeper of its own. Returns at once; the lock passes to the new process, which gives it up
+/// when init runs.
+pub fn in_background(places: &Places, lock: Lock, wanted: &Launch) -> Result<Background> {
+    let (reports, report) =
+        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).doing(|| "making a pipe")?;
+    let file = lock.folder().join("console.log");
+    let flags =
+        OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let console_log = rustix::fs::open(&file, flags, Mode::RUSR | Mode::WUSR).on("making", &file)?;
+    match fork(ForkOptions::default()).doing(|| "forking the maker")? {
+        // Closing its copy of the lock doesn't give it up: the maker has one.
+        Forked::Parent(maker) => Ok(Background { reports, maker, console_log }),
+        Forked::Child => {
+            drop(reports);
+            let Err(error) = become_keeper(places, lock, wanted, &report, &console_log);
+            crate::print_error(&error);
+            exit_now(error.exit_status().into())
+        }
+    }
+}
+
+/// Nothing: what never returns returns this.
+pub enum Never {}
+
+/// Launches a guest and becomes its keeper. Returns only on failure, with the record gone.
+pub fn become_keeper(
+    places: &Places,
+    lock: Lock,
+    wanted: &Launch,
+    report: &OwnedFd,
+    console_log: &OwnedFd,
+) -> Result<Never> {
+    // Away from the terminal and its signals.
+    let _ = rustix::process::setsid();
+    let launched = match launch(places, &lock, wanted) {
+        Ok(launched) => launched,
+        Err(error) => {
+            let _ = lock.remove();
+            return Err(error);
+        }
+    };
+    let folder = lock.folder().to_path_buf();
+    lock.release();
+    let error = execute_keeper(&launched, &folder, wanted, report, console_log);
+    // Nobody would keep it: better none than one that nobody watches from its first moment.
+    crate::lifecycle::kill(&launched.record, &launched.running.pidfd);
+    Err(error)
+}
+
+fn execute_keeper(
+    launched: &Launched,
+    folder: &Path,
+    wanted: &Launch,
+    report: &OwnedFd,
+    console_log: &OwnedFd,
+) -> Error {
+    let Err(error) = (|| -> Result<Never> {
+        let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+            .doing(|| "opening /dev/null")?;
+        let running = &launched.running;
+        let (console, notify) =
+            (running.console.as_ref().unwrap_or(&null), running.notify.as_ref().unwrap_or(&null));
+        let kept = [&running.pidfd, console, notify, report, console_log];
+        for descriptor in kept {
+            keep_through_exec(descriptor.as_fd()).doing(|| "handing descriptors to the keeper")?;
+        }
+        let init = launched.record.init.map_or(0, |init| init.pid);
+        let own = crate::join::own_program()?;
+        let mut arguments = vec![c_string(paths::KEEPER_ARGV0)?];
+        let numbers =
+            [running.pidfd.as_raw_fd(), init, console.as_raw_fd(), notify.as_raw_fd(), report.as_raw_fd()];
+        for number in numbers {
+            arguments.push(c_string(number.to_string())?);
+        }
+        arguments.push(c_string(folder.as_os_str().as_bytes())?);
+        arguments.push(c_string(console_log.as_raw_fd().to_string())?);
+        arguments.push(c_string(own.as_os_str().as_bytes())?);
+        arguments.push(c_string(wanted.guest.name.as_str())?);
+        let environment: Result<Vec<CString>> = std::env::vars_os()
+            .map(|(name, value)| c_string([name.as_bytes(), b"=", value.as_bytes()].concat()))
+            .collect();
+        let program = wanted.programs.join("hostel-init");
+        let path = c_string(program.as_os_str().as_bytes())?;
+        rustix::process::chdir("/").doing(|| "leaving the current folder")?;
+        for number in 0..3 {
+            crate::sys::fds::put_at_standard(null.as_fd(), number).doing(|| "leaving the terminal")?;
+        }
+        Err(Error::call(
+            format!("executing the keeper {}", program.display()),
+            execute(&path, &arguments, &environment?),
+        ))
+    })();
+    error
+}
+
+/// What `hostel __ended NAME` does, in the place of the keeper: puts everything right after an end, and starts the
+/// guest again where it asked for that. Returns when there's nothing more to do.
+pub fn after_the_end(places: &Places, name: &GuestName, programs: &Path) -> Result<()> {
+    use crate::lifecycle::{Life, clean_up};
+    use crate::store::ended::HowEnded;
+    let Some(lock) = Lock::take(places, name, crate::lifecycle::KILL_PATIENCE)? else {
+        return Err(Error::Busy { guest: name.clone(), why: "is being worked on by another command".into() });
+    };
+    let Life::Dead(record) = Life::look(places, name)? else {
+        // It was put right already; a folder without a record is one that taking the lock has made.
+        if Record::read(places, name)?.is_none() {
+            lock.remove()?;
+        }
+        return Ok(());
+    };
+    let how = clean_up(places, &record, &lock)?;
+    let guest = Guest::read(places, name)?;
+    let (HowEnded::Reboot, State::Running, Some(guest)) = (how, record.state, guest) else {
+        return lock.remove();
+    };
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .doing(|| "opening /dev/null")?;
+    let file = lock.folder().join("console.log");
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let console_log = rustix::fs::open(&file, flags, Mode::RUSR | Mode::WUSR).on("opening", &file)?;
+    let _ = std::fs::remove_file(lock.folder().join("exit"));
+    let again = Launch {
+        guest,
+        throwaway: false,
+        command: Vec::new(),
+        programs: programs.to_path_buf(),
+        console: Console::Terminal,
+        trace: false,
+    };
+    let Err(error) = become_keeper(places, lock, &again, &null, &console_log);
+    Err(error)
+}
+
+/// Reads the next report of a keeper; `None` when there will be none. Err(Timeout) after `left`.
+pub fn next_report(reports: &OwnedFd, left: std::time::Duration) -> Result<Option<KeeperReport>> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+    match rustix::io::retry_on_intr(|| poll(&mut [PollFd::new(reports, PollFlags::IN)], Some(&timeout))) {
+        Ok(0) => return Err(Error::Timeout(String::new())),
+        Ok(_) => {}
+        Err(e) => return Err(Error::call("waiting for the keeper", e)),
+    }
+    // A report is shorter than what a pipe takes and gives at once.
+    let mut bytes = [0; KeeperReport::SIZE];
+    let length = rustix::io::retry_on_intr(|| rustix::io::read(reports, &mut bytes))
+        .doing(|| "reading the keeper's report")?;
+    Ok(KeeperReport::decode(&bytes[..length]))
+}
+
+/// The status of a maker that ended without becoming a keeper: it has said why.
+pub fn maker_status(maker: Pid) -> Error {
+    let waited = rustix::process::waitpid(Some(maker), rustix::process::WaitOptions::empty());
+    match waited.ok().flatten().and_then(|(_, status)| status.exit_status()) {
+        Some(status) => Error::Said(u8::try_from(status).unwrap_or(exit::FAILED)),
+        None => Error::Invalid("the keeper was killed; the guest goes on: `hostel status` shows it".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: Layer = Layer { device: 1, inode: 2, written: false };
+    const B: Layer = Layer { device: 1, inode: 3, written: false };
+
+    #[test]
+    fn given_layers_that_are_only_read_when_compared_then_they_may_be_shared() {
+        assert_eq!(collision(&[A], &[A, B]), None);
+    }
+
+    #[test]
+    fn given_a_layer_that_one_of_both_writes_when_compared_then_it_may_not() {
+        let written = Layer { written: true, ..A };
+        assert_eq!(collision(&[written], &[B, A]), Some(&A));
+        assert_eq!(collision(&[A], &[written]), Some(&written));
+        assert_eq!(collision(&[B], &[written]), None);
+    }
+}

@@ -1,0 +1,39 @@
+//! Where the programs that run inside guests are.
+
+use crate::error::{Doing, Error, Result};
+use std::path::{Path, PathBuf};
+
+/// Folder of an installed Hostel.
+const INSTALLED: &str = "/usr/lib/hostel";
+
+/// The folder that holds `hostel-init` and `hostel-warden`: the given one, else that of the running `hostel`, else
+/// [`INSTALLED`].
+pub fn find(given: Option<&Path>) -> Result<PathBuf> {
+    let own = crate::join::own_program()?;
+    let beside = own.parent().map(Path::to_path_buf);
+    let candidates: Vec<PathBuf> = match given {
+        Some(given) => vec![given.to_path_buf()],
+        None => beside.into_iter().chain([PathBuf::from(INSTALLED)]).collect(),
+    };
+    let complete =
+        |folder: &&PathBuf| ["hostel-init", "hostel-warden"].iter().all(|name| folder.join(name).is_file());
+    match candidates.iter().find(complete) {
+        Some(folder) => std::path::absolute(folder).on("finding", folder),
+        None => {
+            let searched: Vec<String> =
+                candidates.iter().map(|folder| folder.display().to_string()).collect();
+            Err(Error::Invalid(format!(
+                "hostel-init and hostel-warden aren't in {}: install them together with hostel, or name their folder \
+                 with --programs",
+                searched.join(" or ")
+            )))
+        }
+    }
+}
+
+/// Text for execve(2): none of ours holds a zero byte.
+pub fn c_string(text: impl Into<Vec<u8>>) -> Result<std::ffi::CString> {
+    std::ffi::CString::new(text).map_err(|e| {
+        Error::Invalid(format!("an argument holds a zero byte: {:?}", String::from_utf8_lossy(&e.into_vec())))
+    })
+}

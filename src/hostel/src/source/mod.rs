@@ -1,0 +1,144 @@
+//! What a guest's root comes from.
+//!
+//! A source is taken in by what it is: a directory is used where it is, the host's own root gets a layer above it,
+//! an archive and a suite become a root in the store.
+
+use crate::context::root;
+use crate::error::{Error, Result};
+use crate::name::GuestName;
+use crate::places::Places;
+use crate::store::{Guest, Ids, VERSION, Writes, new_uuid, now};
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+mod debian;
+mod layer;
+mod tar;
+
+/// A source, as named on the command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A directory.
+    Dir(PathBuf),
+    /// An archive.
+    Tar(PathBuf),
+    /// This machine's own root.
+    Host,
+    /// A suite of Debian.
+    Debian(String),
+}
+
+impl FromStr for Source {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let refuse =
+            |why: &str| Err(Error::Source { source: text.escape_debug().to_string(), why: why.into() });
+        let Some((kind, rest)) = text.split_once(':') else {
+            return refuse("it must be dir:PATH, tar:FILE, host:/ or debian:SUITE");
+        };
+        match (kind, rest) {
+            ("dir" | "tar" | "debian", "") => refuse("nothing is named after the colon"),
+            ("dir", path) => Ok(Source::Dir(path.into())),
+            ("tar", path) => Ok(Source::Tar(path.into())),
+            ("host", "/") => Ok(Source::Host),
+            ("host", _) => refuse("of this machine only the root can be a source: host:/"),
+            ("debian", suite) if debian::is_suite(suite) => Ok(Source::Debian(suite.into())),
+            ("debian", _) => {
+                refuse("a suite's name is of lower-case letters, digits and dashes, as in bookworm")
+            }
+            _ => refuse("it must be dir:PATH, tar:FILE, host:/ or debian:SUITE"),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Dir(path) => write!(f, "dir:{}", path.display()),
+            Source::Tar(path) => write!(f, "tar:{}", path.display()),
+            Source::Host => f.write_str("host:/"),
+            Source::Debian(suite) => write!(f, "debian:{suite}"),
+        }
+    }
+}
+
+/// What is wished beside the source.
+#[derive(Clone, Debug, Default)]
+pub struct Wishes {
+    /// Writes stay in memory.
+    pub volatile: bool,
+    /// More packages, for a source that takes them.
+    pub include: Option<String>,
+    /// The guest runs once: where nothing else is said, a layer above the host's root is in memory.
+    pub once: bool,
+}
+
+impl Source {
+    /// Takes the source in: everything on disk that the guest needs is there when this returns, but for its definition,
+    /// which is the result. `ids` is the guest's range already.
+    ///
+    /// On failure the caller removes the guest's folder.
+    pub fn take_in(&self, places: &Places, name: &GuestName, ids: Ids, wishes: &Wishes) -> Result<Guest> {
+        if wishes.include.is_some() && !matches!(self, Source::Debian(_)) {
+            return Err(self.refuse("--include is for debian:SUITE only"));
+        }
+        let memory_or = |otherwise: Writes| if wishes.volatile { Writes::Memory } else { otherwise };
+        let (root, writes) = match self {
+            Source::Dir(path) => {
+                root::check(path).map_err(|e| self.refuse(&e.to_string()))?;
+                let path = std::fs::canonicalize(path).map_err(|e| self.refuse(&e.to_string()))?;
+                (path, memory_or(Writes::Root))
+            }
+            Source::Host if wishes.once => ("/".into(), Writes::Memory),
+            Source::Host if wishes.volatile => ("/".into(), Writes::Memory),
+            Source::Host => ("/".into(), layer::make(places, name)?),
+            Source::Tar(file) => {
+                let root =
+                    tar::unpack_file(places, name, ids, file).map_err(|e| self.refuse(&e.to_string()))?;
+                (root, memory_or(Writes::Root))
+            }
+            Source::Debian(suite) => {
+                let root = debian::make(places, name, ids, suite, wishes.include.as_deref())
+                    .map_err(|e| self.refuse(&e.to_string()))?;
+                (root, memory_or(Writes::Root))
+            }
+        };
+        Ok(Guest {
+            version: VERSION,
+            name: name.clone(),
+            uuid: new_uuid()?,
+            source: self.to_string(),
+            root,
+            writes,
+            ids,
+            created: now(),
+        })
+    }
+
+    fn refuse(&self, why: &str) -> Error {
+        Error::Source { source: self.to_string(), why: why.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_the_four_kinds_when_parsed_then_each_is_known() {
+        assert_eq!("dir:/a:b".parse::<Source>().unwrap(), Source::Dir("/a:b".into()));
+        assert_eq!("tar:x.tar".parse::<Source>().unwrap(), Source::Tar("x.tar".into()));
+        assert_eq!("host:/".parse::<Source>().unwrap(), Source::Host);
+        assert_eq!("debian:trixie".parse::<Source>().unwrap(), Source::Debian("trixie".into()));
+    }
+
+    #[test]
+    fn given_anything_else_when_parsed_then_the_message_names_it_and_what_would_do() {
+        for text in ["", "x", "ftp:x", "dir:", "host:/srv", "debian:../x", "debian:-x"] {
+            let error = text.parse::<Source>().unwrap_err().to_string();
+            assert!(error.starts_with(&format!("source {text}: ")), "{error}");
+        }
+    }
+}

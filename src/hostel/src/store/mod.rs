@@ -1,0 +1,153 @@
+//! The store: what a guest is when it doesn't run.
+//!
+//! A guest is a folder with `guest.json`, and, as its root needs it, `rootfs` (a root of its own) or `upper` and
+//! `work` (a layer over somebody else's). Owners on disk are as the guest sees them; the range of ids that it has
+//! on the host shows only while it runs. `guest.json` is written last: without it there's no guest, and what a
+//! killed `create` left is removed by the next one. `last.json` tells how the guest ended the last time.
+
+use crate::error::{Doing, Error, Result};
+use crate::name::GuestName;
+use crate::places::{Durable, Places, replace_file};
+use crate::record::names_in;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub mod ended;
+
+/// Version of `guest.json`.
+pub const VERSION: u32 = 1;
+/// Name of a guest's own root in its folder.
+pub const ROOT: &str = "rootfs";
+/// Name of the layer that a guest writes, in its folder.
+pub const UPPER: &str = "upper";
+/// Name of overlayfs' own folder beside it.
+pub const WORK: &str = "work";
+
+/// Where what a guest writes goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Writes {
+    /// Into the root itself.
+    Root,
+    /// Into a layer above it, on disk.
+    Layer {
+        /// Folder that holds `upper` and `work`.
+        folder: PathBuf,
+    },
+    /// Into a layer above it, in memory, gone when the guest ends.
+    Memory,
+}
+
+/// Ids of a guest on the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ids {
+    /// 65,536 of them, from this one on.
+    Range {
+        /// The guest's root.
+        first: u32,
+    },
+    /// An ordinary user's guest: its root is that user, and the other ids come from /etc/subuid, where there are any.
+    User,
+}
+
+/// A guest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guest {
+    /// [`VERSION`].
+    pub version: u32,
+    /// Its name, which is its host name too.
+    pub name: GuestName,
+    /// 32 hexadecimal digits, the same for all its life: `container_uuid`, from which a machine id is made.
+    pub uuid: String,
+    /// What it was made from, as given.
+    pub source: String,
+    /// The directory that its root is, or is laid over.
+    pub root: PathBuf,
+    /// See [`Writes`].
+    pub writes: Writes,
+    /// See [`Ids`].
+    pub ids: Ids,
+    /// Seconds since the epoch.
+    pub created: u64,
+}
+
+impl Guest {
+    /// Reads a guest from the store; `None` where there's none.
+    pub fn read(places: &Places, name: &GuestName) -> Result<Option<Guest>> {
+        let file = guest_file(&places.guest(name));
+        let bytes = match fs::read(&file) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e).on("reading", &file),
+        };
+        match serde_json::from_slice::<Guest>(&bytes) {
+            Ok(guest) if guest.version == VERSION && guest.name == *name => Ok(Some(guest)),
+            Ok(guest) => Err(Error::Damaged {
+                why: format!(
+                    "is version {} of guest {}, expected {VERSION} of {name}",
+                    guest.version, guest.name
+                ),
+                file,
+            }),
+            Err(e) => {
+                Err(Error::Damaged { why: format!("{e}: repair it, or remove the guest's folder"), file })
+            }
+        }
+    }
+
+    /// Reads a guest that must be there.
+    pub fn require(places: &Places, name: &GuestName) -> Result<Guest> {
+        Self::read(places, name)?.ok_or_else(|| Error::NoSuchGuest(name.clone()))
+    }
+
+    /// Names of all guests in the store, sorted.
+    pub fn names(places: &Places) -> Result<Vec<GuestName>> {
+        let mut names = names_in(&places.guests())?;
+        names.retain(|name| guest_file(&places.guest(name)).exists());
+        Ok(names)
+    }
+
+    /// Writes `guest.json`, with which the guest exists.
+    pub fn write(&self, places: &Places) -> Result<()> {
+        let file = guest_file(&places.guest(&self.name));
+        let json = serde_json::to_vec_pretty(self).map_err(io::Error::from).on("writing", &file)?;
+        replace_file(&file, &json, Durable::Yes)
+    }
+
+    /// Removes a guest, or what was left of one, from the store. Its definition goes first, so that what a killed
+    /// `rm` leaves is no guest any more.
+    pub fn remove(places: &Places, name: &GuestName) -> Result<()> {
+        let folder = places.guest(name);
+        let file = guest_file(&folder);
+        match fs::remove_file(&file) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e).on("removing", &file),
+            _ => {}
+        }
+        match fs::remove_dir_all(&folder) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e).on("removing", &folder),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn guest_file(folder: &Path) -> PathBuf {
+    folder.join("guest.json")
+}
+
+/// 32 random hexadecimal digits that make a version 4 UUID.
+pub fn new_uuid() -> Result<String> {
+    let mut bytes = [0u8; 16];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .doing(|| "getting random bytes")?;
+    bytes[6] = (bytes[6] & 0x0f) | 0x40;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
+}
+
+/// Seconds since the epoch.
+pub fn now() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}

@@ -1,0 +1,136 @@
+//! Forking, namespaces, credentials, and the way into another program.
+
+use super::check;
+use rustix::process::Pid;
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// Where a forked process finds itself.
+pub enum Forked {
+    /// In the caller; the other one's process id.
+    Parent(Pid),
+    /// In the new process.
+    Child,
+}
+
+/// What [`fork`] does beyond forking.
+#[derive(Clone, Copy, Default)]
+pub struct ForkOptions<'a> {
+    /// The new process starts in this cgroup (Linux 5.7).
+    pub cgroup: Option<BorrowedFd<'a>>,
+    /// The new process becomes a sibling: its parent is the caller's own parent.
+    pub sibling: bool,
+}
+
+/// Of linux/sched.h; libc's constant is of a type that is too narrow for it.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// Forks. The process must have one thread, since the child goes on with allocations.
+///
+/// Errors: as clone(2); ENOSYS and EINVAL where the kernel can't start a process in a cgroup.
+pub fn fork(options: ForkOptions<'_>) -> io::Result<Forked> {
+    // SAFETY: an all-zero clone_args is valid: no flags, no stack (the child goes on with a copy of the caller's).
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    if options.sibling {
+        // The kernel wants no exit signal then: the caller's own is taken.
+        args.flags |= libc::CLONE_PARENT as u64;
+    } else {
+        args.exit_signal = libc::SIGCHLD as u64;
+    }
+    if let Some(cgroup) = options.cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = cgroup.as_raw_fd() as u64;
+    }
+    // SAFETY: without CLONE_VM and CLONE_FILES this is a fork: the child has its own copy of everything. The caller
+    // has one thread (see above), so no lock is held by a thread that the child doesn't have.
+    let pid = check(unsafe { libc::syscall(libc::SYS_clone3, &args, size_of::<libc::clone_args>()) })?;
+    Ok(match Pid::from_raw(pid as i32) {
+        Some(pid) => Forked::Parent(pid),
+        None => Forked::Child,
+    })
+}
+
+/// Ends the process at once, without running what std would run at exit.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit(2) has no preconditions.
+    unsafe { libc::_exit(code) }
+}
+
+/// Enters namespaces of the process behind a pidfd, all at once (Linux 5.8): the kernel takes the user
+/// namespace first. The pid namespace takes effect for children.
+pub fn join_namespaces(pidfd: BorrowedFd<'_>, namespaces: libc::c_int) -> io::Result<()> {
+    // SAFETY: setns(2) takes two integers.
+    check(unsafe { libc::setns(pidfd.as_raw_fd(), namespaces) }.into()).map(drop)
+}
+
+/// Leaves the caller's namespaces for new ones.
+pub fn leave_namespaces(namespaces: libc::c_int) -> io::Result<()> {
+    // SAFETY: no CLONE_FILES, CLONE_FS or CLONE_VM is ever asked for: memory and descriptors stay as they are.
+    check(unsafe { libc::unshare(namespaces) }.into()).map(drop)
+}
+
+/// Replaces the program. Returns only when that fails.
+///
+/// Environment and arguments must be free of zero bytes: the types see to it.
+pub fn execute(path: &CString, arguments: &[CString], environment: &[CString]) -> io::Error {
+    let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
+        list.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
+    };
+    let (argv, envp) = (pointers(arguments), pointers(environment));
+    // SAFETY: both arrays end with a null pointer, and the strings outlive the call.
+    unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// Replaces the program by the one behind a descriptor.
+pub fn execute_descriptor(
+    program: BorrowedFd<'_>,
+    arguments: &[CString],
+    environment: &[CString],
+) -> io::Error {
+    let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
+        list.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
+    };
+    let (argv, envp) = (pointers(arguments), pointers(environment));
+    // SAFETY: as in `execute`; the path is an empty string, so that the descriptor is what is executed.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            program.as_raw_fd(),
+            c"".as_ptr(),
+            argv.as_ptr(),
+            envp.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    io::Error::last_os_error()
+}
+
+/// Becomes this user and group, real, effective and saved, with exactly these supplementary groups
+/// (`None`: leave them, where the user namespace doesn't permit to change them).
+pub fn become_user(user: u32, group: u32, groups: Option<&[u32]>) -> io::Result<()> {
+    if let Some(groups) = groups {
+        // SAFETY: the pointer and the length are of one slice of gid_t (u32).
+        check(unsafe { libc::setgroups(groups.len(), groups.as_ptr()) }.into())?;
+    }
+    // SAFETY: integers only.
+    check(unsafe { libc::setresgid(group, group, group) }.into())?;
+    // SAFETY: integers only.
+    check(unsafe { libc::setresuid(user, user, user) }.into()).map(drop)
+}
+
+/// Takes a capability, by number, out of the bounding set. EINVAL: the kernel doesn't know it.
+pub fn drop_from_bounding_set(capability: u32) -> io::Result<()> {
+    // SAFETY: integers only.
+    check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability), 0, 0, 0) }.into())
+        .map(drop)
+}
+
+/// Joins a new, empty session keyring, so that the caller's keys stay behind.
+pub fn new_session_keyring() -> io::Result<()> {
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
+    // SAFETY: a null name asks for an anonymous keyring.
+    check(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, std::ptr::null::<u8>()) })
+        .map(drop)
+}

@@ -1,0 +1,256 @@
+//! What a guest's status page says, fetched by a throwaway reader and taken as a stranger's word.
+
+use crate::error::{Error, Result};
+use crate::escape::printable_line;
+use crate::join;
+use hostel_contract::paths;
+use hostel_contract::status::{
+    ActiveState, GuestState, MAGIC, StatusHeader, StatusRow, StatusText, SubState, TEXT_SIZE, UNITS_MAX,
+    UnitResult, VERSION, page_size, row_offset, text_offset,
+};
+use rustix::fs::{Mode, OFlags};
+use serde::Serialize;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+/// How long a guest may take to show its page.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Bytes of the list of unit names at most: each name has 255 and its newline.
+const NAMES_MAX: usize = 256 * (UNITS_MAX + 1);
+/// Times that a page is read again because init was writing it.
+const ATTEMPTS: u32 = 50;
+
+/// A unit, in words. All text is printable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unit {
+    /// Full name.
+    pub name: String,
+    /// systemd's active state.
+    pub active: &'static str,
+    /// systemd's sub-state.
+    pub sub: &'static str,
+    /// How its last life ended.
+    pub result: &'static str,
+    /// Its main process, as the guest numbers it; 0 for none.
+    pub main_pid: u32,
+    /// Automatic restarts.
+    pub restarts: u16,
+    /// Milliseconds of the guest's monotonic clock when it came into this active state.
+    pub since_ms: u64,
+    /// Exit status or signal of its main process, where it ended by itself.
+    pub exit_status: u8,
+    /// Whether that is a signal.
+    pub killed: bool,
+    /// Its STATUS= text.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub text: String,
+}
+
+/// A guest's own word on itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GuestStatus {
+    /// Where it is in its life.
+    pub state: &'static str,
+    /// Units that failed.
+    pub failed: u16,
+    /// Jobs that wait or run.
+    pub jobs: u32,
+    /// Times that its warden was started.
+    pub wardens: u32,
+    /// Processes reaped by init.
+    pub reaped: u64,
+    /// Microseconds from init's begin until all jobs of the default target were done; none before.
+    pub ready_usec: Option<u64>,
+    /// Its units, in the order of the plan.
+    pub units: Vec<Unit>,
+}
+
+impl GuestStatus {
+    /// Asks a running guest. `None`: init has no page yet.
+    pub fn ask(guest: &join::Guest) -> Result<Option<GuestStatus>> {
+        let bound = 8 + page_size(UNITS_MAX) + NAMES_MAX;
+        for _ in 0..ATTEMPTS {
+            let bytes =
+                guest.read_inside(bound, PATIENCE, |pipe| if write_page(&pipe).is_ok() { 0 } else { 1 })?;
+            match decode(&bytes) {
+                Decoded::Nothing => return Ok(None),
+                Decoded::BeingWritten => std::thread::sleep(Duration::from_millis(2)),
+                Decoded::Status(status) => return Ok(Some(status)),
+                Decoded::Garbage(why) => {
+                    return Err(Error::Invalid(format!(
+                        "the status page of guest {}: {why}",
+                        guest.record.guest.name
+                    )));
+                }
+            }
+        }
+        Err(Error::Timeout(format!(
+            "the status page of guest {} never comes to rest",
+            guest.record.guest.name
+        )))
+    }
+
+    /// Units that failed.
+    pub fn failed_units(&self) -> impl Iterator<Item = &Unit> {
+        self.units.iter().filter(|unit| unit.active == ActiveState::Failed.name())
+    }
+}
+
+/// The reader, inside the guest: the page with its length before it, then the names.
+fn write_page(pipe: &OwnedFd) -> rustix::io::Result<()> {
+    let page = read_file(paths::STATUS, page_size(UNITS_MAX)).unwrap_or_default();
+    let names = read_file(paths::UNITS, NAMES_MAX).unwrap_or_default();
+    for bytes in [&(page.len() as u64).to_le_bytes()[..], &page, &names] {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let written = rustix::io::retry_on_intr(|| rustix::io::write(pipe, rest))?;
+            rest = &rest[written..];
+        }
+    }
+    Ok(())
+}
+
+fn read_file(path: &str, bound: usize) -> rustix::io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty())?;
+    let mut read = vec![0; bound];
+    let mut length = 0;
+    while length < bound {
+        match rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut read[length..]))? {
+            0 => break,
+            more => length += more,
+        }
+    }
+    read.truncate(length);
+    Ok(read)
+}
+
+/// What came out of the pipe.
+enum Decoded {
+    /// There's no page.
+    Nothing,
+    /// Init was writing it.
+    BeingWritten,
+    /// A page.
+    Status(GuestStatus),
+    /// Something else.
+    Garbage(&'static str),
+}
+
+fn decode(bytes: &[u8]) -> Decoded {
+    let Some((length, rest)) = bytes.split_first_chunk::<8>() else { return Decoded::Nothing };
+    let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
+    let Some((page, names)) = rest.split_at_checked(length) else { return Decoded::Garbage("it is cut off") };
+    let Some(header) = StatusHeader::decode(page) else { return Decoded::Nothing };
+    if header.magic != MAGIC || header.version != VERSION {
+        return Decoded::Garbage("it isn't one of this version");
+    }
+    if header.sequence % 2 == 1 {
+        return Decoded::BeingWritten;
+    }
+    let count = usize::from(header.units);
+    let (fits, names) = names_of(names);
+    if count > UNITS_MAX || page.len() < row_offset(count) {
+        return Decoded::Garbage("it has fewer rows than it says");
+    }
+    // Names of another plan than the rows': the one is being replaced.
+    if count > 0 && fits != Some(header.plan_checksum) {
+        return Decoded::BeingWritten;
+    }
+    let units = (0..count)
+        .filter_map(|index| unit(page, count, index, names.get(index).copied().unwrap_or_default()));
+    Decoded::Status(GuestStatus {
+        state: GuestState::from_code(header.state).map_or("unknown", GuestState::name),
+        failed: header.failed,
+        jobs: header.jobs,
+        wardens: header.wardens,
+        reaped: header.reaped,
+        ready_usec: (header.ready_usec > 0).then(|| header.ready_usec.saturating_sub(header.began_usec)),
+        units: units.collect(),
+    })
+}
+
+/// The checksum in the first line of the list of names, and the names.
+fn names_of(text: &[u8]) -> (Option<u64>, Vec<&[u8]>) {
+    let mut lines = text.split(|&b| b == b'\n');
+    let first = lines.next().and_then(|line| std::str::from_utf8(line).ok());
+    let checksum = first.and_then(|line| u64::from_str_radix(line.strip_prefix("# ")?.trim(), 16).ok());
+    (checksum, lines.filter(|line| !line.is_empty()).collect())
+}
+
+fn unit(page: &[u8], count: usize, index: usize, name: &[u8]) -> Option<Unit> {
+    const KILLED: u8 = 2;
+    let row = StatusRow::decode(page.get(row_offset(index)..)?)?;
+    let text = page.get(text_offset(count, index)..).and_then(|slot| slot.get(..TEXT_SIZE));
+    let text = text.map(|slot| StatusText::new(slot).bytes().to_vec()).unwrap_or_default();
+    Some(Unit {
+        name: printable_line(name),
+        active: ActiveState::from_code(row.active).map_or("unknown", ActiveState::name),
+        sub: SubState::from_code(row.sub).map_or("unknown", SubState::name),
+        result: UnitResult::from_code(row.result).map_or("unknown", UnitResult::name),
+        main_pid: row.main_pid,
+        restarts: row.restarts,
+        since_ms: row.since_ms,
+        exit_status: row.exit_status,
+        killed: row.exit_kind >= KILLED,
+        text: printable_line(&text),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(units: u16, sequence: u32) -> StatusHeader {
+        StatusHeader {
+            magic: MAGIC,
+            version: VERSION,
+            units,
+            sequence,
+            state: GuestState::Running.code(),
+            shutdown: 0,
+            failed: 0,
+            jobs: 0,
+            wardens: 1,
+            began_usec: 100,
+            plan_usec: 200,
+            ready_usec: 1100,
+            plan_checksum: 0xabc,
+            reaped: 0,
+        }
+    }
+
+    fn message(header: &StatusHeader, rows: usize, names: &str) -> Vec<u8> {
+        let mut page = header.encode().to_vec();
+        page.resize(page_size(rows), 0);
+        [&(page.len() as u64).to_le_bytes()[..], &page, names.as_bytes()].concat()
+    }
+
+    #[test]
+    fn given_a_page_and_its_names_when_decoded_then_units_have_names_and_words() {
+        let Decoded::Status(status) =
+            decode(&message(&header(2, 4), 2, "# abc\na.service\nb\u{1b}.socket\n"))
+        else {
+            panic!("no status");
+        };
+        assert_eq!((status.state, status.ready_usec), ("running", Some(1000)));
+        let names: Vec<_> = status.units.iter().map(|unit| (unit.name.as_str(), unit.active)).collect();
+        assert_eq!(names, [("a.service", "inactive"), ("b\\x1b.socket", "inactive")]);
+    }
+
+    #[test]
+    fn given_a_page_in_the_making_when_decoded_then_it_is_to_be_read_again() {
+        assert!(matches!(decode(&message(&header(0, 5), 0, "")), Decoded::BeingWritten));
+        assert!(matches!(decode(&message(&header(1, 4), 1, "# abd\na\n")), Decoded::BeingWritten));
+    }
+
+    #[test]
+    fn given_hostile_bytes_when_decoded_then_nothing_is_believed() {
+        assert!(matches!(decode(b""), Decoded::Nothing));
+        assert!(matches!(decode(&[0xff; 40]), Decoded::Garbage(_)));
+        let mut lying = message(&header(u16::MAX, 4), 0, "");
+        assert!(matches!(decode(&lying), Decoded::Garbage(_)));
+        lying[..8].copy_from_slice(&u64::MAX.to_le_bytes());
+        assert!(matches!(decode(&lying), Decoded::Garbage(_)));
+    }
+}
