@@ -11,8 +11,10 @@ const MINUTE: i64 = 60_000_000;
 impl Calendar {
     /// The first elapse after a moment, both in microseconds since 1970 UTC. `zone` is that of [`Calendar::zone`].
     pub fn next_elapse(&self, after: u64, zone: &Zone) -> Option<u64> {
-        let after = i64::try_from(after).ok()?;
-        let mut local = zone.to_local(after.checked_add(1)?);
+        // Nothing is after the last year of all, whatever a clock or a page says.
+        let end = Date { year: i64::from(YEARS.1) + 1, month: 1, day: 1 }.to_day() * DAY;
+        let after = i64::try_from(after).ok().filter(|after| *after < end)?;
+        let mut local = zone.to_local(after + 1);
         loop {
             local = self.next_local(local)?;
             match zone.shown(local) {
@@ -30,13 +32,13 @@ impl Calendar {
     /// The first local time that matches, from this one on.
     fn next_local(&self, from: i64) -> Option<i64> {
         let (today, time) = (from.div_euclid(DAY), from.rem_euclid(DAY));
-        let day = self.next_day(today)?;
+        let mut day = self.next_day(today)?;
         if day == today {
-            if let Some(time) = self.next_time(time) {
-                return Some(day * DAY + time);
+            match self.next_time(time) {
+                Some(time) => return Some(day * DAY + time),
+                None => day = self.next_day(today + 1)?,
             }
         }
-        let day = if day == today { self.next_day(today + 1)? } else { day };
         Some(day * DAY + self.next_time(0)?)
     }
 
@@ -68,7 +70,7 @@ impl Calendar {
         let first = Date { day: 1, ..from }.to_day();
         let counted;
         let days = if self.from_month_end {
-            counted = self.day.from_end(length);
+            counted = self.day.counted_from_first(length);
             &counted
         } else {
             &self.day
@@ -129,7 +131,7 @@ impl Chain {
     }
 
     /// Days that were counted from the end of a month, counted from its beginning.
-    fn from_end(&self, length: u32) -> Chain {
+    fn counted_from_first(&self, length: u32) -> Chain {
         let turned = |c: &super::calendar::Component| {
             let mut turned = *c;
             // The calendar was checked: no number is above 28, and none is 0.

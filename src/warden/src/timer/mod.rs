@@ -55,7 +55,7 @@ pub struct Now {
 impl Now {
     /// The wall clock of a moment that the monotonic clock showed.
     fn realtime_of(&self, monotonic: u64) -> u64 {
-        (self.realtime + monotonic).saturating_sub(self.monotonic)
+        self.realtime.saturating_add(monotonic).saturating_sub(self.monotonic)
     }
 }
 
@@ -299,7 +299,8 @@ impl Timer {
         let Some(on) = &mut self.on else { return false };
 
         let taken_up = on.last.is_none_or(|last| {
-            unit.started + PAGE_BLUR >= last.monotonic || now.monotonic >= last.monotonic + TAKEN_UP
+            unit.started.saturating_add(PAGE_BLUR) >= last.monotonic
+                || now.monotonic >= last.monotonic.saturating_add(TAKEN_UP)
         });
         on.running &= unit.busy || !taken_up;
         let clock = now.realtime.wrapping_sub(now.monotonic) / CLOCK_SET;
@@ -315,8 +316,10 @@ impl Timer {
 
     /// What is known of a timer whose unit has become active, or had been before this warden came.
     fn switched_on(&self, since: u64, unit: UnitTimes, now: Now, complain: &mut dyn FnMut(String)) -> On {
-        let started = (unit.started > 0 && unit.started >= since)
-            .then(|| Now { monotonic: unit.started, realtime: now.realtime_of(unit.started + PAGE_BLUR) });
+        let started = (unit.started > 0 && unit.started >= since).then(|| Now {
+            monotonic: unit.started,
+            realtime: now.realtime_of(unit.started.saturating_add(PAGE_BLUR)),
+        });
         let stamped = self.stamp.as_ref().and_then(|stamp| match stamp.last(now.realtime) {
             Ok(Some(realtime)) => Some(Now { monotonic: 0, realtime }),
             Ok(None) => {

@@ -358,3 +358,26 @@ fn given_settings_that_make_no_sense_when_read_then_the_rest_works_and_it_is_sai
     assert!(stage.complaints.iter().any(|line| line.contains("Middle/Earth")), "{:?}", stage.complaints);
     assert!(stage.due(HOUR));
 }
+
+#[test]
+fn given_a_page_full_of_nonsense_when_looked_at_then_nothing_panics() {
+    let settings = [
+        (SettingKey::OnCalendar, "hourly"),
+        (SettingKey::TimerMonotonic, "OnActiveSec=18446744073709551615"),
+        (SettingKey::TimerMonotonic, "OnUnitActiveSec=18446744073709551615"),
+        (SettingKey::TimerMonotonic, "OnUnitInactiveSec=1"),
+        (SettingKey::RandomizedDelay, "18446744073709551615"),
+        (SettingKey::Accuracy, "18446744073709551615"),
+    ];
+    let mut stage = Stage::new(&settings);
+    for numbers in [[0, 0], [u64::MAX, u64::MAX], [u64::MAX, 0], [1, u64::MAX], [u64::MAX / 1000, 5]] {
+        for active in [0, 1, 2, 5, 77] {
+            let row = StatusRow { active, since_ms: numbers[0], started_ms: numbers[1], ..ROW };
+            stage.rows.insert(TIMER, StatusRow { active: 2, ..row });
+            stage.rows.insert(SERVICE, row);
+            for monotonic in [0, HOUR, u64::MAX / 4] {
+                stage.due(monotonic);
+            }
+        }
+    }
+}
