@@ -12,12 +12,13 @@ fn main() {
         "-no-pie",
         "-Wl,--gc-sections",
         "-Wl,--build-id=none",
-        // Pages of text and constants side by side: the file is smaller, and nothing of it is writable anyway.
-        "-Wl,-z,noseparate-code",
         "-Wl,-z,norelro",
         "-Wl,-z,noexecstack",
         "-Wl,--no-eh-frame-hdr",
     ];
+    let folder = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
+    println!("cargo:rustc-link-arg-bins=-Wl,-T,{folder}/link.ld");
+    println!("cargo:rerun-if-changed=link.ld");
     for argument in arguments {
         println!("cargo:rustc-link-arg-bins={argument}");
     }
