@@ -13,6 +13,14 @@ use super::{exec, mount, path, policy, service, socket, timer, unit};
 use hostel_plan::model::UnitModel;
 use hostel_plan::{EdgeKind, Millis32, NotifyAccess, Phase, ServiceType, UnitKind, unit_flags};
 
+/// Most lines, settings, dependencies and commands of one kind that a unit may have, and bytes of its text: far above
+/// what real ones have, far below what the plan's format holds.
+const ASSIGNMENTS_MAX: usize = 8192;
+const SETTINGS_MAX: usize = 4096;
+const EDGES_MAX: usize = 4096;
+const COMMANDS_MAX: usize = 255;
+const TEXT_MAX: usize = 128 * 1024;
+
 /// A unit while it is being read.
 #[derive(Debug)]
 pub struct Draft {
@@ -79,7 +87,11 @@ impl Draft {
     pub fn read(name: &UnitName, loaded: &Loaded, facts: &Facts, notes: &mut Notes) -> Self {
         let mut draft = Draft::new(name);
         draft.model.source = loaded.source.clone();
-        for a in &loaded.assignments {
+        if let Some(behind) = loaded.assignments.get(ASSIGNMENTS_MAX) {
+            let text = format!("{} has more than {ASSIGNMENTS_MAX} lines, ignoring the rest", name.full());
+            notes.warn(&behind.at, text, "split the unit, or take away what it doesn't need");
+        }
+        for a in loaded.assignments.iter().take(ASSIGNMENTS_MAX) {
             draft.take(Directive {
                 section: &a.section,
                 key: &a.key,
@@ -109,6 +121,9 @@ impl Draft {
             UnitKind::Path => path::finish(&mut draft, notes),
             UnitKind::Target | UnitKind::Slice | UnitKind::Swap | UnitKind::Device => {}
         }
+        if let Some(excess) = draft.excess() {
+            draft.refuse(&excess, "split the unit, or take away what it doesn't need", notes);
+        }
         if draft.bad {
             draft.model.edges.clear();
             draft.model.commands.clear();
@@ -118,12 +133,34 @@ impl Draft {
         draft
     }
 
-    /// Adds an edge, once.
+    /// Adds an edge. Doubles are dropped when all units are known.
     pub fn edge(&mut self, kind: EdgeKind, other: &UnitName) {
-        let edge = (kind, other.full().to_owned());
-        if *other != self.name && !self.model.edges.contains(&edge) {
-            self.model.edges.push(edge);
+        if *other != self.name {
+            self.model.edges.push((kind, other.full().to_owned()));
         }
+    }
+
+    /// What of the unit is more than a plan may hold: one unit must not cost all others their place.
+    fn excess(&self) -> Option<String> {
+        let model = &self.model;
+        let commands = Phase::ALL.iter().map(|phase| self.command_count(*phase)).max().unwrap_or(0);
+        let counts = [
+            (model.settings.len(), SETTINGS_MAX, "settings"),
+            (model.edges.len(), EDGES_MAX, "dependencies"),
+            (commands, COMMANDS_MAX, "commands of one kind"),
+            (self.text_size(), TEXT_MAX, "bytes of text"),
+        ];
+        let (count, most, what) = counts.into_iter().find(|(count, most, _)| count > most)?;
+        Some(format!("Unit has {count} {what}, more than {most}"))
+    }
+
+    /// Bytes of the text that goes into the plan.
+    pub fn text_size(&self) -> usize {
+        let settings = self.model.settings.iter().map(|(_, value)| value.len());
+        let arguments =
+            self.model.commands.iter().flat_map(|(_, command)| command.argv.iter().map(String::len));
+        // Each argument has a place of its own, however short it is.
+        settings.chain(arguments).map(|length| length + 4).sum()
     }
 
     /// Adds an edge to a well-known unit.

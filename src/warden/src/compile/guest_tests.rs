@@ -254,6 +254,46 @@ fn given_names_that_breed_names_when_compiled_then_it_ends_and_says_so() {
     assert!(build(&model).is_ok());
 }
 
+#[test]
+fn given_a_unit_of_absurd_size_when_compiled_then_it_alone_is_refused() {
+    let temp = small_guest();
+    let after = |n: usize| format!("After=x{n}.service\n");
+    let lines: String = (0..30_000).map(after).collect();
+    temp.file(&format!("{ETC}/lines.service"), &format!("[Service]\nExecStart=/bin/a\n[Unit]\n{lines}"))
+        .file(
+            &format!("{ETC}/words.service"),
+            &format!("[Service]\nExecStart=/bin/a{}\n", " b".repeat(200_000)),
+        )
+        .file(
+            &format!("{ETC}/commands.service"),
+            &format!("[Service]\nType=oneshot\nExecStart={}\n", "/a ; ".repeat(300)),
+        )
+        .file(&format!("{ETC}/good.service"), "[Service]\nExecStart=/bin/a\n");
+    let (model, notes) = model(&temp.root);
+    assert!(
+        notes.iter().any(|n| n.contains("lines.service:8195: lines.service has more than 8192 lines")),
+        "{notes:?}"
+    );
+    for bad in ["lines.service", "words.service", "commands.service"] {
+        assert!(unit(&model, bad).flags & unit_flags::NOT_FOUND != 0, "{bad}");
+    }
+    assert!(unit(&model, "good.service").flags & unit_flags::NOT_FOUND == 0);
+    assert!(build(&model).is_ok());
+}
+
+#[test]
+fn given_no_calendar_event_when_compiled_then_the_line_is_named_and_the_others_hold() {
+    let temp = small_guest();
+    temp.file(&format!("{ETC}/a.timer"), "[Timer]\nOnCalendar=whenever\nOnCalendar=weekly\n")
+        .file(&format!("{ETC}/a.service"), "[Service]\nExecStart=/bin/a\n");
+    let (model, notes) = model(&temp.root);
+    assert!(
+        notes[0].starts_with("/etc/systemd/system/a.timer:2: ") && notes[0].contains("whenever"),
+        "{notes:?}"
+    );
+    assert_eq!(settings(unit(&model, "a.timer"), SettingKey::OnCalendar), ["weekly"]);
+}
+
 /// Deterministic noise.
 struct Noise(u64);
 

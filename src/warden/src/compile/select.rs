@@ -18,6 +18,8 @@ use std::collections::{BTreeSet, VecDeque};
 
 /// More units than any plan holds: a guest that names more gets no plan of them, but an end.
 const UNITS_MAX: usize = 4000;
+/// As for their number, so for the bytes of their text.
+const TEXT_MAX: usize = 8 << 20;
 
 /// Tried in this order where no `default.target` is defined.
 const DEFAULT_TARGETS: &[&str] = &["default", "multi-user", "graphical"];
@@ -66,7 +68,8 @@ pub struct Guest<'a> {
 
 /// The model of a guest.
 pub fn model(guest: &Guest<'_>, notes: &mut Notes) -> Model {
-    let mut selection = Selection { guest, drafts: Drafts::new(), queue: VecDeque::new(), overflow: false };
+    let mut selection =
+        Selection { guest, drafts: Drafts::new(), queue: VecDeque::new(), text: 0, overflow: false };
     let default_target = selection.default_target(notes);
     selection.want(&default_target, Pull::Weak);
     selection.run(notes);
@@ -81,7 +84,8 @@ pub fn model(guest: &Guest<'_>, notes: &mut Notes) -> Model {
     }
     selection.run(notes);
     if selection.overflow {
-        let text = format!("The units name more than {UNITS_MAX} others; what comes behind is left out");
+        let text =
+            format!("More than {UNITS_MAX} units, or {TEXT_MAX} bytes of text in them; the rest is left out");
         notes.warn(&At::file("units"), text, "look for dependencies that name ever new instances");
     }
     let mut drafts = selection.drafts;
@@ -95,6 +99,7 @@ struct Selection<'a> {
     guest: &'a Guest<'a>,
     drafts: Drafts,
     queue: VecDeque<(UnitName, Pull)>,
+    text: usize,
     overflow: bool,
 }
 
@@ -128,7 +133,7 @@ impl Selection<'_> {
 
     fn run(&mut self, notes: &mut Notes) {
         while let Some((name, pull)) = self.queue.pop_front() {
-            if self.drafts.len() >= UNITS_MAX {
+            if self.drafts.len() >= UNITS_MAX || self.text >= TEXT_MAX {
                 self.overflow = true;
                 return;
             }
@@ -167,6 +172,7 @@ impl Selection<'_> {
         if let Some(slice) = slice {
             self.want(&slice, Pull::Strong);
         }
+        self.text += draft.text_size();
         self.drafts.insert(own, draft);
     }
 

@@ -46,7 +46,10 @@ impl Facts {
         Facts {
             pretty_host_name: if pretty.is_empty() { host_name.clone() } else { pretty },
             host_name,
-            machine_id: root.line("/etc/machine-id").filter(|id| id.len() == 32).unwrap_or_default(),
+            machine_id: root
+                .line("/etc/machine-id")
+                .filter(|id| id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()))
+                .unwrap_or_default(),
             boot_id: root.line("/proc/sys/kernel/random/boot_id").unwrap_or_default().replace('-', ""),
             kernel: text(uname.release()),
             architecture: architecture(&text(uname.machine())).to_owned(),

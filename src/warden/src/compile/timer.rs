@@ -4,6 +4,7 @@ use super::directive::Directive;
 use super::draft::Draft;
 use super::notes::Notes;
 use super::settings::{Form, Table, store_by};
+use crate::timer::calendar::Calendar;
 use hostel_plan::{EdgeKind, SettingKey};
 
 const MONOTONIC: &[&str] =
@@ -55,7 +56,11 @@ fn reset(draft: &mut Draft, d: &Directive<'_>) -> bool {
 
 fn calendar(draft: &mut Draft, d: &mut Directive<'_>) {
     let Some(text) = d.text() else { return };
-    draft.settings().push((SettingKey::OnCalendar, text));
+    match Calendar::parse(&text) {
+        // As written: the time zone of the guest and leap days are for the moment at which it is looked at.
+        Ok(_) => draft.settings().push((SettingKey::OnCalendar, text)),
+        Err(error) => d.warn(format!("{error}, ignoring"), "see systemd.time(7), CALENDAR EVENTS"),
+    }
 }
 
 /// Which unit it starts, and what systemd refuses.
