@@ -12,8 +12,8 @@ use hostel_contract::channel::{ChannelMessage, ChannelOp, NO_UNIT};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
 };
 
 /// Requests that wait for room in the channel. When init takes none for so long, the oldest are given up: a timer
@@ -78,7 +78,8 @@ impl Channel {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
             let mut control = RecvAncillaryBuffer::new(&mut space);
             let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-            let length = match recvmsg(&self.socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags) {
+            let length = match recvmsg(&self.socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags)
+            {
                 Ok(received) => received.bytes,
                 Err(Errno::AGAIN) => return Ok(Next::Nothing),
                 Err(Errno::INTR) => continue,
@@ -125,7 +126,9 @@ impl Channel {
         let answer = loop {
             let Some(message) = self.wait()? else { break None };
             match message.op {
-                ChannelOp::Held if message.fd.is_none() && message.name.bytes() == name.as_bytes() => break Some(true),
+                ChannelOp::Held if message.fd.is_none() && message.name.bytes() == name.as_bytes() => {
+                    break Some(true);
+                }
                 ChannelOp::Refused if message.name.bytes() == name.as_bytes() => break Some(false),
                 _ => others.push_back(message),
             }
@@ -197,7 +200,8 @@ mod tests {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
     fn pair() -> (Channel, OwnedFd) {
-        let (ours, init) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        let (ours, init) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
         (Channel::new(ours), init)
     }
 
@@ -211,7 +215,9 @@ mod tests {
         assert!(matches!(channel.next().unwrap(), Next::Nothing));
         say(&init, ChannelOp::Welcome, "");
         rustix::net::send(&init, b"rubbish", SendFlags::empty()).unwrap();
-        assert!(matches!(channel.next().unwrap(), Next::Message(m) if m.op == ChannelOp::Welcome && m.unit == 3));
+        assert!(
+            matches!(channel.next().unwrap(), Next::Message(m) if m.op == ChannelOp::Welcome && m.unit == 3)
+        );
         assert!(matches!(channel.next().unwrap(), Next::Nothing));
         drop(init);
         assert!(matches!(channel.next().unwrap(), Next::Closed));

@@ -58,7 +58,8 @@ impl DevLog {
 
     /// Gives it its place, if it has none, and makes the link to it, if nothing else is there.
     pub fn publish(&self, path: &Path, link: &Path) -> io::Result<()> {
-        if SocketAddrUnix::try_from(getsockname(&self.socket)?).is_ok_and(|address| address.path().is_none()) {
+        if SocketAddrUnix::try_from(getsockname(&self.socket)?).is_ok_and(|address| address.path().is_none())
+        {
             if let Some(folder) = path.parent() {
                 fs::create_dir_all(folder)?;
             }
@@ -110,7 +111,8 @@ mod tests {
     use std::os::unix::net::UnixDatagram;
 
     #[test]
-    fn given_a_sender_when_its_datagram_is_at_the_head_then_it_has_a_pid_and_a_time_and_stays_until_consumed() {
+    fn given_a_sender_when_its_datagram_is_at_the_head_then_it_has_a_pid_and_a_time_and_stays_until_consumed()
+    {
         let folder = std::env::temp_dir().join(format!("hostel-devlog-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let (path, link) = (folder.join("socket"), folder.join("log"));

@@ -19,7 +19,8 @@ use rustix::net::{
 };
 
 use super::record::{Origin, Record, put_number};
-use crate::sys::local_time;
+use crate::timer::calendar::ZoneName;
+use crate::timer::zone::{DAY, Date, SECOND, Zone, Zones};
 
 /// How long a syslogd with a full queue is waited for in any one [`PERIOD`]. The sink does nothing else meanwhile:
 /// long enough for one that reads, short enough to carry one that does not.
@@ -48,11 +49,11 @@ impl Outgoing {
     }
 
     /// Adds a record. `identifier` is the sender's name for a line of output.
-    pub fn add(&mut self, record: &Record<'_>, identifier: &str) {
+    pub fn add(&mut self, record: &Record<'_>, identifier: &str, zone: &Zone) {
         self.bytes.push(b'<');
         put_number(&mut self.bytes, u64::from(record.priority), 1);
         self.bytes.push(b'>');
-        put_local_time(&mut self.bytes, record.time_ns);
+        put_local_time(&mut self.bytes, zone, record.time_ns);
         if record.origin == Origin::Output {
             self.bytes.extend_from_slice(identifier.as_bytes());
             if record.pid != 0 {
@@ -77,15 +78,17 @@ impl Outgoing {
     }
 }
 
-/// Appends `Nov 22 01:27:40 `.
-fn put_local_time(out: &mut Vec<u8>, time_ns: u64) {
-    let at = local_time((time_ns / 1_000_000_000) as i64);
-    out.extend_from_slice(MONTHS[usize::from(at.month).min(11)].as_bytes());
-    out.extend_from_slice(if at.day < 10 { b"  " } else { b" " });
-    put_number(out, u64::from(at.day), 1);
-    for (value, before) in [(at.hour, b' '), (at.minute, b':'), (at.second, b':')] {
+/// Appends `Nov 22 01:27:40 `, in the guest's own time.
+fn put_local_time(out: &mut Vec<u8>, zone: &Zone, time_ns: u64) {
+    let local = zone.to_local((time_ns / 1000) as i64);
+    let date = Date::of_day(local.div_euclid(DAY));
+    let second = (local.rem_euclid(DAY) / SECOND) as u64;
+    out.extend_from_slice(MONTHS[(date.month as usize).clamp(1, 12) - 1].as_bytes());
+    out.extend_from_slice(if date.day < 10 { b"  " } else { b" " });
+    put_number(out, u64::from(date.day), 1);
+    for (value, before) in [(second / 3600, b' '), (second / 60 % 60, b':'), (second % 60, b':')] {
         out.push(before);
-        put_number(out, u64::from(value), 2);
+        put_number(out, value, 2);
     }
     out.push(b' ');
 }
@@ -93,6 +96,9 @@ fn put_local_time(out: &mut Vec<u8>, time_ns: u64) {
 /// The connection to the guest's syslogd.
 pub struct Forwarder {
     path: PathBuf,
+    zones: Zones,
+    /// The guest's own zone, as it was when the syslogd was found: a syslogd that was started anew sees a new one.
+    zone: Zone,
     socket: Option<OwnedFd>,
     /// When the period began, and how long the syslogd was waited for in it.
     period: Instant,
@@ -105,15 +111,32 @@ impl Forwarder {
     /// To the socket of a guest.
     pub fn new(root: &Path) -> Forwarder {
         let path = root.join("run/systemd/journal/syslog");
-        Forwarder { path, socket: None, period: Instant::now(), waited: Duration::ZERO, missed: 0 }
+        let zones = Zones { local: root.join("etc/localtime"), ..Zones::default() };
+        Forwarder {
+            path,
+            zones,
+            zone: Zone::fixed(0),
+            socket: None,
+            period: Instant::now(),
+            waited: Duration::ZERO,
+            missed: 0,
+        }
     }
 
     /// Whether there is somebody to send to. Looks, if there was nobody before.
     pub fn ready(&mut self) -> bool {
         if self.socket.is_none() {
             self.socket = self.connect().ok();
+            if self.socket.is_some() {
+                self.zone = self.zones.load(&ZoneName::Local).unwrap_or(Zone::fixed(0));
+            }
         }
         self.socket.is_some()
+    }
+
+    /// The guest's own time zone.
+    pub fn zone(&self) -> &Zone {
+        &self.zone
     }
 
     fn connect(&self) -> io::Result<OwnedFd> {
@@ -212,11 +235,11 @@ mod tests {
                 time_ns: 0,
                 name: "cron.service",
                 pid: 7,
-                    priority: DEFAULT_PRIORITY,
+                priority: DEFAULT_PRIORITY,
                 origin: if number == 1 { Origin::Syslog } else { Origin::Output },
                 text: text.as_bytes(),
             };
-            outgoing.add(&record, "cron");
+            outgoing.add(&record, "cron", &Zone::fixed(3600));
         }
         outgoing
     }
@@ -238,7 +261,7 @@ mod tests {
         };
         let (raw, output) = (next(), next());
         assert!(raw.starts_with("<30>") && raw.ends_with(" line 1") && !raw.contains("cron"), "{raw}");
-        assert!(output.ends_with(":00 cron[7]: line 2"), "{output}");
+        assert!(output.ends_with("Jan  1 01:00:00 cron[7]: line 2"), "{output}");
         assert_eq!(output.len(), "<30>Jan  1 00:00:00 cron[7]: line 2".len());
     }
 

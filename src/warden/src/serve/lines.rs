@@ -60,7 +60,8 @@ impl Carry {
         }
         let rest = emit_long(name, segment, piece, emit);
         if !rest.is_empty() {
-            let partial = Partial { name: name.into(), pid: segment.pid, text: rest.to_vec(), grew: Instant::now() };
+            let partial =
+                Partial { name: name.into(), pid: segment.pid, text: rest.to_vec(), grew: Instant::now() };
             self.partials.push(partial);
             self.bound(segment.time_ns, emit);
         }
@@ -87,7 +88,8 @@ impl Carry {
     /// Finishes the longest lines until the rest fits into a snapshot.
     fn bound(&mut self, time_ns: u64, emit: Emit<'_>) {
         while self.encoded_length() > CARRY_MAX {
-            let longest = (0..self.partials.len()).max_by_key(|&at| self.partials[at].text.len()).unwrap_or(0);
+            let longest =
+                (0..self.partials.len()).max_by_key(|&at| self.partials[at].text.len()).unwrap_or(0);
             self.flush(longest, time_ns, emit);
         }
     }

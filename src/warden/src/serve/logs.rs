@@ -55,7 +55,13 @@ fn show(options: &Options, folder: &Path, out: &mut impl Write) -> io::Result<()
     }
     out.flush()?;
     while let Some(follower) = &mut follower {
-        follower.next(&mut |line| if Line::parse(line).is_some_and(|l| wanted(&l)) { put(out, options.format, line) } else { Ok(()) })?;
+        follower.next(&mut |line| {
+            if Line::parse(line).is_some_and(|l| wanted(&l)) {
+                put(out, options.format, line)
+            } else {
+                Ok(())
+            }
+        })?;
         out.flush()?;
     }
     Ok(())
@@ -96,7 +102,13 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("hostel-logs-{}-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         let mut log = TextLog::new(folder.clone(), Limits { size: 150, files: 4 }, None);
-        let lines = [("a.service", "one"), ("b.service", "two"), ("hostel-init", "Started a.service."), ("a.service", "\x1b[2J"), ("hostel-init", "aa.service: x")];
+        let lines = [
+            ("a.service", "one"),
+            ("b.service", "two"),
+            ("hostel-init", "Started a.service."),
+            ("a.service", "\x1b[2J"),
+            ("hostel-init", "aa.service: x"),
+        ];
         for (pid, (name, text)) in lines.iter().enumerate() {
             log.mark().unwrap();
             log.add(&Record {
@@ -123,7 +135,13 @@ mod tests {
 
     #[test]
     fn given_rotated_files_when_shown_then_all_lines_come_in_order() {
-        let expected = ["a.service: one", "b.service[1]: two", "hostel-init[2]: Started a.service.", "a.service[3]: \\x1b[2J", "hostel-init[4]: aa.service: x"];
+        let expected = [
+            "a.service: one",
+            "b.service[1]: two",
+            "hostel-init[2]: Started a.service.",
+            "a.service[3]: \\x1b[2J",
+            "hostel-init[4]: aa.service: x",
+        ];
         assert_eq!(texts("all", &[]), expected);
         assert_eq!(texts("last", &["-n", "2"]), expected[3..]);
         assert_eq!(texts("none", &["-n", "0"]), [""; 0]);
@@ -139,11 +157,14 @@ mod tests {
 
     #[test]
     fn given_other_formats_when_shown_then_they_carry_the_same() {
-        let json = String::from_utf8(shown("json", &["--json", "-n", "1"])).unwrap();
-        assert_eq!(
-            json,
-            "{\"time\":\"2026-11-22T01:27:40.123456+00:00\",\"name\":\"hostel-init\",\"pid\":4,\"text\":\"aa.service: x\"}\n"
-        );
+        let json: serde_json::Value = serde_json::from_slice(&shown("json", &["--json", "-n", "1"])).unwrap();
+        let expected = [
+            ("time", "2026-11-22T01:27:40.123456+00:00"),
+            ("name", "hostel-init"),
+            ("text", "aa.service: x"),
+        ];
+        assert!(expected.iter().all(|(key, value)| json[key] == *value), "{json}");
+        assert_eq!(json["pid"], 4);
         let records = shown("records", &["--records", "-n", "1"]);
         let record = LogRecord::decode(&records).unwrap();
         assert_eq!((record.usec, record.pid, record.name.lossy()), (1_795_310_860_123_456, 4, "hostel-init"));

@@ -78,13 +78,20 @@ fn parse(args: &[OsString]) -> Result<Options, String> {
     let mut options = Options { root: PathBuf::from("/"), limits: Limits::default() };
     let mut rest = args.iter();
     while let Some(name) = rest.next() {
-        let value = rest.next().ok_or_else(|| format!("{} needs a value", name.display()))?;
-        let number = || value.to_str().and_then(|v| v.parse().ok()).ok_or_else(|| format!("{} is no number", value.display()));
+        let value = rest.next().ok_or_else(|| format!("{} needs a value", name.to_string_lossy()))?;
+        let number = || {
+            value
+                .to_str()
+                .and_then(|v| v.parse().ok())
+                .ok_or_else(|| format!("{} is no number", value.to_string_lossy()))
+        };
         match name.to_str() {
             Some("--root") => options.root = PathBuf::from(value),
             Some("--log-size") => options.limits.size = number()?,
-            Some("--log-files") => options.limits.files = u32::try_from(number()?).map_err(|e| e.to_string())?,
-            _ => return Err(format!("unknown option `{}`", name.display())),
+            Some("--log-files") => {
+                options.limits.files = u32::try_from(number()?).map_err(|e| e.to_string())?
+            }
+            _ => return Err(format!("unknown option `{}`", name.to_string_lossy())),
         }
     }
     Ok(options)
@@ -139,7 +146,10 @@ mod tests {
         let parsed = |args: &[&str]| parse(&args.iter().map(OsString::from).collect::<Vec<_>>());
         let options = parsed(&["--root", "/x", "--log-size", "5", "--log-files", "2"]).unwrap();
         assert_eq!((options.root, options.limits.size, options.limits.files), (PathBuf::from("/x"), 5, 2));
-        assert!(parsed(&["--log-size", "x"]).err().unwrap().contains("`x`") || parsed(&["--log-size", "x"]).is_err());
+        assert!(
+            parsed(&["--log-size", "x"]).err().unwrap().contains("`x`")
+                || parsed(&["--log-size", "x"]).is_err()
+        );
         assert!(parsed(&["--root"]).is_err());
         assert!(parsed(&["--what", "x"]).err().unwrap().contains("--what"));
     }

@@ -3,6 +3,8 @@
 //! `2026-11-22T01:27:40.123456+00:00 ssh.service[123]: text`. The text is always one line of valid UTF-8: control
 //! characters and bytes that are no UTF-8 stand as `\xNN`. This module touches bytes.
 
+use crate::timer::zone::Date;
+
 /// Name in place of a unit's for datagrams whose sender belongs to no unit that we know.
 pub const SYSLOG: &str = "syslog";
 /// Name in place of a unit's for init's own messages.
@@ -39,32 +41,6 @@ pub struct Record<'a> {
     pub text: &'a [u8],
 }
 
-/// A moment of UTC, broken down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Utc {
-    year: u64,
-    month: u8,
-    day: u8,
-    seconds: u32,
-}
-
-/// Days to a date of the Gregorian calendar, by eras of 400 years that begin in March.
-fn utc(seconds: u64) -> Utc {
-    let days = seconds / 86_400 + 719_468;
-    let era = days / 146_097;
-    let day_of_era = days % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * day_of_year + 2) / 153;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    Utc {
-        year: era * 400 + year_of_era + u64::from(month <= 2),
-        month: month as u8,
-        day: (day_of_year - (153 * from_march + 2) / 5 + 1) as u8,
-        seconds: (seconds % 86_400) as u32,
-    }
-}
-
 /// Appends `value` with at least `width` digits.
 pub fn put_number(out: &mut Vec<u8>, value: u64, width: usize) {
     let mut digits = [b'0'; 20];
@@ -93,14 +69,14 @@ impl Stamper {
         if self.second != Some(second) {
             self.second = Some(second);
             self.text.clear();
-            let at = utc(second);
+            let date = Date::of_day((second / 86_400) as i64);
             let fields = [
-                (at.year, 4, b'-'),
-                (u64::from(at.month), 2, b'-'),
-                (u64::from(at.day), 2, b'T'),
-                (u64::from(at.seconds / 3600), 2, b':'),
-                (u64::from(at.seconds / 60 % 60), 2, b':'),
-                (u64::from(at.seconds % 60), 2, b'.'),
+                (date.year as u64, 4, b'-'),
+                (u64::from(date.month), 2, b'-'),
+                (u64::from(date.day), 2, b'T'),
+                (second / 3600 % 24, 2, b':'),
+                (second / 60 % 60, 2, b':'),
+                (second % 60, 2, b'.'),
             ];
             for (value, width, after) in fields {
                 put_number(&mut self.text, value, width);
@@ -228,13 +204,21 @@ mod tests {
 
     #[test]
     fn given_a_record_when_written_then_it_is_one_line_with_time_unit_and_process() {
-        assert_eq!(line(&record(b"hello\tyou")), "2026-11-22T01:27:40.123456+00:00 ssh.service[123]: hello\tyou\n");
-        assert_eq!(line(&Record { pid: 0, time_ns: 0, ..record(b"") }), "1970-01-01T00:00:00.000000+00:00 ssh.service: \n");
+        assert_eq!(
+            line(&record(b"hello\tyou")),
+            "2026-11-22T01:27:40.123456+00:00 ssh.service[123]: hello\tyou\n"
+        );
+        assert_eq!(
+            line(&Record { pid: 0, time_ns: 0, ..record(b"") }),
+            "1970-01-01T00:00:00.000000+00:00 ssh.service: \n"
+        );
     }
 
     #[test]
     fn given_leap_days_when_written_then_dates_are_right() {
-        let date = |seconds: u64| line(&Record { time_ns: seconds * 1_000_000_000, ..record(b"") })[..19].to_string();
+        let date = |seconds: u64| {
+            line(&Record { time_ns: seconds * 1_000_000_000, ..record(b"") })[..19].to_string()
+        };
         assert_eq!(date(951_782_399), "2000-02-28T23:59:59");
         assert_eq!(date(951_782_400), "2000-02-29T00:00:00");
         assert_eq!(date(1_709_251_200), "2024-03-01T00:00:00");

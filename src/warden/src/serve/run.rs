@@ -2,7 +2,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use hostel_contract::channel::{ChannelOp, NO_UNIT};
@@ -14,8 +14,10 @@ use super::devlog::DevLog;
 use super::pipes::Pipes;
 use super::sink::{Sink, Taken};
 use super::takeover::{NextPlan, held, hold};
+use super::units::read_plan;
 use super::writer::TextLog;
 use super::{During, Options, ServeError, say_on_console};
+use crate::timer::Watch;
 
 /// A line whose end does not come is logged without it after this long. (systemd has no such limit, but sees the
 /// stream's end; our pipes have none.)
@@ -30,6 +32,7 @@ const DATAGRAMS: usize = 48;
 const CHANNEL: u64 = 0;
 const PIPES: u64 = 1;
 const DEVLOG: u64 = 2;
+const TIMERS: u64 = 3;
 
 /// Why nothing is received at the moment.
 struct Trouble {
@@ -49,6 +52,8 @@ pub struct Serve<'a> {
     pub next_plan: Option<NextPlan>,
     /// Init said that the guest stops.
     pub stopping: bool,
+    /// The timers of the plan in force.
+    timers: Option<Watch>,
     /// The log can't be written.
     trouble: Option<Trouble>,
     set: OwnedFd,
@@ -71,7 +76,7 @@ impl<'a> Serve<'a> {
         epoll::add(&set, channel.fd(), epoll::EventData::new_u64(CHANNEL), channel_flags)
             .during("wait for the channel")?;
         let pipes = Pipes::new().during("make the epoll set of the log pipes")?;
-        let (next_plan, stopping, trouble, listening) = (None, false, None, false);
+        let (next_plan, stopping, timers, trouble, listening) = (None, false, None, None, false);
         Ok(Serve {
             options,
             channel,
@@ -80,6 +85,7 @@ impl<'a> Serve<'a> {
             pipes,
             next_plan,
             stopping,
+            timers,
             trouble,
             set,
             listening,
@@ -106,7 +112,36 @@ impl<'a> Serve<'a> {
             if all_seen && self.trouble.is_none() {
                 self.flush_partials(before);
             }
+            self.turn_timers();
             self.channel.send_pending();
+        }
+    }
+
+    /// Watches the timers of a plan, in place of those before.
+    pub fn watch_timers(&mut self, plan: BorrowedFd<'_>) {
+        let page = self.options.root.join(paths::STATUS.trim_start_matches('/'));
+        let watch = read_plan(plan).and_then(|bytes| Watch::new(bytes, page)).and_then(|watch| {
+            for fd in watch.fds() {
+                epoll::add(&self.set, fd, epoll::EventData::new_u64(TIMERS), epoll::EventFlags::IN)?;
+            }
+            Ok(watch)
+        });
+        match watch {
+            Ok(watch) => self.timers = Some(watch),
+            Err(error) => self.complain(&format!("timers can't be watched: {error}")),
+        }
+    }
+
+    /// Has init start what timers are due for.
+    fn turn_timers(&mut self) {
+        let Some(timers) = &mut self.timers else { return };
+        let mut complaints = Vec::new();
+        for due in timers.turn(&mut |line| complaints.push(line)) {
+            self.channel.trigger(due.unit.0, due.timer.0);
+        }
+        if !complaints.is_empty() {
+            complaints.iter().for_each(|line| self.complain(line));
+            self.write_out();
         }
     }
 
@@ -117,7 +152,9 @@ impl<'a> Serve<'a> {
         if wanted != self.listening {
             for (token, fd) in [(PIPES, self.pipes.fd()), (DEVLOG, self.devlog.fd())] {
                 let result = match wanted {
-                    true => epoll::add(&self.set, fd, epoll::EventData::new_u64(token), epoll::EventFlags::IN),
+                    true => {
+                        epoll::add(&self.set, fd, epoll::EventData::new_u64(token), epoll::EventFlags::IN)
+                    }
                     false => epoll::delete(&self.set, fd),
                 };
                 result.during("change the epoll set")?;
@@ -187,6 +224,9 @@ impl<'a> Serve<'a> {
             NO_UNIT => NO_UNIT,
             unit => next.units.index(before.name(unit)).unwrap_or(NO_UNIT - 1),
         });
+        if let Some(plan) = &next.plan {
+            self.watch_timers(plan.as_fd());
+        }
         self.next_plan = Some(next);
     }
 
@@ -275,12 +315,13 @@ impl<'a> Serve<'a> {
             return;
         }
         let Some(next) = self.next_plan.take() else { return };
-        let switched = self.sink.set_units(next.units).map_err(|e| e.to_string()).and_then(|()| match &next.plan {
-            Some(plan) => {
-                hold(self.options, &mut self.channel, held::PLAN, plan.as_fd()).map_err(|e| e.to_string())
-            }
-            None => Ok(()),
-        });
+        let switched =
+            self.sink.set_units(next.units).map_err(|e| e.to_string()).and_then(|()| match &next.plan {
+                Some(plan) => {
+                    hold(self.options, &mut self.channel, held::PLAN, plan.as_fd()).map_err(|e| e.to_string())
+                }
+                None => Ok(()),
+            });
         if let Err(error) = switched {
             self.complain(&format!("a new plan can't be taken in: {error}"));
         }
@@ -320,10 +361,8 @@ impl<'a> Serve<'a> {
                 break;
             }
         }
-        if self.stopping && self.trouble.is_none() {
-            if self.sink.flush_older_than(Instant::now()).is_ok() {
-                self.write_out();
-            }
+        if self.stopping && self.trouble.is_none() && self.sink.flush_older_than(Instant::now()).is_ok() {
+            self.write_out();
         }
         if self.trouble.is_some() {
             let text = format!("{} bytes of log are lost: there was no room for them", self.sink.waiting());

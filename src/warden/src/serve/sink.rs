@@ -266,7 +266,9 @@ impl<W: LogWriter> Sink<W> {
     /// Writes out everything that was received. An error leaves what was not written as it was: to be tried again.
     pub fn write_out(&mut self) -> io::Result<()> {
         if let Some(missed) = self.forwarder.missed() {
-            self.note(&format!("{missed} messages were not forwarded: the guest's syslogd did not take them in time"))?;
+            self.note(&format!(
+                "{missed} messages were not forwarded: the guest's syslogd did not take them in time"
+            ))?;
         }
         while !self.segments.is_empty() {
             self.write_batch()?;
@@ -300,8 +302,11 @@ impl<W: LogWriter> Sink<W> {
         let mark = self.writer.mark()?;
         let carry = self.convert(count, before.consumed);
         let written = self.put(mark).and_then(|()| {
-            let progress =
-                Progress { consumed: end, segment: before.segment + count as u64, plan: self.units.checksum() };
+            let progress = Progress {
+                consumed: end,
+                segment: before.segment + count as u64,
+                plan: self.units.checksum(),
+            };
             self.state.commit(progress, &carry.encode())
         });
         if let Err(error) = written {
@@ -329,12 +334,13 @@ impl<W: LogWriter> Sink<W> {
         let mut emit = |record: &Record<'_>| {
             writer.add(record);
             if forward {
-                outgoing.add(record, units.identifier(record.name));
+                outgoing.add(record, units.identifier(record.name), forwarder.zone());
             }
         };
         for (at, segment) in segments.iter().take(count).enumerate() {
             let start = (segment.start - consumed) as usize;
-            let end = segments[..count].get(at + 1).map_or(buffer.len(), |next| (next.start - consumed) as usize);
+            let end =
+                segments[..count].get(at + 1).map_or(buffer.len(), |next| (next.start - consumed) as usize);
             let bytes = &buffer[start..end];
             match segment.kind() {
                 Some(Kind::Output) => carry.feed(units.name(segment.unit), segment, bytes, &mut emit),
@@ -363,7 +369,8 @@ impl<W: LogWriter> Sink<W> {
     /// From now on indices of units are of another plan. Everything that was received must be written out.
     pub fn set_units(&mut self, units: Units) -> io::Result<()> {
         let before = *self.state.snapshot();
-        let progress = Progress { consumed: before.consumed, segment: before.segment, plan: units.checksum() };
+        let progress =
+            Progress { consumed: before.consumed, segment: before.segment, plan: units.checksum() };
         // First the names: every later commit says their plan again, should this one fail.
         self.units = units;
         self.state.commit(progress, &self.carry.encode())
@@ -399,3 +406,6 @@ fn syslog_record<'a>(units: &'a Units, segment: &Segment, datagram: &'a [u8]) ->
 fn now_ns() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
+
+#[cfg(test)]
+mod tests;

@@ -139,7 +139,9 @@ impl Segment {
 
 /// FNV-1a: tells a torn record from a whole one. It guards against ourselves, not against an attacker.
 pub fn sum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 fn sum_before<const N: usize>(encoded: &[u8; N], check_size: usize) -> u64 {
@@ -164,7 +166,8 @@ impl State {
     fn format(file: File, consumed: u64, plan: u64) -> io::Result<State> {
         ftruncate(&file, 0)?;
         ftruncate(&file, CARRY[1] + CARRY_MAX as u64)?;
-        let empty = Snapshot { epoch: 0, consumed, segment: 0, plan, carry_length: 0, carry_sum: sum(&[]), check: 0 };
+        let empty =
+            Snapshot { epoch: 0, consumed, segment: 0, plan, carry_length: 0, carry_sum: sum(&[]), check: 0 };
         let mut state = State { file, snapshot: empty, place: 0 };
         state.commit(Progress { consumed, segment: 0, plan }, &[])?;
         let mut head = [0; 16];
@@ -226,8 +229,9 @@ impl State {
     pub fn segment(&self, sequence: u64) -> io::Result<Option<Segment>> {
         let mut bytes = [0; Segment::SIZE];
         self.file.read_exact_at(&mut bytes, Self::ring_offset(sequence))?;
-        Ok(Segment::decode(&bytes)
-            .filter(|s| s.sequence == sequence && s.check == sum_before(&bytes, 4) as u32 && s.kind().is_some()))
+        Ok(Segment::decode(&bytes).filter(|s| {
+            s.sequence == sequence && s.check == sum_before(&bytes, 4) as u32 && s.kind().is_some()
+        }))
     }
 
     fn ring_offset(sequence: u64) -> u64 {
@@ -388,7 +392,7 @@ mod tests {
     #[test]
     fn given_the_layout_when_the_ring_is_full_then_it_ends_in_the_first_page() {
         assert!(RING as usize + SEGMENTS_MAX * Segment::SIZE <= 4096);
-        assert!(SEGMENTS_MAX > 64);
+        assert_eq!(SEGMENTS_MAX, 89);
         assert!(SNAPSHOTS[1] as usize + Snapshot::SIZE <= INTENT as usize);
         assert!(INTENT as usize + Intent::SIZE <= FORWARDED as usize);
         assert!(FORWARDED as usize + Forwarded::SIZE <= RING as usize);

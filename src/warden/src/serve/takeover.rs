@@ -58,9 +58,15 @@ impl Inventory {
 
 /// Has init hold something. Where init has no room, we work without that net, and say so. Where it has closed the
 /// channel meanwhile, we go on too: what is in the pipes is still to be written out.
-pub fn hold(options: &Options, channel: &mut Channel, name: &str, fd: BorrowedFd<'_>) -> Result<(), ServeError> {
+pub fn hold(
+    options: &Options,
+    channel: &mut Channel,
+    name: &str,
+    fd: BorrowedFd<'_>,
+) -> Result<(), ServeError> {
     if channel.hold(name, fd).during(format!("have init hold `{name}`"))? == Some(false) {
-        let text = format!("init has no room to hold `{name}`: if this warden is killed, log lines can be lost");
+        let text =
+            format!("init has no room to hold `{name}`: if this warden is killed, log lines can be lost");
         say_on_console(&options.root, &text);
     }
     Ok(())
@@ -70,9 +76,11 @@ pub fn hold(options: &Options, channel: &mut Channel, name: &str, fd: BorrowedFd
 fn read_units(options: &Options, plan: Option<BorrowedFd<'_>>) -> Units {
     let status = options.root.join(paths::STATUS.trim_start_matches('/'));
     let Some(plan) = plan else { return Units::none(status) };
-    let read = plan.try_clone_to_owned().and_then(|fd| Units::read(fd, status.clone()));
-    read.unwrap_or_else(|error| {
-        say_on_console(&options.root, &format!("the plan can't be read ({error}): log lines have no unit's name"));
+    Units::read(plan, status.clone()).unwrap_or_else(|error| {
+        say_on_console(
+            &options.root,
+            &format!("the plan can't be read ({error}): log lines have no unit's name"),
+        );
         Units::none(status)
     })
 }
@@ -117,13 +125,14 @@ pub fn take_over(options: &Options, channel: OwnedFd) -> Result<Option<Serve<'_>
     let (path, link) = devlog::places(&options.root);
     if let Err(error) = devlog.publish(&path, &link) {
         // The rest of the log is worth as much without it.
-        let text = format!("{} can't be made: {error}: what is sent to /dev/log is not logged", path.display());
+        let text =
+            format!("{} can't be made: {error}: what is sent to /dev/log is not logged", path.display());
         say_on_console(&options.root, &text);
     }
 
     // What waits in the spool is of the plan that the state names; what comes from now on, of the one in force.
     let same = state.snapshot().plan == units.checksum();
-    let (units, next_plan) = match (same, inventory.plan.take()) {
+    let (units, next_plan) = match (same, &inventory.plan) {
         (true, Some(plan)) => {
             // Should the plan change, a successor needs this one for what we are about to receive.
             hold(options, &mut channel, held::PLAN, plan.as_fd())?;
@@ -131,6 +140,11 @@ pub fn take_over(options: &Options, channel: OwnedFd) -> Result<Option<Serve<'_>
         }
         (true, None) => (units, None),
         (false, plan) => {
+            let plan = plan
+                .as_ref()
+                .map(OwnedFd::try_clone)
+                .transpose()
+                .during("duplicate the plan's descriptor")?;
             let before = read_units(options, inventory.held.get(held::PLAN).map(AsFd::as_fd));
             (before, Some(NextPlan { units, plan }))
         }
@@ -143,6 +157,9 @@ pub fn take_over(options: &Options, channel: OwnedFd) -> Result<Option<Serve<'_>
     let mut serve = Serve::new(options, channel, sink, devlog)?;
     serve.next_plan = next_plan;
     serve.stopping = inventory.stopping;
+    if let Some(plan) = &inventory.plan {
+        serve.watch_timers(plan.as_fd());
+    }
     for (unit, pipe) in inventory.pipes {
         serve.pipes.add(unit, pipe).during("wait for a log pipe")?;
     }

@@ -4,13 +4,15 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use hostel_contract::channel::NO_UNIT;
 use hostel_contract::status::{MAGIC, StatusHeader, StatusRow, row_offset};
 use hostel_plan::{Phase, Plan, SettingKey, Unit};
+use rustix::fs::fstat;
+use rustix::io::pread;
 
 use super::record::INIT;
 
@@ -40,15 +42,10 @@ impl Units {
     }
 
     /// Of the plan in this file. An error says why it is none.
-    pub fn read(plan: OwnedFd, status_path: PathBuf) -> io::Result<Units> {
-        let file = File::from(plan);
-        let length = file.metadata()?.len();
-        if length > PLAN_MAX {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the plan is too large to be one"));
-        }
-        let mut bytes = vec![0; length as usize];
-        file.read_exact_at(&mut bytes, 0)?;
-        let plan = Plan::parse(&bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string()))?;
+    pub fn read(plan: BorrowedFd<'_>, status_path: PathBuf) -> io::Result<Units> {
+        let bytes = read_plan(plan)?;
+        let plan =
+            Plan::parse(&bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string()))?;
         let units = plan
             .units()
             .map(|unit| Named { name: unit.name().into(), identifier: identifier(&unit).into() })
@@ -100,7 +97,9 @@ impl Units {
         match (StatusHeader::decode(&head), StatusRow::decode(&row)) {
             // The rows are of the plan that the page names: during a reload that may not be ours yet. One aligned
             // number needs no seqlock.
-            (Some(head), Some(row)) if head.magic == MAGIC && head.plan_checksum == self.checksum => row.main_pid,
+            (Some(head), Some(row)) if head.magic == MAGIC && head.plan_checksum == self.checksum => {
+                row.main_pid
+            }
             _ => 0,
         }
     }
@@ -124,6 +123,23 @@ impl Units {
     }
 }
 
+/// All bytes of a plan's file. Its own place in the file isn't used: init holds the very same open file.
+pub fn read_plan(plan: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
+    let length = fstat(plan)?.st_size as u64;
+    if length > PLAN_MAX {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the plan is too large to be one"));
+    }
+    let mut bytes = vec![0; length as usize];
+    let mut read = 0;
+    while read < bytes.len() {
+        match pread(plan, &mut bytes[read..], read as u64)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            more => read += more,
+        }
+    }
+    Ok(bytes)
+}
+
 /// SyslogIdentifier=, else the program's own name, else the unit's.
 fn identifier<'a>(unit: &Unit<'a>) -> &'a str {
     if let Some(set) = unit.setting(SettingKey::SyslogIdentifier).filter(|set| !set.is_empty()) {
@@ -143,6 +159,7 @@ mod tests {
     use hostel_plan::build::build;
     use hostel_plan::model::{CommandModel, Model, UnitModel};
     use rustix::fs::{MemfdFlags, memfd_create};
+    use std::os::fd::AsFd;
 
     fn units() -> Units {
         let mut cron = UnitModel::new("cron.service", UnitKind::Service);
@@ -154,7 +171,7 @@ mod tests {
         let model = Model { units: vec![ssh, cron, target], default_target: "multi-user.target".into() };
         let file = memfd_create("plan", MemfdFlags::CLOEXEC).unwrap();
         rustix::io::write(&file, &build(&model).unwrap().bytes).unwrap();
-        Units::read(file, PathBuf::from("/nonexistent")).unwrap()
+        Units::read(file.as_fd(), PathBuf::from("/nonexistent")).unwrap()
     }
 
     #[test]
@@ -181,6 +198,6 @@ mod tests {
     fn given_bytes_that_are_no_plan_when_read_then_it_is_an_error() {
         let file = memfd_create("plan", MemfdFlags::CLOEXEC).unwrap();
         rustix::io::write(&file, b"something else").unwrap();
-        assert!(Units::read(file, PathBuf::new()).is_err());
+        assert!(Units::read(file.as_fd(), PathBuf::new()).is_err());
     }
 }

@@ -74,7 +74,7 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], take: Take) -> io::Res
         // SAFETY: the data of a header that lies within the buffer.
         let data = unsafe { libc::CMSG_DATA(header) };
         // SAFETY: only arithmetic.
-        let fits = |length: usize| size as usize >= unsafe { libc::CMSG_LEN(length as u32) } as usize;
+        let fits = |length: usize| size >= unsafe { libc::CMSG_LEN(length as u32) } as usize;
         match (level, kind) {
             (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) if fits(size_of::<libc::ucred>()) => {
                 // SAFETY: the kernel wrote a ucred there, and said its length; it need not be aligned.

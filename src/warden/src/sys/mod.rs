@@ -3,12 +3,10 @@
 //! Each function is small, says why its call is sound, and gives errors as [`Errno`].
 #![allow(unsafe_code)]
 
-mod calendar;
 mod datagram;
 mod process;
 mod socket;
 
-pub use calendar::*;
 pub use datagram::*;
 pub use process::*;
 pub use socket::*;

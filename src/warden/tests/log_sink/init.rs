@@ -11,19 +11,21 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use hostel_contract::Text;
 use hostel_contract::channel::{ChannelMessage, ChannelOp, NO_UNIT};
+use hostel_contract::{Text, status};
 use hostel_plan::build::build;
 use hostel_plan::model::{Model, UnitModel};
-use hostel_plan::{Plan, UnitKind};
+use hostel_plan::{EdgeKind, Plan, SettingKey, UnitKind};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 use rustix::pipe::{PipeFlags, pipe_with};
 
 type Held = Arc<Mutex<HashMap<String, OwnedFd>>>;
+/// Unit, and what fired.
+type Triggered = Arc<Mutex<Vec<(u16, u32)>>>;
 
 /// A folder that stands for a guest's root; removed at the end.
 pub struct Root(pub PathBuf);
@@ -66,13 +68,28 @@ pub struct Init {
     plan: OwnedFd,
     pub pipes: Vec<Pipe>,
     held: Held,
+    /// What the warden asked to start.
+    pub triggered: Triggered,
     warden: Option<(Child, OwnedFd, JoinHandle<()>)>,
     pub started: u32,
 }
 
-/// A plan of services with these names, as a file.
-pub fn plan_of(names: &[&str]) -> OwnedFd {
-    let units = names.iter().map(|name| UnitModel::new(name, UnitKind::Service)).collect();
+/// A plan of services with these names, as a file. What ends in `.timer` triggers its service half a second after
+/// its own start.
+fn plan_of(names: &[&str]) -> OwnedFd {
+    let units = names
+        .iter()
+        .map(|name| match name.strip_suffix(".timer") {
+            None => UnitModel::new(name, UnitKind::Service),
+            Some(stem) => {
+                let mut timer = UnitModel::new(name, UnitKind::Timer);
+                timer.edges.push((EdgeKind::Triggers, format!("{stem}.service")));
+                timer.settings.push((SettingKey::TimerMonotonic, "OnActiveSec=500000".into()));
+                timer.settings.push((SettingKey::Accuracy, "1".into()));
+                timer
+            }
+        })
+        .collect();
     let bytes = build(&Model { units, default_target: String::new() }).unwrap().bytes;
     let plan = memfd_create("plan", MemfdFlags::CLOEXEC).unwrap();
     rustix::io::write(&plan, &bytes).unwrap();
@@ -86,7 +103,8 @@ fn index_in(plan: &OwnedFd, unit: &str) -> u16 {
 }
 
 fn send(socket: &OwnedFd, op: ChannelOp, unit: u16, name: &str, fd: Option<&OwnedFd>) {
-    let message = ChannelMessage { op: op.code(), reserved: 0, unit, argument: 0, name: Text::new(name.as_bytes()) };
+    let message =
+        ChannelMessage { op: op.code(), reserved: 0, unit, argument: 0, name: Text::new(name.as_bytes()) };
     let bytes = message.encode();
     let fds = fd.map(|fd| [fd.as_fd()]);
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -98,13 +116,14 @@ fn send(socket: &OwnedFd, op: ChannelOp, unit: u16, name: &str, fd: Option<&Owne
     let _ = sendmsg(socket, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL);
 }
 
-/// Takes what the warden wants held, until it is gone.
-fn hold(socket: OwnedFd, held: Held) {
+/// Takes what the warden wants held or started, until it is gone.
+fn hold(socket: OwnedFd, held: Held, triggered: Triggered) {
     loop {
         let mut bytes = [0; ChannelMessage::SIZE];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        let received = recvmsg(&socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC);
+        let received =
+            recvmsg(&socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC);
         if !matches!(&received, Ok(received) if received.bytes > 0) {
             return;
         }
@@ -113,6 +132,9 @@ fn hold(socket: OwnedFd, held: Held) {
             _ => None,
         });
         let message = ChannelMessage::decode(&bytes).unwrap();
+        if message.op == ChannelOp::Trigger.code() {
+            triggered.lock().unwrap().push((message.unit, message.argument));
+        }
         if let (Some(ChannelOp::Hold), Some(fd)) = (ChannelOp::from_code(message.op), fd) {
             held.lock().unwrap().insert(message.name.lossy().into(), fd);
             send(&socket, ChannelOp::Held, NO_UNIT, message.name.lossy(), None);
@@ -133,6 +155,7 @@ impl Init {
             plan: plan_of(units),
             pipes: pipes.collect(),
             held: Held::default(),
+            triggered: Triggered::default(),
             warden: None,
             started: 0,
         }
@@ -140,6 +163,17 @@ impl Init {
 
     /// Starts a warden, with all that is held.
     pub fn start(&mut self) {
+        self.start_under(&[]);
+    }
+
+    /// Starts a warden that gets SIGKILL when it enters a system call for the so manieth time.
+    pub fn start_to_be_killed(&mut self, call: &str, time: u32) {
+        let trace = format!("trace={call}");
+        let inject = format!("inject={call}:signal=KILL:when={time}");
+        self.start_under(&["strace", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject]);
+    }
+
+    fn start_under(&mut self, tracer: &[&str]) {
         assert!(self.warden.is_none());
         let (ours, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
@@ -152,17 +186,43 @@ impl Init {
         send(&ours, ChannelOp::Welcome, NO_UNIT, "", None);
         // The shell only puts the descriptors where the contract has them.
         let child = Command::new("/bin/sh")
-            .args(["-c", "exec \"$0\" serve \"$@\" 3<&0 4<&1 </dev/null >&2", env!("CARGO_BIN_EXE_hostel-warden")])
-            .arg("--root")
+            .args(["-c", "exec \"$@\" 3<&0 4<&1 </dev/null >&2", "sh"])
+            .args(tracer)
+            .args([env!("CARGO_BIN_EXE_hostel-warden"), "serve", "--root"])
             .arg(&self.root.0)
             .args(&self.arguments)
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::from(self.plan.try_clone().unwrap()))
             .spawn()
             .unwrap();
-        let (socket, held) = (ours.try_clone().unwrap(), self.held.clone());
-        self.warden = Some((child, ours, std::thread::spawn(move || hold(socket, held))));
+        let (socket, held, triggered) =
+            (ours.try_clone().unwrap(), self.held.clone(), self.triggered.clone());
+        self.warden = Some((child, ours, std::thread::spawn(move || hold(socket, held, triggered))));
         self.started += 1;
+    }
+
+    /// Index of a unit in the plan.
+    pub fn index(&self, unit: &str) -> u16 {
+        index_in(&self.plan, unit)
+    }
+
+    /// Publishes a status page on which one unit has been active since now, and no other.
+    pub fn publish_active(&self, unit: &str) {
+        let mut plan = vec![0; rustix::fs::fstat(&self.plan).unwrap().st_size as usize];
+        rustix::io::pread(&self.plan, &mut plan, 0).unwrap();
+        let plan = Plan::parse(&plan).unwrap();
+        let mut page = vec![0; status::row_offset(plan.len())];
+        let mut header = status::StatusHeader::decode(&page).unwrap();
+        (header.magic, header.plan_checksum) = (status::MAGIC, plan.checksum());
+        page[..status::StatusHeader::SIZE].copy_from_slice(&header.encode());
+        let at = status::row_offset(usize::from(self.index(unit)));
+        let mut row = status::StatusRow::decode(&page[at..]).unwrap();
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let now_ms = now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000;
+        (row.active, row.since_ms, row.started_ms) = (status::ActiveState::Active.code(), now_ms, now_ms);
+        row.main_pid = 4711;
+        page[at..at + status::StatusRow::SIZE].copy_from_slice(&row.encode());
+        fs::write(self.root.0.join("run/hostel/status"), page).unwrap();
     }
 
     /// The warden's process.
@@ -209,7 +269,8 @@ impl Init {
     /// Bytes of memory that a warden gave to hold.
     pub fn held_memory(&self) -> u64 {
         let held = self.held.lock().unwrap();
-        let memory = ["sink-spool", "sink-state"].map(|name| rustix::fs::fstat(&held[name]).unwrap().st_blocks * 512);
+        let memory =
+            ["sink-spool", "sink-state"].map(|name| rustix::fs::fstat(&held[name]).unwrap().st_blocks * 512);
         memory.into_iter().map(|bytes| bytes as u64).sum()
     }
 
@@ -246,8 +307,10 @@ impl Init {
             let text = fs::read_to_string(folder.join(name)).unwrap();
             assert!(text.is_empty() || text.ends_with('\n'), "a file ends in half a line");
             for line in text.lines() {
-                let (_time, rest) = line.split_once(' ').unwrap_or_else(|| panic!("no line of ours: {line:?}"));
-                let (name, text) = rest.split_once(": ").unwrap_or_else(|| panic!("no line of ours: {line:?}"));
+                let (_time, rest) =
+                    line.split_once(' ').unwrap_or_else(|| panic!("no line of ours: {line:?}"));
+                let (name, text) =
+                    rest.split_once(": ").unwrap_or_else(|| panic!("no line of ours: {line:?}"));
                 let name = name.split('[').next().unwrap();
                 lines.push((name.to_string(), text.to_string()));
             }

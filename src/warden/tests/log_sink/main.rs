@@ -108,7 +108,8 @@ fn given_a_reload_that_renumbers_units_when_the_warden_is_killed_then_every_line
 }
 
 #[test]
-fn given_a_syslogd_when_the_warden_is_killed_again_and_again_then_it_misses_nothing_and_gets_few_things_twice() {
+fn given_a_syslogd_when_the_warden_is_killed_again_and_again_then_it_misses_nothing_and_gets_few_things_twice()
+ {
     let mut init = Init::new("forward", &UNITS, &["--log-files", "100000"]);
     let syslogd = UnixDatagram::bind(init.root.0.join("run/systemd/journal/syslog")).unwrap();
     syslogd.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
@@ -161,7 +162,8 @@ fn in_own_mounts(test: &str, size: &str) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         return true;
     }
-    let script = format!("mount -t tmpfs -o size={size} tmpfs /mnt && exec \"$0\" --exact {test} --nocapture");
+    let script =
+        format!("mount -t tmpfs -o size={size} tmpfs /mnt && exec \"$0\" --exact {test} --nocapture");
     let run = Command::new("unshare")
         .args(["--mount", "--propagation", "private", "sh", "-c", &script])
         .arg(std::env::current_exe().unwrap())
@@ -175,7 +177,8 @@ fn in_own_mounts(test: &str, size: &str) -> bool {
 
 #[test]
 fn given_a_disk_that_is_full_now_and_then_when_the_warden_is_killed_then_every_line_is_there_once() {
-    let name = "given_a_disk_that_is_full_now_and_then_when_the_warden_is_killed_then_every_line_is_there_once";
+    let name =
+        "given_a_disk_that_is_full_now_and_then_when_the_warden_is_killed_then_every_line_is_there_once";
     if !in_own_mounts(name, "64m") {
         return;
     }
@@ -203,7 +206,11 @@ fn given_a_disk_that_is_full_now_and_then_when_the_warden_is_killed_then_every_l
     let notes = check(&init.lines(), &written);
     assert!(notes.iter().all(|note| note.contains("nothing was lost")), "{notes:?}");
     assert!(!notes.is_empty());
-    assert!(init.root.console().contains("can't be written: No space left on device"), "{}", init.root.console());
+    assert!(
+        init.root.console().contains("can't be written: No space left on device"),
+        "{}",
+        init.root.console()
+    );
     println!("{written:?}");
 }
 
@@ -225,6 +232,35 @@ fn given_a_line_without_an_end_when_nothing_follows_then_it_is_logged_after_a_wh
 }
 
 #[test]
+fn given_a_timer_when_it_is_due_then_init_is_asked_to_start_its_unit() {
+    let mut init = Init::new("timer", &["job.service", "job.timer"], &[]);
+    init.start();
+    init.publish_active("job.timer");
+    // Init says "Started job.timer.", which is what wakes the warden.
+    init.write("hostel-init", "Started job.timer.\n");
+    let began = Instant::now();
+    while init.triggered.lock().unwrap().is_empty() && began.elapsed() < Duration::from_secs(10) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let expected = (init.index("job.service"), u32::from(init.index("job.timer")));
+    assert_eq!(init.triggered.lock().unwrap().first(), Some(&expected));
+    assert!(began.elapsed() >= Duration::from_millis(400), "{:?}", began.elapsed());
+    assert!(init.stop().success());
+}
+
+#[test]
+fn given_a_main_process_when_its_unit_writes_then_its_number_is_in_the_line() {
+    let mut init = Init::new("pid", &UNITS, &[]);
+    init.publish_active("beta.service");
+    init.start();
+    init.write("beta.service", "hello\n");
+    init.wait_for_lines(1);
+    assert!(init.stop().success());
+    let log = std::fs::read_to_string(init.root.0.join("var/log/hostel/log")).unwrap();
+    assert!(log.ends_with(" beta.service[4711]: hello\n"), "{log}");
+}
+
+#[test]
 fn given_a_burst_when_it_is_over_then_what_is_held_for_the_sink_is_two_pages_at_most() {
     let mut init = Init::new("idle", &UNITS, &[]);
     init.start();
@@ -237,9 +273,89 @@ fn given_a_burst_when_it_is_over_then_what_is_held_for_the_sink_is_two_pages_at_
     assert!(init.stop().success());
 }
 
+/// System calls before which a warden is killed. Of others it makes none that matter.
+const CALLS: [&str; 25] = [
+    "splice",
+    "pwrite64",
+    "pread64",
+    "write",
+    "read",
+    "lseek",
+    "recvmsg",
+    "sendmsg",
+    "recvfrom",
+    "sendto",
+    "fallocate",
+    "ftruncate",
+    "openat",
+    "rename",
+    "statx",
+    "fstat",
+    "close",
+    "epoll_ctl",
+    "epoll_wait",
+    "epoll_pwait2",
+    "connect",
+    "timerfd_settime",
+    "getdents64",
+    "fcntl",
+    "munmap",
+];
+
+#[test]
+#[ignore = "takes a minute, and needs strace"]
+fn given_a_warden_killed_at_each_of_its_system_calls_when_the_next_one_comes_then_every_line_is_there_once() {
+    let mut kills = 0;
+    for call in CALLS {
+        for time in 1.. {
+            let mut init = Init::new("each-call", &UNITS, &["--log-size", "300", "--log-files", "100"]);
+            // /dev/log is there, and held.
+            init.start();
+            init.write("alpha.service", "first\nha");
+            assert_eq!(init.wait_for_lines(1).len(), 1);
+            init.kill();
+            let expected = something_of_everything(&init);
+            init.start_to_be_killed(call, time);
+            let orderly = init.stop().success();
+            init.start();
+            assert!(init.stop().success());
+            let mut lines = init.lines();
+            // Those of different units may come in any order.
+            lines.sort();
+            assert_eq!(lines, expected, "killed at {call}, the {time}. time");
+            if orderly {
+                break;
+            }
+            kills += 1;
+        }
+    }
+    println!("{kills} kills");
+    assert!(kills > 100);
+}
+
+/// Output of all kinds, and what the log has to be, sorted.
+fn something_of_everything(init: &Init) -> Vec<(String, String)> {
+    let mut expected = vec![("alpha.service".to_string(), "first".to_string())];
+    let mut expect = |name: &str, text: String| expected.push((name.to_string(), text));
+    init.write("alpha.service", "lf\n");
+    expect("alpha.service", "half".into());
+    for number in 0..5 {
+        init.write("beta.service", &format!("{number}\n"));
+        expect("beta.service", number.to_string());
+        let sender = UnixDatagram::unbound().unwrap();
+        sender.send_to(format!("<13>tag: {}", number / 2).as_bytes(), init.root.0.join("dev/log")).unwrap();
+        expect("syslog", format!("tag: {}", number / 2));
+    }
+    init.write("gamma.service", "no end");
+    expect("gamma.service", "no end".into());
+    expected.sort();
+    expected
+}
+
 #[test]
 #[ignore = "takes minutes"]
-fn given_writers_at_full_speed_when_the_warden_is_killed_for_long_then_every_line_is_there_once_and_in_order() {
+fn given_writers_at_full_speed_when_the_warden_is_killed_for_long_then_every_line_is_there_once_and_in_order()
+{
     let init = Init::new("long", &UNITS, &["--log-size", "4000000", "--log-files", "100000"]);
     killed_run(init, Duration::from_secs(20), Pace::Unlimited);
     let init = Init::new("long-paced", &UNITS, &ROTATE_OFTEN);

@@ -1,6 +1,7 @@
 //! A line of the log, taken apart.
 
 use super::super::record::INIT;
+use crate::timer::zone::Date;
 
 /// Bytes of `2026-11-22T01:27:40.123456+00:00`.
 const TIME: usize = 32;
@@ -29,10 +30,11 @@ impl<'a> Line<'a> {
         // A unit's name may contain colons, but never one with a blank behind it.
         let end = rest.windows(2).position(|pair| pair == b": ")?;
         let (head, text) = (&rest[..end], &rest[end + 2..]);
-        let (name, pid) = match head.strip_suffix(b"]").and_then(|h| Some((h, h.iter().rposition(|&b| b == b'[')?))) {
-            Some((head, at)) => (&head[..at], std::str::from_utf8(&head[at + 1..]).ok()?.parse().ok()?),
-            None => (head, 0),
-        };
+        let (name, pid) =
+            match head.strip_suffix(b"]").and_then(|h| Some((h, h.iter().rposition(|&b| b == b'[')?))) {
+                Some((head, at)) => (&head[..at], std::str::from_utf8(&head[at + 1..]).ok()?.parse().ok()?),
+                None => (head, 0),
+            };
         Some(Line { time, usec, name, pid, text })
     }
 
@@ -84,10 +86,8 @@ fn parse_time(text: &[u8]) -> Option<u64> {
     if year < 1970 || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;
     }
-    // Days from a date, by years that begin in March.
-    let (year, month) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
-    let days = year * 365 + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
-    let seconds = days.checked_sub(719_468)? * 86_400 + hour * 3600 + minute * 60 + second;
+    let days = Date { year: year as i64, month: month as u32, day: day as u32 }.to_day();
+    let seconds = u64::try_from(days).ok()? * 86_400 + hour * 3600 + minute * 60 + second;
     Some(seconds * 1_000_000 + usec)
 }
 
@@ -101,12 +101,21 @@ mod tests {
         assert_eq!((line.usec, line.name, line.pid), (1_795_310_860_123_456, &b"dev-a:b.service"[..], 12));
         assert_eq!(line.text, b"x: y");
         let line = Line::parse(b"2000-02-29T00:00:00.000001+00:00 a@[1].service: ").unwrap();
-        assert_eq!((line.usec, line.name, line.pid, line.text), (951_782_400_000_001, &b"a@[1].service"[..], 0, &b""[..]));
+        assert_eq!(
+            (line.usec, line.name, line.pid, line.text),
+            (951_782_400_000_001, &b"a@[1].service"[..], 0, &b""[..])
+        );
     }
 
     #[test]
     fn given_other_lines_when_parsed_then_they_are_none() {
-        for line in ["", "x", "2026-11-22T01:27:40.123456+00:00", "2026-11-22T01:27:40.123456+00:00 a b", "2026-11-22 01:27:40.123456+00:00 a: b"] {
+        for line in [
+            "",
+            "x",
+            "2026-11-22T01:27:40.123456+00:00",
+            "2026-11-22T01:27:40.123456+00:00 a b",
+            "2026-11-22 01:27:40.123456+00:00 a: b",
+        ] {
             assert_eq!(Line::parse(line.as_bytes()), None, "{line}");
         }
     }
@@ -115,6 +124,8 @@ mod tests {
     fn given_inits_words_when_asked_then_only_whole_names_count() {
         let about = |text: &str| has_word(text.as_bytes(), b"a.service");
         assert!(about("Started a.service.") && about("a.service: failed") && about("a.service"));
-        assert!(!about("Started aa.service.") && !about("a.service-x") && !about("x.a.service") && !about(""));
+        assert!(
+            !about("Started aa.service.") && !about("a.service-x") && !about("x.a.service") && !about("")
+        );
     }
 }

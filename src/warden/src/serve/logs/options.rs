@@ -44,17 +44,21 @@ pub struct Options {
 impl Options {
     /// Of the arguments behind the command's name. An error says what is wrong with them.
     pub fn parse(args: &[OsString]) -> Result<Options, String> {
-        let mut options = Options { unit: None, count: None, follow: false, format: Format::Text, folder: None };
+        let mut options =
+            Options { unit: None, count: None, follow: false, format: Format::Text, folder: None };
         let mut rest = args.iter();
         while let Some(argument) = rest.next() {
-            let name = argument.to_str().ok_or_else(|| format!("{} is no text", argument.display()))?;
+            let name =
+                argument.to_str().ok_or_else(|| format!("{} is no text", argument.to_string_lossy()))?;
             let mut value = || rest.next().ok_or_else(|| format!("{name} needs a value"));
             match name {
                 "-u" | "--unit" => options.unit = Some(full_name(value()?)?),
                 "-n" | "--lines" => {
                     let value = value()?;
                     let count = value.to_str().and_then(|text| text.parse().ok());
-                    options.count = Some(count.ok_or_else(|| format!("{} is no number of lines", value.display()))?);
+                    options.count = Some(
+                        count.ok_or_else(|| format!("{} is no number of lines", value.to_string_lossy()))?,
+                    );
                 }
                 "-f" | "--follow" => options.follow = true,
                 "--json" => options.format = Format::Json,
@@ -71,7 +75,7 @@ impl Options {
 
 /// A name without a suffix is a service's, as systemctl has it.
 fn full_name(name: &OsString) -> Result<String, String> {
-    let name = name.to_str().ok_or_else(|| format!("{} is no unit's name", name.display()))?;
+    let name = name.to_str().ok_or_else(|| format!("{} is no unit's name", name.to_string_lossy()))?;
     let known = ["hostel-init", "hostel-warden", "syslog"].contains(&name);
     Ok(if name.contains('.') || known { name.to_string() } else { format!("{name}.service") })
 }
@@ -89,7 +93,10 @@ mod tests {
         let short = parsed(&["-u", "ssh", "-n", "5", "-f"]).unwrap();
         let long = parsed(&["--follow", "--lines", "5", "ssh.service"]).unwrap();
         for options in [short, long] {
-            assert_eq!((options.unit.as_deref(), options.count, options.follow), (Some("ssh.service"), Some(5), true));
+            assert_eq!(
+                (options.unit.as_deref(), options.count, options.follow),
+                (Some("ssh.service"), Some(5), true)
+            );
         }
         assert_eq!(parsed(&["hostel-init"]).unwrap().unit.as_deref(), Some("hostel-init"));
     }

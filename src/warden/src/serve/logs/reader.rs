@@ -60,7 +60,7 @@ pub fn last_lines(
         let mut reader = BufReader::new(file.take(limit));
         let mut line = Vec::new();
         while reader.read_until(b'\n', &mut line)? > 0 {
-            if line.pop_if(|last| *last == b'\n').is_some() && Line::parse(&line).is_some_and(|l| wanted(&l)) {
+            if take_line_end(&mut line) && Line::parse(&line).is_some_and(|l| wanted(&l)) {
                 of_file.push_back(std::mem::take(&mut line));
                 if of_file.len() > count - found.len() {
                     of_file.pop_front();
@@ -72,6 +72,13 @@ pub fn last_lines(
         found = of_file;
     }
     Ok(found.into())
+}
+
+/// Removes the end of a line; false where it hasn't come yet.
+fn take_line_end(line: &mut Vec<u8>) -> bool {
+    let ended = line.last() == Some(&b'\n');
+    line.truncate(line.len() - usize::from(ended));
+    ended
 }
 
 /// Follows the log over rotations.
@@ -87,7 +94,8 @@ impl Follower {
     /// From the current end on. The folder has to be there: it is with the first line of a guest's life.
     pub fn new(folder: &Path) -> io::Result<Follower> {
         let changes = inotify::init(inotify::CreateFlags::CLOEXEC)?;
-        let events = inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
+        let events =
+            inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
         inotify::add_watch(&changes, folder, events)?;
         let file = File::open(rotated(folder, 0)).ok();
         let offset = file.as_ref().map_or(Ok(0), |f| f.metadata().map(|m| m.len()))?;
@@ -141,7 +149,7 @@ impl Follower {
                 return Ok(any);
             }
             any = true;
-            if self.line.pop_if(|last| *last == b'\n').is_some() {
+            if take_line_end(&mut self.line) {
                 emit(&self.line)?;
                 self.line.clear();
             }
@@ -162,11 +170,21 @@ mod tests {
         fs::write(folder.join("log"), "old\n").unwrap();
         let mut follower = Follower::new(&folder).unwrap();
         let append = |text: &str| {
-            File::options().append(true).create(true).open(folder.join("log")).unwrap().write_all(text.as_bytes()).unwrap()
+            File::options()
+                .append(true)
+                .create(true)
+                .open(folder.join("log"))
+                .unwrap()
+                .write_all(text.as_bytes())
+                .unwrap()
         };
         let mut lines = Vec::new();
         let mut next = |follower: &mut Follower| {
-            follower.next(&mut |line| Ok(lines.push(String::from_utf8(line.to_vec()).unwrap()))).unwrap()
+            let mut keep = |line: &[u8]| {
+                lines.push(String::from_utf8_lossy(line).into_owned());
+                Ok(())
+            };
+            follower.next(&mut keep).unwrap();
         };
         append("one\ntw");
         next(&mut follower);

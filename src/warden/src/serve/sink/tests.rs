@@ -1,0 +1,263 @@
+//! Each window in which a SIGKILL can fall, made by hand: what a killed warden left, and what its successor does.
+
+use super::*;
+use crate::serve::devlog;
+use rustix::pipe::{PipeFlags, pipe_with};
+use std::cell::RefCell;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+/// What outlives a warden.
+struct Guest {
+    root: PathBuf,
+    spool: OwnedFd,
+    state: OwnedFd,
+    socket: OwnedFd,
+    log: Rc<RefCell<Disk>>,
+    pipe: (OwnedFd, OwnedFd),
+}
+
+/// The log's file.
+#[derive(Default)]
+struct Disk {
+    lines: Vec<String>,
+    full: bool,
+}
+
+/// A writer whose disk outlives it.
+struct Lines {
+    disk: Rc<RefCell<Disk>>,
+    batch: Vec<String>,
+}
+
+impl LogWriter for Lines {
+    fn mark(&mut self) -> io::Result<Mark> {
+        Ok(Mark { file: 1, position: self.disk.borrow().lines.len() as u64, extra: 0 })
+    }
+    fn add(&mut self, record: &Record<'_>) {
+        self.batch.push(format!("{}: {}", record.name, String::from_utf8_lossy(record.text)));
+    }
+    fn write(&mut self) -> io::Result<()> {
+        let mut disk = self.disk.borrow_mut();
+        disk.lines.append(&mut self.batch);
+        if disk.full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+    fn roll_back(&mut self, mark: Mark) -> io::Result<bool> {
+        self.batch.clear();
+        self.disk.borrow_mut().lines.truncate(mark.position as usize);
+        Ok(true)
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.root);
+    }
+}
+
+impl Guest {
+    fn new(name: &str) -> Guest {
+        let root = std::env::temp_dir().join(format!("hostel-sink-unit-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(root.join("dev")).unwrap();
+        let spool = Spool::create().unwrap();
+        let state = State::create(spool.end(), 0).unwrap();
+        let devlog = DevLog::create().unwrap();
+        let (path, link) = devlog::places(&root);
+        devlog.publish(&path, &link).unwrap();
+        Guest {
+            root,
+            spool: spool.fd().try_clone_to_owned().unwrap(),
+            state: state.fd().try_clone_to_owned().unwrap(),
+            socket: devlog.fd().try_clone_to_owned().unwrap(),
+            log: Rc::default(),
+            pipe: pipe_with(PipeFlags::CLOEXEC).unwrap(),
+        }
+    }
+
+    /// The next warden's sink, whatever the one before left.
+    fn warden(&self) -> (Sink<Lines>, DevLog) {
+        let mut devlog = DevLog::adopt(self.socket.try_clone().unwrap());
+        let parts = Parts {
+            spool: Spool::adopt(self.spool.try_clone().unwrap()).unwrap(),
+            state: State::adopt(self.state.try_clone().unwrap()).unwrap().unwrap(),
+            writer: Lines { disk: self.log.clone(), batch: Vec::new() },
+            units: Units::none(PathBuf::from("/nonexistent")),
+            forwarder: Forwarder::new(&self.root),
+        };
+        (Sink::adopt(parts, &mut devlog).unwrap(), devlog)
+    }
+
+    fn print(&self, text: &str) {
+        rustix::io::write(&self.pipe.1, text.as_bytes()).unwrap();
+    }
+
+    fn syslog(&self, text: &str) {
+        UnixDatagram::unbound().unwrap().send_to(text.as_bytes(), self.root.join("dev/log")).unwrap();
+    }
+
+    fn take(&self, sink: &mut Sink<Lines>) -> Taken {
+        sink.take_output(NO_UNIT, self.pipe.0.as_fd()).unwrap()
+    }
+
+    /// A warden that receives and writes out everything; then the log.
+    fn all_lines(&self) -> Vec<String> {
+        let (mut sink, mut devlog) = self.warden();
+        loop {
+            let taken = [self.take(&mut sink), sink.take_datagram(&mut devlog).unwrap()];
+            if taken == [Taken::Nothing; 2] {
+                break;
+            }
+            if taken.contains(&Taken::Full) {
+                sink.write_out().unwrap();
+            }
+        }
+        sink.write_out().unwrap();
+        self.log.borrow().lines.clone()
+    }
+}
+
+/// What a sink announces for the datagram at the head.
+fn announcement(devlog: &mut DevLog) -> (Segment, Vec<u8>) {
+    let head = devlog.head().unwrap().unwrap();
+    let (time_ns, pid, length) = (head.received.time_ns, head.received.pid, head.bytes.len() as u32);
+    (Segment { time_ns, pid, length, ..BLANK }, head.bytes.to_vec())
+}
+
+#[test]
+fn given_a_kill_after_receiving_when_a_successor_comes_then_it_writes_what_waits() {
+    let guest = Guest::new("received");
+    guest.print("one\ntwo\nha");
+    let (mut sink, _) = guest.warden();
+    guest.take(&mut sink);
+    guest.print("lf\n");
+    assert_eq!(guest.all_lines(), ["hostel-init: one", "hostel-init: two", "hostel-init: half"]);
+}
+
+#[test]
+fn given_a_kill_between_the_write_and_the_commit_when_a_successor_comes_then_the_batch_is_written_once() {
+    let guest = Guest::new("written");
+    guest.print("one\ntwo\nha");
+    let (mut sink, _) = guest.warden();
+    guest.take(&mut sink);
+    sink.buffer = vec![0; 10];
+    sink.spool.read(0, &mut sink.buffer).unwrap();
+    let mark = sink.writer.mark().unwrap();
+    sink.convert(1, 0);
+    sink.put(mark).unwrap();
+    assert_eq!(guest.log.borrow().lines.len(), 2);
+    guest.print("lf\n");
+    assert_eq!(guest.all_lines(), ["hostel-init: one", "hostel-init: two", "hostel-init: half"]);
+}
+
+#[test]
+fn given_a_kill_before_a_datagram_is_consumed_when_a_successor_comes_then_it_is_there_once() {
+    let guest = Guest::new("unconsumed");
+    guest.syslog("<13>a: one");
+    guest.syslog("<13>a: one");
+    let (mut sink, mut devlog) = guest.warden();
+    let (segment, bytes) = announcement(&mut devlog);
+    sink.announce(Kind::Datagram, segment).unwrap();
+    sink.spool.append(&bytes).unwrap();
+    assert_eq!(guest.all_lines(), ["syslog: a: one", "syslog: a: one"]);
+}
+
+#[test]
+fn given_a_kill_after_a_datagram_was_consumed_when_an_equal_one_follows_then_both_are_there() {
+    let guest = Guest::new("consumed");
+    guest.syslog("<13>a: one");
+    guest.syslog("<13>a: one");
+    let (mut sink, mut devlog) = guest.warden();
+    assert_eq!(sink.take_datagram(&mut devlog).unwrap(), Taken::Some);
+    assert_eq!(guest.all_lines(), ["syslog: a: one", "syslog: a: one"]);
+}
+
+#[test]
+fn given_a_datagram_cut_in_half_when_a_successor_comes_then_the_half_is_taken_back() {
+    let guest = Guest::new("torn");
+    guest.syslog("<13>a: one");
+    guest.print("before\n");
+    let (mut sink, mut devlog) = guest.warden();
+    guest.take(&mut sink);
+    let (segment, bytes) = announcement(&mut devlog);
+    sink.announce(Kind::Datagram, segment).unwrap();
+    sink.spool.append(&bytes[..5]).unwrap();
+    guest.print("behind\n");
+    assert_eq!(guest.all_lines(), ["hostel-init: before", "hostel-init: behind", "syslog: a: one"]);
+}
+
+#[test]
+fn given_an_announcement_of_nothing_when_another_stream_goes_on_then_its_bytes_stay_its_own() {
+    let guest = Guest::new("void");
+    let other = pipe_with(PipeFlags::CLOEXEC).unwrap();
+    let (mut sink, _) = guest.warden();
+    guest.print("one\n");
+    guest.take(&mut sink);
+    assert_eq!(sink.take_output(7, other.0.as_fd()).unwrap(), Taken::Nothing);
+    guest.print("two\n");
+    guest.take(&mut sink);
+    assert_eq!(guest.all_lines(), ["hostel-init: one", "hostel-init: two"]);
+}
+
+#[test]
+fn given_a_full_disk_when_a_batch_fails_then_it_is_taken_back_and_written_when_there_is_room() {
+    let guest = Guest::new("disk");
+    let (mut sink, _) = guest.warden();
+    guest.log.borrow_mut().full = true;
+    guest.print("one\n");
+    guest.take(&mut sink);
+    assert!(sink.write_out().is_err());
+    assert_eq!(guest.log.borrow().lines, [""; 0]);
+    guest.print("two\n");
+    guest.take(&mut sink);
+    guest.log.borrow_mut().full = false;
+    sink.write_out().unwrap();
+    assert_eq!(guest.log.borrow().lines, ["hostel-init: one", "hostel-init: two"]);
+}
+
+#[test]
+fn given_a_disk_that_stays_full_when_the_spool_is_full_then_output_waits_in_its_pipe() {
+    let guest = Guest::new("pressure");
+    let (mut sink, mut devlog) = guest.warden();
+    guest.log.borrow_mut().full = true;
+    let mut printed = 0;
+    loop {
+        for _ in 0..8 {
+            guest.print(&format!("{printed} {}\n", "x".repeat(4000)));
+            printed += 1;
+        }
+        match guest.take(&mut sink) {
+            Taken::Full => break,
+            taken => assert_eq!(taken, Taken::Some),
+        }
+        assert!(sink.write_out().is_err());
+    }
+    guest.syslog("<13>a: waits");
+    assert_eq!(sink.take_datagram(&mut devlog).unwrap(), Taken::Full);
+    assert!(sink.waiting() <= super::super::spool::CAPACITY);
+    guest.log.borrow_mut().full = false;
+    let lines = guest.all_lines();
+    assert_eq!(lines.len(), printed + 1);
+    assert!((0..printed).all(|number| lines[number].starts_with(&format!("hostel-init: {number} "))));
+}
+
+#[test]
+fn given_an_unfinished_line_when_it_is_flushed_and_the_warden_killed_then_it_is_there_once() {
+    let guest = Guest::new("flush");
+    let (mut sink, _) = guest.warden();
+    guest.print("prompt: ");
+    guest.take(&mut sink);
+    sink.write_out().unwrap();
+    sink.flush_older_than(Instant::now()).unwrap();
+    assert_eq!(guest.all_lines(), ["hostel-init: prompt: "]);
+    assert_eq!(guest.all_lines(), ["hostel-init: prompt: "]);
+}
+
+#[test]
+fn given_notes_of_our_own_when_the_warden_is_killed_then_they_are_there_once() {
+    let guest = Guest::new("note");
+    let (mut sink, _) = guest.warden();
+    sink.note("something").unwrap();
+    assert_eq!(guest.all_lines(), ["hostel-warden: something"]);
+}
