@@ -11,7 +11,7 @@ use super::settings::{self, Settings};
 use super::specifier::Facts;
 use super::{exec, mount, path, policy, service, socket, timer, unit};
 use hostel_plan::model::UnitModel;
-use hostel_plan::{EdgeKind, Millis32, NotifyAccess, Phase, ServiceType, UnitKind, unit_flags};
+use hostel_plan::{EdgeKind, Millis32, NotifyAccess, Phase, ServiceType, SettingKey, UnitKind, unit_flags};
 
 /// Most lines, settings, dependencies and commands of one kind that a unit may have, and bytes of its text: far above
 /// what real ones have, far below what the plan's format holds.
@@ -121,6 +121,8 @@ impl Draft {
             UnitKind::Path => path::finish(&mut draft, notes),
             UnitKind::Target | UnitKind::Slice | UnitKind::Swap | UnitKind::Device => {}
         }
+        let leaves_something = draft.leaves_something();
+        draft.flag(unit_flags::CLEAN_UP, Some(leaves_something));
         if let Some(excess) = draft.excess() {
             draft.refuse(&excess, "split the unit, or take away what it doesn't need", notes);
         }
@@ -138,6 +140,18 @@ impl Draft {
         if *other != self.name {
             self.model.edges.push((kind, other.full().to_owned()));
         }
+    }
+
+    /// Whether a life of the unit makes what has to go with it: directories on /run and below /tmp, socket files.
+    fn leaves_something(&self) -> bool {
+        self.model.settings.iter().any(|(key, value)| match key {
+            SettingKey::RuntimeDirectory => true,
+            SettingKey::DynamicUser | SettingKey::RemoveOnStop => value == "1",
+            SettingKey::Sandbox => {
+                matches!(value.as_str(), "PrivateTmp=1" | "PrivateTmp=yes" | "PrivateTmp=disconnected")
+            }
+            _ => false,
+        })
     }
 
     /// What of the unit is more than a plan may hold: one unit must not cost all others their place.

@@ -246,9 +246,6 @@ fn directories(draft: &mut Draft, d: &mut Directive<'_>, key: SettingKey, base: 
         draft.mounts_for.push(format!("{base}/{path}"));
         slot.push(draft.settings(), word.trim_end_matches('/'));
     }
-    if key == SettingKey::RuntimeDirectory {
-        draft.model.flags |= unit_flags::CLEAN_UP;
-    }
 }
 
 fn preserve(draft: &mut Draft, d: &mut Directive<'_>) {

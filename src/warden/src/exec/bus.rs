@@ -233,6 +233,66 @@ mod tests {
         assert!(!has_new_owner(&[9, 0, 0], "a.b"));
     }
 
+    /// A bus that admits its client, answers that the name has no owner, and then says `last`.
+    fn bus_that_says(last: Vec<u8>) -> UnixStream {
+        let (client, mut bus) = UnixStream::pair().unwrap();
+        std::thread::spawn(move || {
+            let mut reader = BufReader::new(bus.try_clone().unwrap());
+            let mut line = Vec::new();
+            reader.read_until(b'\n', &mut line).unwrap();
+            assert!(line.starts_with(b"\0AUTH EXTERNAL "));
+            bus.write_all(b"OK 0123456789abcdef\r\n").unwrap();
+            line.clear();
+            reader.read_until(b'\n', &mut line).unwrap();
+            for member in ["Hello", "AddMatch", "NameHasOwner"] {
+                assert_eq!(Message::read(&mut reader).unwrap().member, member);
+            }
+            // A method return to serial 3 with the body "no".
+            let answer = [
+                b'l',
+                METHOD_RETURN,
+                0,
+                1,
+                4,
+                0,
+                0,
+                0,
+                9,
+                0,
+                0,
+                0,
+                8,
+                0,
+                0,
+                0,
+                FIELD_REPLY_SERIAL,
+                1,
+                b'u',
+                0,
+            ];
+            bus.write_all(&answer).unwrap();
+            bus.write_all(&[3, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+            bus.write_all(&last).unwrap();
+        });
+        client
+    }
+
+    #[test]
+    fn given_a_name_without_owner_when_it_gets_one_then_waiting_ends_well() {
+        let mut signal = call(5, "NameOwnerChanged", Some("a.b"));
+        signal[1] = SIGNAL;
+        put_string(&mut signal, "");
+        put_string(&mut signal, ":1.7");
+        // The body has grown: its length stands at 4.
+        signal[4..8].copy_from_slice(&25_u32.to_le_bytes());
+        assert!(wait_on(bus_that_says(signal), "a.b").is_ok());
+    }
+
+    #[test]
+    fn given_a_bus_that_ends_when_waited_on_then_the_connection_is_broken() {
+        assert!(wait_on(bus_that_says(Vec::new()), "a.b").is_err());
+    }
+
     #[test]
     fn given_a_hostile_message_when_read_then_it_is_an_error() {
         let mut bytes = call(1, "Hello", None);

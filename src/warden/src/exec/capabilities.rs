@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn given_a_list_when_its_first_entry_removes_then_the_set_starts_full() {
-        assert_eq!(set(&["~CAP_CHOWN"]), Some(u64::MAX & !1));
+        assert_eq!(set(&["~CAP_CHOWN"]), Some(!1));
         assert_eq!(set(&["~CAP_CHOWN", "+CAP_CHOWN"]), Some(u64::MAX));
         assert_eq!(set(&["+CAP_CHOWN", "+CAP_KILL", "~CAP_CHOWN"]), Some(1 << 5));
     }

@@ -96,7 +96,7 @@ pub fn build(job: &Job<'_>, launch: &Launch<'_>) -> Result<Environment, Failure>
         journal_stream(&mut environment, job);
     }
     if launch.has_terminal {
-        environment.set("TERM", "linux");
+        environment.set("TERM", terminal_type(job));
     }
     for name in job.words(SettingKey::PassEnvironment) {
         if let Some(value) = std::env::var_os(name) {
@@ -192,6 +192,18 @@ fn ending(environment: &mut Environment, job: &Job<'_>) {
     };
     environment.set("EXIT_CODE", code);
     environment.set("EXIT_STATUS", status);
+}
+
+/// $TERM of a unit that has a terminal: on the console what init was told, and otherwise systemd's defaults.
+fn terminal_type(job: &Job<'_>) -> Vec<u8> {
+    let path = job.setting(SettingKey::TtyPath).unwrap_or("/dev/console");
+    let is_virtual =
+        path.strip_prefix("/dev/tty").is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit()));
+    match std::env::var_os("TERM") {
+        Some(told) if path == "/dev/console" && !told.is_empty() => told.into_vec(),
+        _ if is_virtual => b"linux".to_vec(),
+        _ => b"vt220".to_vec(),
+    }
 }
 
 /// Tells a program that its standard error is the log already.

@@ -113,7 +113,7 @@ fn prepare(job: &Job<'_>) -> Result<std::convert::Infallible, Stopped> {
     };
     sys::reset_signals(sigpipe);
     let errno = sys::execve(&program, &argv, &environment.to_strings());
-    Err(exec_failure(&command, &program, errno))
+    Err(exec_failure(&program, errno))
 }
 
 /// How much of the confinement the prefixes of a command leave.
@@ -257,12 +257,12 @@ fn find_program(command: &Command<'_>) -> Result<CString, Stopped> {
         Err(errno) if command.flags() & command_flags::IGNORE_FAILURE != 0 => {
             Err(Stopped::Skipped(format!("{name}: {}", super::failure::reason(errno.raw_os_error()))))
         }
-        Err(errno) => Err(exec_failure(command, &string(name.to_string())?, errno)),
+        Err(errno) => Err(exec_failure(&string(name.to_string())?, errno)),
     }
 }
 
 /// Says what is the matter with a program.
-fn exec_failure(command: &Command<'_>, program: &CString, errno: Errno) -> Stopped {
+fn exec_failure(program: &CString, errno: Errno) -> Stopped {
     let program = program.to_string_lossy();
     let remedy = match errno {
         Errno::NOENT if Path::new(&*program).exists() => " (its interpreter is missing)",
@@ -271,7 +271,6 @@ fn exec_failure(command: &Command<'_>, program: &CString, errno: Errno) -> Stopp
         Errno::NOEXEC => " (no program: a script needs #! in its first line)",
         _ => "",
     };
-    let _ = command;
     Stopped::Failed(Failure::with(ExecStep::Exec, errno, format!("{program}{remedy}")))
 }
 

@@ -68,8 +68,7 @@ pub fn set_limits(job: &Job<'_>) {
             job.log.line(&format!("Limit{text}: not understood, ignored"));
             continue;
         };
-        // The kernel's own bound for open files.
-        match rustix::process::setrlimit(resource, wanted.clone()) {
+        match rustix::process::setrlimit(resource, wanted) {
             Ok(()) => {}
             Err(Errno::PERM) => {
                 let have = rustix::process::getrlimit(resource).maximum;

@@ -2,8 +2,11 @@
 
 use std::cmp::Ordering;
 
+/// Whether an order is what an operator asks for.
+type Holds = fn(Ordering) -> bool;
+
 /// Operators, the longer ones first.
-const OPERATORS: [(&str, fn(Ordering) -> bool); 8] = [
+const OPERATORS: [(&str, Holds); 8] = [
     ("<=", Ordering::is_le),
     (">=", Ordering::is_ge),
     ("!=", Ordering::is_ne),
@@ -15,14 +18,13 @@ const OPERATORS: [(&str, fn(Ordering) -> bool); 8] = [
 ];
 
 /// An operator in front of a text, and what is behind it.
-pub fn operator(text: &str) -> Option<(fn(Ordering) -> bool, &str)> {
+pub fn operator(text: &str) -> Option<(Holds, &str)> {
     OPERATORS.iter().find_map(|(sign, holds)| text.strip_prefix(sign).map(|rest| (*holds, rest.trim())))
 }
 
 /// `OPERATOR NUMBER[K|M|G|T]`; without an operator, "at least".
 pub fn number(text: &str, actual: u64) -> bool {
-    let (holds, rest): (fn(Ordering) -> bool, _) =
-        operator(text.trim()).unwrap_or((Ordering::is_ge, text.trim()));
+    let (holds, rest): (Holds, _) = operator(text.trim()).unwrap_or((Ordering::is_ge, text.trim()));
     size(rest).is_some_and(|wanted| holds(actual.cmp(&wanted)))
 }
 

@@ -24,7 +24,7 @@ pub fn enter(job: &Job<'_>) -> Result<(), Errno> {
     let name = format!("{}{life}", prefix(job));
     for place in PLACES {
         make(place, &name)?;
-        mount_bind(&format!("{place}/{name}/tmp"), place)?;
+        mount_bind(format!("{place}/{name}/tmp"), place)?;
     }
     Ok(())
 }
