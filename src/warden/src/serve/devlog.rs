@@ -6,7 +6,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use rustix::net::sockopt::set_socket_passcred;
@@ -18,7 +18,9 @@ use crate::sys::{Received, Take, receive, stamp_datagrams};
 pub const DATAGRAM_MAX: usize = 256 * 1024;
 /// Datagrams that may wait while no warden reads: systemd's own value for the same limit. It counts for sockets
 /// that are made later, and not every guest may set it; 10, a new network namespace's, makes senders wait sooner.
-const QUEUE: &str = "512";
+const QUEUE: u32 = 512;
+/// The limit's place below the root.
+const QUEUE_LIMIT: &str = "proc/sys/net/unix/max_dgram_qlen";
 
 /// The socket, with the datagram at its head.
 pub struct DevLog {
@@ -36,9 +38,9 @@ pub struct Head<'a> {
 }
 
 impl DevLog {
-    /// A socket that has no place yet.
-    pub fn create() -> io::Result<DevLog> {
-        let _ = fs::write("/proc/sys/net/unix/max_dgram_qlen", QUEUE);
+    /// A socket that has no place yet, of the guest with this root.
+    pub fn create(root: &Path) -> io::Result<DevLog> {
+        raise_queue_limit(&root.join(QUEUE_LIMIT));
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
         set_socket_passcred(&socket, true)?;
@@ -61,7 +63,7 @@ impl DevLog {
         if SocketAddrUnix::try_from(getsockname(&self.socket)?).is_ok_and(|address| address.path().is_none())
         {
             if let Some(folder) = path.parent() {
-                fs::create_dir_all(folder)?;
+                fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
             }
             match fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -100,6 +102,14 @@ impl DevLog {
     }
 }
 
+/// Lets more datagrams wait, if that may be set.
+fn raise_queue_limit(path: &Path) {
+    let now = fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u32>().ok());
+    if now.is_some_and(|limit| limit < QUEUE) {
+        let _ = fs::write(path, QUEUE.to_string());
+    }
+}
+
 /// Where the socket is, and the link that programs know.
 pub fn places(root: &Path) -> (PathBuf, PathBuf) {
     (root.join("run/systemd/journal/dev-log"), root.join("dev/log"))
@@ -116,7 +126,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("hostel-devlog-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let (path, link) = (folder.join("socket"), folder.join("log"));
-        let mut devlog = DevLog::create().unwrap();
+        let mut devlog = DevLog::create(&folder).unwrap();
         devlog.publish(&path, &link).unwrap();
         devlog.publish(&path, &link).unwrap();
         assert!(devlog.head().unwrap().is_none());

@@ -117,7 +117,7 @@ pub fn take_over(options: &Options, channel: OwnedFd) -> Result<Option<Serve<'_>
     let mut devlog = match inventory.held.remove(held::DEVLOG) {
         Some(socket) => DevLog::adopt(socket),
         None => {
-            let devlog = DevLog::create().during("make the socket of /dev/log")?;
+            let devlog = DevLog::create(&options.root).during("make the socket of /dev/log")?;
             hold(options, &mut channel, held::DEVLOG, devlog.fd())?;
             devlog
         }

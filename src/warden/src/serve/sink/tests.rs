@@ -63,7 +63,7 @@ impl Guest {
         std::fs::create_dir_all(root.join("dev")).unwrap();
         let spool = Spool::create().unwrap();
         let state = State::create(spool.end(), 0).unwrap();
-        let devlog = DevLog::create().unwrap();
+        let devlog = DevLog::create(&root).unwrap();
         let (path, link) = devlog::places(&root);
         devlog.publish(&path, &link).unwrap();
         Guest {
