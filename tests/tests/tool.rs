@@ -168,7 +168,10 @@ fn given_an_ordinary_user_when_a_command_is_run_then_it_is_root_inside_and_nobod
     tool.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"]);
     tool.arg(folder.join("hostel")).args(["run", "--rm"]);
     tool.arg(format!("dir:{}/root", folder.display())).args(["--", "sh", "-c", "id -u; exit 5"]);
-    tool.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", folder.join("home")).current_dir("/");
+    tool.env_clear().env("PATH", "/usr/bin:/bin").current_dir("/");
+    for variable in ["HOME", "XDG_RUNTIME_DIR", "XDG_DATA_HOME"] {
+        tool.env(variable, folder.join("home"));
+    }
     let outcome = run(&mut tool, Duration::from_secs(30));
     let removed = fs::remove_dir_all(&folder);
     let outcome = outcome.unwrap_or_else(|error| panic!("{error}"));
