@@ -6,9 +6,9 @@
 
 use crate::Text;
 
-/// The keeper's arguments, all decimal but the last: argv[1] pidfd of init, argv[2] pid of init,
-/// argv[3] console master, argv[4] notify socket, argv[5] report pipe, argv[6] record folder,
-/// argv[7] console log (write), argv[8] path of `hostel`, argv[9] name of the guest.
+/// The keeper's arguments. In decimal: argv[1] pidfd of init, argv[2] pid of init, and the descriptors argv[3] console
+/// master, argv[4] notify socket, argv[5] report pipe, argv[6] record folder, argv[7] console log (write). As text:
+/// argv[8] path of `hostel`, argv[9] name of the guest. It passes its environment on to `hostel`.
 pub struct KeeperArgs;
 
 crate::code_enum! {

@@ -20,6 +20,9 @@ pub const COMPILE_LOG: &str = "/run/hostel/compile.log";
 /// Folder of the log sink in the guest.
 pub const LOG_DIR: &str = "/var/log/hostel";
 
+/// Where root's systemctl looks for the manager (systemd's private D-Bus socket).
+pub const SYSTEMD_PRIVATE: &str = "/run/systemd/private";
+
 /// Where the host's tool keeps one folder for each running guest (as root; else under XDG_RUNTIME_DIR).
 pub const HOST_RUN: &str = "/run/hostel-host";
 /// Where the host's tool keeps guests (as root; else under XDG_DATA_HOME).

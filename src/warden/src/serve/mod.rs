@@ -11,6 +11,7 @@ mod devlog;
 mod forward;
 mod lines;
 pub mod logs;
+mod manager;
 mod pipes;
 mod record;
 mod run;

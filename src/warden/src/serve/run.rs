@@ -11,6 +11,7 @@ use rustix::event::{Timespec, epoll};
 
 use super::channel::{Channel, Message, Next};
 use super::devlog::DevLog;
+use super::manager::ManagerSocket;
 use super::pipes::Pipes;
 use super::sink::{Sink, Taken};
 use super::takeover::{NextPlan, held, hold};
@@ -33,6 +34,7 @@ const CHANNEL: u64 = 0;
 const PIPES: u64 = 1;
 const DEVLOG: u64 = 2;
 const TIMERS: u64 = 3;
+const MANAGER: u64 = 4;
 
 /// Why nothing is received at the moment.
 struct Trouble {
@@ -46,6 +48,7 @@ pub struct Serve<'a> {
     channel: Channel,
     sink: Sink<TextLog>,
     devlog: DevLog,
+    manager: Option<ManagerSocket>,
     /// The log pipes, with indices of the plan in force.
     pub pipes: Pipes,
     /// A plan that is in force, and of which the sink doesn't know yet.
@@ -70,11 +73,16 @@ impl<'a> Serve<'a> {
         channel: Channel,
         sink: Sink<TextLog>,
         devlog: DevLog,
+        manager: Option<ManagerSocket>,
     ) -> Result<Serve<'a>, ServeError> {
         let set = epoll::create(epoll::CreateFlags::CLOEXEC).during("make the epoll set")?;
         let channel_flags = epoll::EventFlags::IN;
         epoll::add(&set, channel.fd(), epoll::EventData::new_u64(CHANNEL), channel_flags)
             .during("wait for the channel")?;
+        if let Some(manager) = &manager {
+            epoll::add(&set, manager.fd(), epoll::EventData::new_u64(MANAGER), epoll::EventFlags::IN)
+                .during("wait for the manager's socket")?;
+        }
         let pipes = Pipes::new().during("make the epoll set of the log pipes")?;
         let (next_plan, stopping, timers, trouble, listening) = (None, false, None, None, false);
         Ok(Serve {
@@ -82,6 +90,7 @@ impl<'a> Serve<'a> {
             channel,
             sink,
             devlog,
+            manager,
             pipes,
             next_plan,
             stopping,
@@ -113,6 +122,7 @@ impl<'a> Serve<'a> {
                 self.flush_partials(before);
             }
             self.turn_timers();
+            self.manager.iter().for_each(ManagerSocket::turn_away);
             self.channel.send_pending();
         }
     }

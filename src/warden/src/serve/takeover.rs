@@ -9,6 +9,7 @@ use hostel_contract::paths;
 use super::channel::Channel;
 use super::devlog::{self, DevLog};
 use super::forward::Forwarder;
+use super::manager::ManagerSocket;
 use super::run::Serve;
 use super::sink::{Parts, Sink};
 use super::spool::Spool;
@@ -25,6 +26,8 @@ pub mod held {
     pub const STATE: &str = "sink-state";
     /// See `devlog`.
     pub const DEVLOG: &str = "dev-log";
+    /// See `manager`.
+    pub const MANAGER: &str = "manager";
     /// The plan whose indices are in the spool's segments: it may be older than the one in force.
     pub const PLAN: &str = "sink-plan";
 }
@@ -101,6 +104,30 @@ fn spool_and_state(inventory: &mut Inventory, plan: u64) -> Result<(Spool, State
     Ok((spool, state, false))
 }
 
+/// Where systemd's tools are turned away, in a guest that has such.
+fn manager_socket(
+    options: &Options,
+    channel: &mut Channel,
+    inventory: &mut Inventory,
+) -> Result<Option<ManagerSocket>, ServeError> {
+    if let Some(socket) = inventory.held.remove(held::MANAGER) {
+        return Ok(Some(ManagerSocket::adopt(socket)));
+    }
+    let path = options.root.join(paths::SYSTEMD_PRIVATE.trim_start_matches('/'));
+    if !ManagerSocket::is_looked_for(&path) {
+        return Ok(None);
+    }
+    let manager = ManagerSocket::create().during("make the manager's socket")?;
+    if let Err(error) = manager.publish(&path) {
+        let text = format!("{} can't be made: {error}: systemctl will be slow to fail", path.display());
+        say_on_console(&options.root, &text);
+        return Ok(None);
+    }
+    // Published first: what init holds listens.
+    hold(options, channel, held::MANAGER, manager.fd())?;
+    Ok(Some(manager))
+}
+
 /// Takes over. `None`: init has closed the channel before it sent everything.
 pub fn take_over(options: &Options, channel: OwnedFd) -> Result<Option<Serve<'_>>, ServeError> {
     let mut channel = Channel::new(channel);
@@ -130,6 +157,8 @@ pub fn take_over(options: &Options, channel: OwnedFd) -> Result<Option<Serve<'_>
         say_on_console(&options.root, &text);
     }
 
+    let manager = manager_socket(options, &mut channel, &mut inventory)?;
+
     // What waits in the spool is of the plan that the state names; what comes from now on, of the one in force.
     let same = state.snapshot().plan == units.checksum();
     let (units, next_plan) = match (same, &inventory.plan) {
@@ -154,7 +183,7 @@ pub fn take_over(options: &Options, channel: OwnedFd) -> Result<Option<Serve<'_>
     let parts = Parts { spool, state, writer, units, forwarder: Forwarder::new(&options.root) };
     let sink = Sink::adopt(parts, &mut devlog).during("adopt the sink")?;
 
-    let mut serve = Serve::new(options, channel, sink, devlog)?;
+    let mut serve = Serve::new(options, channel, sink, devlog, manager)?;
     serve.next_plan = next_plan;
     serve.stopping = inventory.stopping;
     if let Some(plan) = &inventory.plan {
