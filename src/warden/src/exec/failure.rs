@@ -38,7 +38,9 @@ impl std::fmt::Display for Failure {
 
 /// An errno in words.
 pub fn reason(errno: i32) -> String {
-    std::io::Error::from_raw_os_error(errno).to_string()
+    let text = std::io::Error::from_raw_os_error(errno).to_string();
+    // std adds ` (os error 13)`, which tells an administrator nothing.
+    text.rsplit_once(" (os error").map_or(text.clone(), |(words, _)| words.to_string())
 }
 
 /// Turns an error of the kernel into a [`Failure`] of a step.
