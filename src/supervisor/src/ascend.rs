@@ -260,6 +260,7 @@ impl Supervisor<'_> {
     /// Up: everything before is done.
     pub(crate) fn up(&mut self, now: Millis, unit: UnitId) {
         let Some(def) = self.plan.unit(unit) else { return };
+        self.at(unit).clear(flag::FIRST);
         match def.kind() {
             UnitKind::Service => self.service_up(now, &def),
             UnitKind::Socket => {

@@ -35,6 +35,7 @@ impl Supervisor<'_> {
     pub(crate) fn descend(&mut self, now: Millis, unit: UnitId, mut to: State) {
         let Some(def) = self.plan.unit(unit) else { return };
         let kills = def.has(unit_flags::SEND_SIGKILL);
+        self.at(unit).clear(flag::FIRST);
         // Each state leads to a later one: at most seven rounds.
         loop {
             to = match to {
@@ -291,6 +292,10 @@ impl Supervisor<'_> {
 
     /// RestartSec= is over: a restart job, so that what depends on the unit restarts too.
     pub(crate) fn restart_now(&mut self, now: Millis, unit: UnitId) {
+        if self.get(unit).job() == Some(Job::Stop) {
+            // It goes first; should it be called off, the restart still comes.
+            return self.arm(now, unit, policy::RESTART_AGAIN_MS);
+        }
         let state = self.at(unit);
         state.restarts = state.restarts.saturating_add(1);
         state.set(flag::KEEP_RESTARTS);

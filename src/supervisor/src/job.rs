@@ -49,6 +49,7 @@ const STOPPED_WITH: [EdgeKind; 4] =
     [EdgeKind::RequiredBy, EdgeKind::RequisiteOf, EdgeKind::BoundBy, EdgeKind::ConsistsOf];
 const STOPS_WITH: [EdgeKind; 4] =
     [EdgeKind::Requires, EdgeKind::Requisite, EdgeKind::BindsTo, EdgeKind::PartOf];
+const CONFLICTING: [EdgeKind; 2] = [EdgeKind::Conflicts, EdgeKind::ConflictedBy];
 
 /// Heads and tails of the lists, as links.
 #[derive(Default)]
@@ -148,7 +149,9 @@ impl Supervisor<'_> {
             if self.get(anchor).txn & refused != 0 {
                 return Err(ControlResult::Dependency);
             }
-            self.drop_contradictions(lists)?;
+            if lists.again == 0 {
+                self.drop_contradiction(lists)?;
+            }
             if lists.again == 0 {
                 return Ok(());
             }
@@ -262,7 +265,11 @@ impl Supervisor<'_> {
             }
             self.add(lists, other, STOP | CONFLICTED, weight);
         }
+        // Who declares the conflict makes no difference to whether both can be up, only to who insists.
         for other in def.edges(EdgeKind::ConflictedBy) {
+            if self.get(other).txn & NO_STOP != 0 {
+                return self.refuse(lists, unit, NO_UP);
+            }
             self.add(lists, other, STOP | CONFLICTED, Weight::Wishes);
         }
     }
@@ -296,7 +303,7 @@ impl Supervisor<'_> {
         lists.again = 1;
         let Some(def) = self.plan.unit(unit) else { return };
         let insisting: &[EdgeKind] = if which == NO_UP { &REQUIRERS } else { &STOPS_WITH };
-        let conflicting: &[EdgeKind] = if which == NO_UP { &[] } else { &[EdgeKind::ConflictedBy] };
+        let conflicting: &[EdgeKind] = if which == NO_UP { &[] } else { &CONFLICTING };
         for other in insisting.iter().chain(conflicting).flat_map(|&kind| def.edges(kind)) {
             if self.get(other).txn & TYPES != 0 {
                 self.look_at(lists, other);
@@ -305,8 +312,9 @@ impl Supervisor<'_> {
     }
 
     /// Where a unit is to be started and stopped at once, drops what nobody insists on. Of two wishes the start is
-    /// kept, but where the stop is for a conflict.
-    fn drop_contradictions(&mut self, lists: &mut Lists) -> Result<(), ControlResult> {
+    /// kept, but where the stop is for a conflict. One unit a round: what hangs on the dropped job goes with it, and
+    /// that may settle other contradictions.
+    fn drop_contradiction(&mut self, lists: &mut Lists) -> Result<(), ControlResult> {
         let mut next = linked(lists.members);
         while let Some(unit) = next {
             let bits = self.get(unit).txn;
@@ -316,13 +324,15 @@ impl Supervisor<'_> {
             if !(up && stop) {
                 continue;
             }
-            match (bits & UP_MATTERS != 0, bits & STOP_MATTERS != 0) {
+            let dropped = match (bits & UP_MATTERS != 0, bits & STOP_MATTERS != 0) {
                 (true, true) => return Err(ControlResult::Failed),
-                (true, false) => self.refuse(lists, unit, NO_STOP),
-                (false, true) => self.refuse(lists, unit, NO_UP),
-                (false, false) if bits & CONFLICTED != 0 => self.refuse(lists, unit, NO_UP),
-                (false, false) => self.refuse(lists, unit, NO_STOP),
-            }
+                (true, false) => NO_STOP,
+                (false, true) => NO_UP,
+                (false, false) if bits & CONFLICTED != 0 => NO_UP,
+                (false, false) => NO_STOP,
+            };
+            self.refuse(lists, unit, dropped);
+            break;
         }
         // The next round looks at everything anew.
         while self.take_todo(lists).is_some() {}

@@ -172,7 +172,7 @@ impl<'a> Supervisor<'a> {
             self.visit(now, unit, reasons);
             return true;
         }
-        self.unblock() || self.booted() || self.finish(now)
+        self.let_idle_go() || self.booted() || self.finish(now)
     }
 
     /// Sees to one unit, for all the reasons that came together.
@@ -206,7 +206,7 @@ impl<'a> Supervisor<'a> {
             self.visit_later(unit, work::TRIGGERED_BY);
         }
         if is(work::ON_FAILURE) {
-            self.start_on_failure(unit);
+            self.start_on_failure(now, unit);
         }
         if is(work::TRIGGERED_BY) {
             self.sockets_look(unit);
@@ -214,9 +214,7 @@ impl<'a> Supervisor<'a> {
         if is(work::SOCKET) {
             self.socket_looks(now, unit);
         }
-        if is(work::JOB_ANYWAY) && !self.get(unit).has(flag::JOB_RUNNING) {
-            self.run_job(now, unit);
-        } else if is(work::JOB) {
+        if is(work::JOB) {
             self.try_run(now, unit);
         }
         if is(work::ROW) {
@@ -268,8 +266,8 @@ impl<'a> Supervisor<'a> {
         due.into_iter().chain(rest).min()
     }
 
-    /// Does the unit wait for its cgroup to empty? Init looks after each batch of reaped processes, and once a
-    /// second; and at once when this becomes true, for the group may be empty already.
+    /// Does the unit wait for its cgroup to empty? Init looks after each batch of reaped processes, once a
+    /// second, and when `takes_a_look()` says so.
     pub fn awaits_empty(&self, unit: UnitId) -> bool {
         let Some(def) = self.plan.unit(unit) else { return false };
         if !self.is_grouped(&def) {
@@ -288,6 +286,12 @@ impl<'a> Supervisor<'a> {
                     && (state.main_pid == 0 || state.has(flag::MAIN_ALIEN))
             }
         }
+    }
+
+    /// True once after a unit began to wait for its cgroup to empty: init looks at once then, for it may be empty
+    /// already, and no process is left whose end would say so.
+    pub fn takes_a_look(&mut self) -> bool {
+        core::mem::take(&mut self.header.look) != 0
     }
 
     /// Does any unit?

@@ -4,6 +4,10 @@
 //! before it, a stop before the stop of what stands before it; a restart counts as a stop until its unit is
 //! down. Only jobs are waited for, never states. Nothing else makes a job wait, but `Type=idle` and a unit that
 //! is still on its way down.
+//!
+//! Jobs can't wait for each other in a circle: a plan's order has none (`Plan::parse` sees to it). A start waits
+//! for jobs of earlier units and for stops of later ones, a stop for stops of later ones only; so a chain of waiting
+//! jobs leads to earlier units, then perhaps once to a stop, and from there to later ones, and ends.
 
 use crate::Millis;
 use crate::action::Message;
@@ -162,7 +166,6 @@ impl Supervisor<'_> {
         if self.get(unit).has(flag::IDLE_WAIT) && !self.get(unit).has(flag::IDLE_OVER) {
             self.at(unit).set(flag::IDLE_OVER);
             self.at(unit).deadline = 0;
-            self.header.unsettled = 1;
             self.visit_later(unit, work::JOB);
             self.refresh(unit);
         }
@@ -258,7 +261,10 @@ impl Supervisor<'_> {
         if forward && matches!(end, JobEnd::Dependency | JobEnd::Timeout) {
             self.visit_later(unit, work::ON_FAILURE);
         }
-        self.visit_later(unit, work::ROW | work::TRIGGERED_BY);
+        if self.get(unit).state().is_settled() {
+            self.recheck_bound(unit);
+        }
+        self.visit_later(unit, work::ROW | work::TRIGGERED_BY | work::CAME_UP);
         self.wake_ordered(unit);
         self.refresh(unit);
     }
@@ -343,6 +349,7 @@ impl Supervisor<'_> {
         }
         self.visit_later(unit, reasons);
         if new.is_settled() {
+            self.recheck_bound(unit);
             self.look_for_unneeded(unit);
         }
     }
@@ -376,47 +383,16 @@ impl Supervisor<'_> {
         self.refresh(unit);
     }
 
-    /// Nothing runs, and nothing is left to visit: lets `Type=idle` go, or breaks an ordering cycle that the plan
-    /// should not have. Says whether there is something to visit again.
-    pub(crate) fn unblock(&mut self) -> bool {
-        if self.header.unsettled == 0 || self.header.running > 0 || self.header.jobs == 0 {
-            self.header.unsettled = 0;
-            return false;
-        }
+    /// Nothing runs, and nothing is left to visit: `Type=idle` need not wait longer. Says whether one was let go.
+    pub(crate) fn let_idle_go(&mut self) -> bool {
+        let quiet = self.header.unsettled != 0 && self.header.running == 0 && self.header.idle > 0;
         self.header.unsettled = 0;
-        if self.header.idle > 0 {
+        if quiet {
             for index in 0..self.plan.len() {
                 self.idle_over(crate::unit_id(index));
             }
         }
-        self.header.work_head != 0 || self.break_cycle()
-    }
-
-    /// All jobs wait, and none for a unit that is on its way: they wait for each other. The first is run.
-    fn break_cycle(&mut self) -> bool {
-        let mut first = None;
-        for index in 0..self.plan.len() {
-            let unit = crate::unit_id(index);
-            let Some(job) = self.get(unit).job() else { continue };
-            let state = self.get(unit).state();
-            let waits_for_itself = match job {
-                Job::Start => decide(Cause::Start, state) == Step::Later,
-                Job::Reload => decide(Cause::Reload, state) == Step::Later,
-                Job::Verify => state.is_starting() || state == State::AutoRestart,
-                Job::Stop | Job::Restart => false,
-            };
-            if waits_for_itself {
-                return false;
-            }
-            first = first.or(Some(unit));
-        }
-        match first {
-            Some(unit) => {
-                self.visit_later(unit, work::JOB_ANYWAY);
-                true
-            }
-            None => false,
-        }
+        self.header.work_head != 0
     }
 }
 

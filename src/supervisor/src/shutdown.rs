@@ -5,10 +5,11 @@
 
 use crate::Millis;
 use crate::action::Action;
+use crate::descend::bounded;
 use crate::order::JobEnd;
 use crate::policy;
 use crate::state::{Boot, Job};
-use crate::{Supervisor, unit_id};
+use crate::{Supervisor, UnitId, unit_id};
 use hostel_contract::ShutdownKind;
 
 impl Supervisor<'_> {
@@ -34,7 +35,7 @@ impl Supervisor<'_> {
     }
 
     /// Gives a unit that is there a stop job, and its state an end.
-    fn stop_for_shutdown(&mut self, now: Millis, unit: hostel_plan::UnitId) {
+    fn stop_for_shutdown(&mut self, now: Millis, unit: UnitId) {
         let state = self.get(unit);
         if state.state().is_settled() {
             return;
@@ -42,11 +43,21 @@ impl Supervisor<'_> {
         if state.job().is_none() {
             self.install(now, unit, Job::Stop);
         }
-        // What waits for ever has so much time left; a shorter time stays.
-        if self.get(unit).state().is_stopping() && self.get(unit).deadline == 0 {
-            self.arm(now, unit, policy::UNBOUNDED_STOP_MS);
+        if self.get(unit).state().is_stopping() {
+            self.bound_stop(now, unit);
         }
         self.refresh(unit);
+    }
+
+    /// A stop that is under way and waits for ever has so much time left, and one that was extended by
+    /// EXTEND_TIMEOUT_USEC= not much more; a shorter time stays.
+    fn bound_stop(&mut self, now: Millis, unit: UnitId) {
+        let span = self.plan.unit(unit).map_or(0, |def| bounded(def.stop_timeout_ms()));
+        let latest = now.saturating_add(policy::SHUTDOWN_EXTENSION_MS.max(u64::from(span)));
+        match self.get(unit).deadline {
+            0 => self.arm(now, unit, policy::UNBOUNDED_STOP_MS),
+            deadline => self.at(unit).deadline = deadline.min(latest),
+        }
     }
 
     /// Everything is visited and nothing is to do: is this the end? Says whether there is more to do.

@@ -142,21 +142,44 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Came up: what it is bound to may have gone down in the meantime.
+    /// Came up, or its job ended: what it is bound to may have gone down in the meantime.
     pub(crate) fn check_bound(&mut self, unit: UnitId) {
         let Some(def) = self.plan.unit(unit) else { return };
         if self.get(unit).job().is_none()
+            && self.get(unit).state().is_up()
             && def.edges(EdgeKind::BindsTo).any(|other| self.is_missing_for_bound(other))
         {
             self.visit_later(unit, work::STOP);
         }
     }
 
-    /// OnFailure=.
-    pub(crate) fn start_on_failure(&mut self, unit: UnitId) {
+    /// A unit did not come up: what is bound to it, and did not wait, may be up.
+    pub(crate) fn recheck_bound(&mut self, unit: UnitId) {
         let Some(def) = self.plan.unit(unit) else { return };
-        for other in def.edges(EdgeKind::OnFailure) {
-            self.visit_later(other, work::START);
+        for other in def.edges(EdgeKind::BoundBy) {
+            if self.get(other).state().is_up() {
+                self.visit_later(other, work::CAME_UP);
+            }
+        }
+    }
+
+    /// OnFailure=, unless units fail by each other's OnFailure= without end.
+    pub(crate) fn start_on_failure(&mut self, now: Millis, unit: UnitId) {
+        let Some(def) = self.plan.unit(unit) else { return };
+        if def.edges(EdgeKind::OnFailure).next().is_none() {
+            return;
+        }
+        let units = u32::try_from(self.plan.len()).unwrap_or(u32::MAX);
+        let header = &mut self.header;
+        if now.saturating_sub(header.on_failure_began) > policy::ON_FAILURE_INTERVAL_MS {
+            header.on_failure_began = now;
+            header.on_failure_count = 0;
+        }
+        header.on_failure_count = header.on_failure_count.saturating_add(1);
+        if header.on_failure_count <= units.saturating_mul(policy::ON_FAILURE_BURST) {
+            for other in def.edges(EdgeKind::OnFailure) {
+                self.visit_later(other, work::START);
+            }
         }
     }
 

@@ -289,7 +289,7 @@ pub(crate) mod work {
     pub const DEPENDENCY_FAILED: u16 = 1 << 4;
     /// Went down without a job that says so: what is bound to it has to stop.
     pub const WENT_DOWN: u16 = 1 << 5;
-    /// Came up: what it is bound to has to be up.
+    /// Came up, or its job ended: what it is bound to has to be up, and somebody has to need it.
     pub const CAME_UP: u16 = 1 << 6;
     /// To be stopped by a job of our own.
     pub const STOP: u16 = 1 << 7;
@@ -301,8 +301,6 @@ pub(crate) mod work {
     pub const TRIGGERED_BY: u16 = 1 << 10;
     /// A socket whose service changed.
     pub const SOCKET: u16 = 1 << 11;
-    /// The job is to run whatever it is ordered after: all jobs wait for each other.
-    pub const JOB_ANYWAY: u16 = 1 << 13;
     /// StopWhenUnneeded=: somebody who needed it is gone.
     pub const UNNEEDED: u16 = 1 << 12;
 }
@@ -346,6 +344,10 @@ pub struct Header {
     pub(crate) jobs: u32,
     pub(crate) plan_checksum: u64,
     pub(crate) shutdown_began: u64,
+    /// Begin of the interval in which `on_failure_count` counts.
+    pub(crate) on_failure_began: u64,
+    /// How often OnFailure= was followed.
+    pub(crate) on_failure_count: u32,
     /// Jobs running.
     pub(crate) running: u32,
     /// Jobs that wait as `Type=idle` does.
@@ -368,8 +370,10 @@ pub struct Header {
     pub(crate) boot: u8,
     /// `Finish` was given.
     pub(crate) finished: u8,
-    /// Something happened since it was last looked whether all jobs wait for each other.
+    /// Something happened since it was last looked whether `Type=idle` still has to wait.
     pub(crate) unsettled: u8,
+    /// A unit began to wait for its group to empty, and nobody looked since.
+    pub(crate) look: u8,
     pub(crate) requests: [PendingRequest; policy::REQUESTS],
 }
 
@@ -380,6 +384,8 @@ impl Default for Header {
             jobs: 0,
             plan_checksum: 0,
             shutdown_began: 0,
+            on_failure_began: 0,
+            on_failure_count: 0,
             running: 0,
             idle: 0,
             boot_jobs: 0,
@@ -394,6 +400,7 @@ impl Default for Header {
             boot: 0,
             finished: 0,
             unsettled: 0,
+            look: 0,
             requests: [PendingRequest::default(); policy::REQUESTS],
         }
     }
