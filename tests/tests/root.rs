@@ -16,6 +16,7 @@ const WRITTEN: &[(&str, &str)] = &[
     ("var/spool/exim4", "exim: its queue's databases"),
     ("var/spool/cron", "cron"),
     ("var/lib/systemd", "systemd's own programs, as units of the distribution"),
+    ("var/lib/dbus/machine-id", "systemd-tmpfiles, by dbus' own line in /usr/lib/tmpfiles.d"),
     ("var/lib/nginx", "nginx: folders of its bodies"),
     ("var/cache", "ldconfig and others that keep caches"),
     ("var/tmp", "whoever wants to"),
