@@ -64,6 +64,7 @@ fn attempt(places: &Places, lock: &Lock, launch: &Launch) -> Result<Launched> {
     let guest = &launch.guest;
     root::check(&guest.root)?;
     let own = ProcessId::own().ok_or_else(|| Error::Invalid("this process isn't in /proc".into()))?;
+    let tree = find_tree(places);
     let mut record = Record {
         version: VERSION,
         state: State::Starting,
@@ -72,7 +73,7 @@ fn attempt(places: &Places, lock: &Lock, launch: &Launch) -> Result<Launched> {
         keeper: own,
         init: None,
         started: now(),
-        cgroup: None,
+        cgroup: tree.as_ref().map(|tree| tree.of(&guest.name).outer().to_path_buf()),
         layers: layers(guest)?,
     };
     claim_layers(places, lock, &record)?;
@@ -82,12 +83,12 @@ fn attempt(places: &Places, lock: &Lock, launch: &Launch) -> Result<Launched> {
     let plan = ContextPlan {
         guest: guest.clone(),
         map,
-        tree: find_tree(places),
+        tree,
         programs: launch.programs.clone(),
         arguments: arguments(&launch.command)?,
         environment: environment(guest)?,
         console: launch.console,
-        hidden: if guest.root == Path::new("/") { vec![places.store.clone()] } else { Vec::new() },
+        hidden: hidden(places, guest),
     };
     let context = context::make(plan)?;
     context.notes.iter().for_each(|note| say(note));
@@ -96,7 +97,6 @@ fn attempt(places: &Places, lock: &Lock, launch: &Launch) -> Result<Launched> {
     }
     record.state = State::Running;
     record.init = ProcessId::of(context.init);
-    record.cgroup = context.cgroup.as_ref().map(|cgroup| cgroup.outer().to_path_buf());
     lock.write(&record)?;
 
     let (init, cgroup) = (context.init, context.cgroup.clone());
@@ -134,10 +134,11 @@ fn find_tree(places: &Places) -> Option<cgroup::Tree> {
         }
     };
     match cgroup::Tree::find(places.privileged) {
-        Some(tree) if tree.without_controllers => {
+        Some(tree) if !tree.missing.is_empty() => {
+            let missing = tree.missing.join(", ");
             once(
-                "v1",
-                "cgroup v1 holds this host's controllers: guests have no limits; killing and freezing work",
+                "controllers",
+                &format!("this host's cgroup v2 lacks the controllers {missing} (v1 may hold them): guests have no such limits"),
             );
             Some(tree)
         }
@@ -166,6 +167,12 @@ fn environment(guest: &Guest) -> Result<Vec<CString>> {
         ("TERM", &terminal),
     ];
     pairs.iter().map(|(name, value)| c_string(format!("{name}={value}"))).collect()
+}
+
+/// A guest whose root is the host's would see the other guests.
+fn hidden(places: &Places, guest: &Guest) -> Vec<PathBuf> {
+    let stores = [places.store.clone(), PathBuf::from(paths::HOST_STORE)];
+    if guest.root == Path::new("/") { stores.into() } else { Vec::new() }
 }
 
 /// The directories that a root is made from.
@@ -271,13 +278,14 @@ pub fn become_keeper(
     };
     let folder = lock.folder().to_path_buf();
     lock.release();
-    let error = execute_keeper(&launched, &folder, wanted, report, console_log);
+    let error = execute_keeper(places, &launched, &folder, wanted, report, console_log);
     // Nobody would keep it: better none than one that nobody watches from its first moment.
     crate::lifecycle::kill(&launched.record, &launched.running.pidfd);
     Err(error)
 }
 
 fn execute_keeper(
+    places: &Places,
     launched: &Launched,
     folder: &Path,
     wanted: &Launch,
@@ -290,25 +298,23 @@ fn execute_keeper(
         let running = &launched.running;
         let (console, notify) =
             (running.console.as_ref().unwrap_or(&null), running.notify.as_ref().unwrap_or(&null));
-        let kept = [&running.pidfd, console, notify, report, console_log];
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = rustix::fs::open(folder, flags, Mode::empty()).on("opening", folder)?;
+        let kept = [&running.pidfd, console, notify, report, &folder, console_log];
         for descriptor in kept {
             keep_through_exec(descriptor.as_fd()).doing(|| "handing descriptors to the keeper")?;
         }
         let init = launched.record.init.map_or(0, |init| init.pid);
         let own = crate::join::own_program()?;
         let mut arguments = vec![c_string(paths::KEEPER_ARGV0)?];
-        let numbers =
-            [running.pidfd.as_raw_fd(), init, console.as_raw_fd(), notify.as_raw_fd(), report.as_raw_fd()];
-        for number in numbers {
+        let (folder, log) = (folder.as_raw_fd(), console_log.as_raw_fd());
+        let (pidfd, report) = (running.pidfd.as_raw_fd(), report.as_raw_fd());
+        for number in [pidfd, init, console.as_raw_fd(), notify.as_raw_fd(), report, folder, log] {
             arguments.push(c_string(number.to_string())?);
         }
-        arguments.push(c_string(folder.as_os_str().as_bytes())?);
-        arguments.push(c_string(console_log.as_raw_fd().to_string())?);
         arguments.push(c_string(own.as_os_str().as_bytes())?);
         arguments.push(c_string(wanted.guest.name.as_str())?);
-        let environment: Result<Vec<CString>> = std::env::vars_os()
-            .map(|(name, value)| c_string([name.as_bytes(), b"=", value.as_bytes()].concat()))
-            .collect();
+        let environment = keeper_environment(places, &wanted.programs)?;
         let program = wanted.programs.join("hostel-init");
         let path = c_string(program.as_os_str().as_bytes())?;
         rustix::process::chdir("/").doing(|| "leaving the current folder")?;
@@ -317,10 +323,18 @@ fn execute_keeper(
         }
         Err(Error::call(
             format!("executing the keeper {}", program.display()),
-            execute(&path, &arguments, &environment?),
+            execute(&path, &arguments, &environment),
         ))
     })();
     error
+}
+
+/// The keeper passes its environment on to `hostel __ended`: that must look in the same places.
+fn keeper_environment(places: &Places, programs: &Path) -> Result<Vec<CString>> {
+    let ours = [("HOSTEL_RUN_DIR", &*places.run), ("HOSTEL_STORE", &*places.store), ("HOSTEL_PROGRAMS", programs)];
+    let inherited = std::env::vars_os().filter(|(name, _)| !ours.iter().any(|(ours, _)| name == ours));
+    let ours = ours.iter().map(|&(name, value)| (OsString::from(name), value.as_os_str().to_owned()));
+    inherited.chain(ours).map(|(name, value)| c_string([name.as_bytes(), b"=", value.as_bytes()].concat())).collect()
 }
 
 /// What `hostel __ended NAME` does, in the place of the keeper: puts everything right after an end, and starts the

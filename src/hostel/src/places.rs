@@ -30,17 +30,19 @@ impl Places {
             }
             let base = std::env::var_os(variable).map(PathBuf::from).or(fallback);
             base.map(|base| base.join("hostel")).ok_or_else(|| {
-                Error::Invalid(format!("{variable} isn't set: set it, or give --run-dir and --store"))
+                Error::Invalid(format!("neither {variable} nor HOME is set: set one, or give --run-dir and --store"))
             })
         };
-        let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
+        let home = std::env::var_os("HOME").map(PathBuf::from);
+        let below_home = |folder: &str| home.as_ref().map(|home| home.join(folder));
         let run = match run {
             Some(run) => run,
-            None => default(paths::HOST_RUN, "XDG_RUNTIME_DIR", None)?,
+            // A session without a runtime folder: records then outlast a reboot, and are recognised as stale.
+            None => default(paths::HOST_RUN, "XDG_RUNTIME_DIR", below_home(".local/state"))?,
         };
         let store = match store {
             Some(store) => store,
-            None => default(paths::HOST_STORE, "XDG_DATA_HOME", home)?,
+            None => default(paths::HOST_STORE, "XDG_DATA_HOME", below_home(".local/share"))?,
         };
         let places = Places { run: absolute(run)?, store: absolute(store)?, privileged };
         places.own(&places.run)?;

@@ -119,7 +119,7 @@ pub fn exit_status(status: WaitStatus) -> u8 {
 
 /// In the guest: the user, the environment, the program.
 fn become_task(guest: &join::Guest, task: &Task<'_>) -> i32 {
-    let prepared = (|| -> Result<(Vec<OsString>, Vec<(String, String)>)> {
+    let prepared = (|| {
         let user = guest_user::find(task.user.unwrap_or("0"))?;
         let groups = guest.permits_groups().then_some(&user.groups[..]);
         if user.id != 0 || user.group != 0 || groups.is_some() {
@@ -135,7 +135,7 @@ fn become_task(guest: &join::Guest, task: &Task<'_>) -> i32 {
                 login_shell(&user)
             }
         };
-        Ok((command, variables(&user, task.variables)))
+        Ok::<_, Error>((command, variables(&user, task.variables)))
     })();
     match prepared {
         Ok((command, variables)) => {
@@ -196,7 +196,7 @@ fn executed_as(command: &[OsString], login: bool, environment: &[CString]) -> i3
         .collect();
     let failed = (|| -> Result<std::io::Error> {
         let arguments = arguments?;
-        let mut last = std::io::Error::from(std::io::ErrorKind::NotFound);
+        let mut last = std::io::Error::from_raw_os_error(libc::ENOENT);
         for path in candidates(program, environment) {
             let error = sys::process::execute(&c_string(path.into_vec())?, &arguments, environment);
             // A later folder may have one that can be executed.

@@ -22,8 +22,10 @@ const ALL_GUESTS: &str = "hostel";
 const INNER: &str = "guest";
 /// The files of a delegated cgroup that its new owner may write (cgroups(7), "Cgroup delegation").
 const DELEGATED: &[&str] = &["cgroup.procs", "cgroup.threads", "cgroup.subtree_control"];
-/// Controllers that are passed down to a guest, where they are to be had.
-const CONTROLLERS: &[&str] = &["cpu", "cpuset", "io", "memory", "pids", "hugetlb"];
+/// Controllers that are passed down to a guest, where they are to be had; its limits are made of the first four.
+const CONTROLLERS: &[&str] = &["cpu", "io", "memory", "pids", "cpuset"];
+/// How many of [`CONTROLLERS`] are missed where they are missing.
+const NEEDED: usize = 4;
 /// Bounds on what a guest can build below its inner cgroup, so that its removal stays short.
 const BOUNDS: &[(&str, &str)] = &[("cgroup.max.depth", "32"), ("cgroup.max.descendants", "16384")];
 /// Leaf in which commands run that enter a guest.
@@ -39,8 +41,8 @@ pub struct GuestCgroup {
 pub struct Tree {
     /// Where guests' cgroups are made.
     base: PathBuf,
-    /// The kernel's v1 hierarchies have controllers, this one none.
-    pub without_controllers: bool,
+    /// Controllers that a guest's limits need and this tree doesn't have.
+    pub missing: Vec<&'static str>,
 }
 
 impl Tree {
@@ -50,14 +52,29 @@ impl Tree {
         let base = if privileged {
             mount.clone()
         } else {
-            // Beside the caller's own cgroup, which is what a session was delegated, if anything.
+            // Beside the caller's own cgroup, if that place was given to the user: to move a process there takes the
+            // right to write both files.
             let own = fs::read_to_string("/proc/self/cgroup").ok()?;
-            let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
-            mount.join(own).parent()?.to_path_buf()
+            let own = own.lines().find_map(|line| line.strip_prefix("0::/")).filter(|own| !own.is_empty())?;
+            let beside = mount.join(own).parent()?.to_path_buf();
+            for place in [beside.clone(), beside.join("cgroup.procs")] {
+                rustix::fs::access(&place, rustix::fs::Access::WRITE_OK).ok()?;
+            }
+            beside
         };
         let controllers = fs::read_to_string(mount.join("cgroup.controllers")).unwrap_or_default();
-        Some(Tree { base, without_controllers: controllers.trim().is_empty() })
+        let missing = CONTROLLERS[..NEEDED].iter().copied().filter(|controller| !lists(&controllers, controller));
+        Some(Tree { base, missing: missing.collect() })
     }
+
+    /// Where the outer cgroup of a guest is, or will be.
+    pub fn of(&self, guest: &GuestName) -> GuestCgroup {
+        GuestCgroup { outer: self.base.join(ALL_GUESTS).join(guest.as_str()) }
+    }
+}
+
+fn lists(list: &str, controller: &str) -> bool {
+    list.split_ascii_whitespace().any(|c| c == controller)
 }
 
 /// Where cgroup v2 is mounted, from /proc/self/mountinfo.
@@ -73,14 +90,19 @@ fn mount_point(mountinfo: &str) -> Option<PathBuf> {
 impl GuestCgroup {
     /// Makes both cgroups and gives the inner one to `owner` (the guest's root, as the host counts users).
     ///
-    /// Whatever an earlier guest of this name left there is ended and removed first.
+    /// An empty one of this name is removed first; one with processes is another guest's, of another store, or of an
+    /// earlier life of this one that can't be ended.
     pub fn create(tree: &Tree, guest: &GuestName, owner: u32) -> Result<GuestCgroup> {
         let all = tree.base.join(ALL_GUESTS);
-        make(&all)?;
-        let cgroup = GuestCgroup { outer: all.join(guest.as_str()) };
-        if cgroup.outer.exists() {
-            cgroup.remove(Duration::from_secs(10))?;
+        let cgroup = tree.of(guest);
+        if cgroup.populated() {
+            return Err(Error::Busy {
+                guest: guest.clone(),
+                why: format!("can't have its cgroup: there are processes in {}", cgroup.outer.display()),
+            });
         }
+        cgroup.remove(Duration::ZERO)?;
+        make(&all)?;
         make(&cgroup.outer)?;
         let inner = cgroup.inner();
         let made = make(&inner).and_then(|()| {
@@ -105,7 +127,7 @@ impl GuestCgroup {
         made.map(|()| cgroup)
     }
 
-    /// The cgroups of a guest that runs, from its record.
+    /// The cgroups of a guest that was started, from its record.
     pub fn existing(outer: &Path) -> GuestCgroup {
         GuestCgroup { outer: outer.into() }
     }
@@ -213,7 +235,6 @@ fn open(folder: &Path) -> Result<OwnedFd> {
 fn pass_controllers_down(folder: &Path) {
     let words = |file: &str| fs::read_to_string(folder.join(file)).unwrap_or_default();
     let (has, passes) = (words("cgroup.controllers"), words("cgroup.subtree_control"));
-    let lists = |list: &str, controller: &str| list.split_ascii_whitespace().any(|c| c == controller);
     for controller in CONTROLLERS {
         if lists(&has, controller) && !lists(&passes, controller) {
             let _ = fs::write(folder.join("cgroup.subtree_control"), format!("+{controller}"));

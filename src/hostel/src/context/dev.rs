@@ -95,7 +95,10 @@ pub(super) fn console(inside: &mut Inside) -> Result<()> {
     for number in 0..3 {
         sys::fds::put_at_standard(slave.as_fd(), number).doing(|| "making the console standard")?;
     }
-    sys::terminal::make_controlling(slave.as_fd()).doing(|| "taking the console")?;
+    // A command is to have job control. A guest's services find the console free: its getty takes it.
+    if !inside.plan.arguments.is_empty() {
+        sys::terminal::make_controlling(slave.as_fd()).doing(|| "taking the console")?;
+    }
     inside.console = Some(master);
     Ok(())
 }
@@ -107,7 +110,7 @@ pub fn open_terminal() -> Result<(OwnedFd, OwnedFd)> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let master = rustix::fs::open("/dev/pts/ptmx", flags, Mode::empty()).doing(|| "opening /dev/pts/ptmx")?;
     let kind = rustix::fs::fstatfs(&master).doing(|| "looking at /dev/pts/ptmx")?;
-    if i64::from(kind.f_type) != DEVPTS {
+    if kind.f_type != DEVPTS {
         return Err(Error::Invalid(
             "/dev/pts/ptmx is no terminal: something is mounted over the guest's /dev/pts".into(),
         ));
