@@ -6,9 +6,8 @@ use crate::sys;
 use crate::sys::descriptor::Standard;
 use crate::sys::process::{exec_with_own_arguments, exit, fork, kill};
 use core::ffi::CStr;
-use core::fmt::Write;
 use hostel_init::signals;
-use hostel_init::text::{Line, Path};
+use hostel_init::text::Text;
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, WaitStatus, getpid, setpgid};
 use rustix::termios::{isatty, tcsetpgrp};
@@ -34,7 +33,7 @@ pub fn run() -> ! {
     sys::signal::block_all();
     let is_init = getpid().as_raw_nonzero().get() == 1;
     let Some(program) = sys::start::argument(COMMAND) else {
-        complain("hostel-init: no command. Usage: hostel-init -- COMMAND ARGUMENTS");
+        complain(&["hostel-init: no command. Usage: hostel-init -- COMMAND ARGUMENTS".into()]);
         exit(EXIT_USAGE);
     };
     if is_init {
@@ -43,10 +42,10 @@ pub fn run() -> ! {
         // Orphans of the command come to us also where we aren't PID 1.
         let _ = rustix::process::set_child_subreaper(Some(getpid()));
     }
-    let main = match fork(None, || become_command(program)) {
+    let main = match fork(None, &|| become_command(program)) {
         Ok(pid) => pid,
         Err(_) => {
-            complain("hostel-init: no process could be made: too many processes, or no memory");
+            complain(&["hostel-init: no process could be made: too many processes, or no memory".into()]);
             exit(EXIT_USAGE);
         }
     };
@@ -69,11 +68,8 @@ fn become_command(program: &CStr) -> i32 {
     }
     sys::signal::unblock_all();
     let errno = exec_found(program);
-    let mut line = Line::<240>::new();
-    let name = core::str::from_utf8(program.to_bytes()).unwrap_or("the command");
-    let _ = write!(line, "hostel-init: {name}: {}", crate::system::reason(errno));
-    line.end();
-    let _ = rustix::io::write(Standard::Error, line.bytes());
+    let name = program.to_str().unwrap_or("the command");
+    complain(&["hostel-init: ".into(), name.into(), ": ".into(), crate::system::reason(errno)]);
     if errno == Errno::NOENT { EXIT_NOT_FOUND } else { EXIT_NOT_EXECUTABLE }
 }
 
@@ -87,8 +83,9 @@ fn exec_found(program: &CStr) -> Errno {
     let mut worst = Errno::NOENT;
     for directory in path.split(|b| *b == b':') {
         let directory = if directory.is_empty() { b"." } else { directory };
-        let candidate = Path::<4096>::new(&[directory, b"/", name]);
-        let Some(candidate) = candidate.as_c_str() else { continue };
+        let mut room = [0u8; 4096];
+        let mut candidate = Text::new(&mut room);
+        let Some(candidate) = candidate.push(directory).push(b"/").push(name).path() else { continue };
         match exec_with_own_arguments(candidate, COMMAND) {
             Errno::NOENT | Errno::NOTDIR => {}
             Errno::ACCESS => worst = Errno::ACCESS,

@@ -5,14 +5,15 @@
 
 use crate::sys;
 use crate::sys::descriptor::Standard;
+use crate::sys::file;
 use crate::sys::process::{exit, kill};
 use crate::system::leave;
-use core::fmt::{Arguments, Write};
 use core::sync::atomic::{AtomicBool, Ordering};
 use hostel_contract::ShutdownKind;
 use hostel_contract::shutdown::EXIT_CRASH;
 use hostel_init::signals::{self, Meaning, Origin, meaning};
-use hostel_init::text::Line;
+use hostel_init::text::{Part, Text};
+use rustix::fd::AsFd;
 use rustix::io::Errno;
 use rustix::process::WaitOptions;
 
@@ -25,23 +26,18 @@ const TICK_MS: u64 = 50;
 const REAPED_MAX: usize = 1024;
 
 /// One line on standard error.
-pub fn complain(text: &str) {
-    let mut line = Line::<240>::new();
-    let _ = line.write_str(text);
-    line.end();
-    let _ = rustix::io::write(Standard::Error, line.bytes());
+pub fn complain(parts: &[Part<'_>]) {
+    let mut room = [0u8; 240];
+    file::write_some(Standard::Error.as_fd(), Text::new(&mut room).parts(parts).end().bytes());
 }
 
 /// Says `what`, and stays. As any other process than PID 1, ends.
-pub fn run(what: Arguments<'_>) -> ! {
+pub fn run(what: &[Part<'_>]) -> ! {
     static ENTERED: AtomicBool = AtomicBool::new(false);
     sys::signal::block_all();
     if !ENTERED.swap(true, Ordering::Relaxed) {
-        let mut line = Line::<240>::new();
-        let _ = line.write_fmt(what);
-        line.end();
-        let _ = rustix::io::write(Standard::Error, line.bytes());
-        let _ = rustix::io::write(Standard::Error, b"hostel-init only reaps from here on, and obeys stop signals.\n");
+        complain(what);
+        complain(&["hostel-init only reaps from here on, and obeys stop signals.".into()]);
     }
     if rustix::process::getpid().as_raw_nonzero().get() != 1 {
         exit(EXIT_CRASH);

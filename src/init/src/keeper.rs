@@ -6,6 +6,7 @@
 
 use crate::emergency::complain;
 use crate::sys;
+use crate::sys::file;
 use crate::sys::process::{exec_path, exit};
 use crate::sys::signal::Disposition;
 use core::ffi::CStr;
@@ -13,10 +14,10 @@ use hostel_contract::Text;
 use hostel_contract::keeper::{ENDED_COMMAND, KeeperEvent, KeeperReport};
 use hostel_contract::shutdown::EXIT_CRASH;
 use hostel_init::signals;
-use hostel_init::text::{Path, decimal};
+use hostel_init::text::{Text as Room, decimal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{Mode, OFlags, SeekFrom, fcntl_getfl, fcntl_setfl, fstat, ftruncate, openat, renameat, seek};
+use rustix::fs::{OFlags, SeekFrom, fcntl_getfl, fcntl_setfl, fstat, ftruncate, renameat, seek};
 use rustix::net::{RecvFlags, recv};
 use rustix::process::{Pid, WaitOptions, waitpid};
 
@@ -32,8 +33,16 @@ const HUNG_UP_PAUSE_MS: i64 = 500;
 /// Longest message that is looked at; of a longer one, the beginning.
 const MESSAGE_MAX: usize = 512;
 /// What must not take the keeper along.
-const IGNORED: &[u8] =
-    &[signals::HUP, signals::INT, signals::QUIT, signals::TERM, signals::PIPE, signals::USR1, signals::USR2, signals::TSTP];
+const IGNORED: &[u8] = &[
+    signals::HUP,
+    signals::INT,
+    signals::QUIT,
+    signals::TERM,
+    signals::PIPE,
+    signals::USR1,
+    signals::USR2,
+    signals::TSTP,
+];
 /// Exit status when `hostel` can't be executed: as shells say it.
 const EXIT_NO_EXEC: i32 = 127;
 
@@ -66,7 +75,9 @@ pub fn run() -> ! {
     let (Some(mut keeper), Some(hostel), Some(name)) =
         (Keeper::from_arguments(), sys::start::argument(8), sys::start::argument(9))
     else {
-        complain("hostel-keeper: started by `hostel start` only, with its descriptors as arguments");
+        complain(
+            &["hostel-keeper: started by `hostel start` only, with its descriptors as arguments".into()],
+        );
         exit(EXIT_CRASH);
     };
     keeper.keep();
@@ -74,10 +85,12 @@ pub fn run() -> ! {
     become_hostel(hostel, name)
 }
 
+#[inline(never)]
 fn number(index: usize) -> Option<i32> {
     decimal(sys::start::argument(index)?.to_bytes()).and_then(|n| i32::try_from(n).ok())
 }
 
+#[inline(never)]
 fn descriptor(index: usize) -> Option<OwnedFd> {
     number(index).and_then(sys::descriptor::adopt)
 }
@@ -212,15 +225,16 @@ impl Keeper {
     fn ended(&mut self) {
         self.drain();
         let status = self.pid.and_then(|pid| waitpid(Some(pid), WaitOptions::NOHANG).ok().flatten());
-        let (code, signal) = match status.map(|(_, status)| (status.exit_status(), status.terminating_signal())) {
-            Some((Some(code), _)) => (code, 0),
-            Some((_, Some(signal))) => (0, signal as u8),
-            // Not our child: how it ended can't be known.
-            _ => (EXIT_CRASH, 0),
-        };
+        let (code, signal) =
+            match status.map(|(_, status)| (status.exit_status(), status.terminating_signal())) {
+                Some((Some(code), _)) => (code, 0),
+                Some((_, Some(signal))) => (0, signal as u8),
+                // Not our child: how it ended can't be known.
+                _ => (EXIT_CRASH, 0),
+            };
         let report = self.record(KeeperEvent::Ended, code, signal).encode();
         if let Err(_errno) = write_whole(self.folder.as_fd(), &report) {
-            complain("hostel-keeper: the record of the guest's end could not be written");
+            complain(&["hostel-keeper: the record of the guest's end could not be written".into()]);
         }
         let _ = rustix::io::write(&self.report, &report);
     }
@@ -235,8 +249,8 @@ enum Drained {
 
 /// The file `exit` of the record, there as a whole or not at all.
 fn write_whole(folder: impl AsFd, bytes: &[u8]) -> rustix::io::Result<()> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file = openat(&folder, c"exit.new", flags, Mode::from_raw_mode(0o644))?;
+    let flags = OFlags::WRONLY | OFlags::TRUNC;
+    let file = file::create(Some(folder.as_fd()), c"exit.new", flags, 0o644)?;
     rustix::io::write(&file, bytes)?;
     renameat(&folder, c"exit.new", &folder, c"exit")
 }
@@ -247,10 +261,10 @@ fn become_hostel(hostel: &CStr, name: &CStr) -> ! {
         sys::signal::set_disposition(*signal, Disposition::Default);
     }
     sys::signal::unblock_all();
-    let command = Path::<16>::new(&[ENDED_COMMAND.as_bytes()]);
-    if let Some(command) = command.as_c_str() {
+    let mut room = [0u8; 16];
+    if let Some(command) = Room::new(&mut room).push(ENDED_COMMAND.as_bytes()).path() {
         exec_path(hostel, &[hostel, command, name]);
     }
-    complain("hostel-keeper: `hostel` can't be executed; the next `hostel` command cleans up");
+    complain(&["hostel-keeper: `hostel` can't be executed; the next `hostel` command cleans up".into()]);
     exit(EXIT_NO_EXEC)
 }

@@ -75,21 +75,41 @@ fn name_is_valid(name: &[u8]) -> bool {
     !name.is_empty() && name.len() <= NAME_MAX && name.iter().all(|b| (b' '..127).contains(b) && *b != b':')
 }
 
+/// What the value of an assignment is.
+#[derive(Clone, Copy)]
+enum Form {
+    Word(&'static [u8], Assignment<'static>),
+    Text,
+    Pid,
+    Milliseconds(fn(u32) -> Assignment<'static>),
+    Errno,
+}
+
+/// The names that are understood. The first row whose form fits counts.
+const FORMS: &[(&[u8], Form)] = &[
+    (b"READY", Form::Word(b"1", Assignment::Ready)),
+    (b"RELOADING", Form::Word(b"1", Assignment::Reloading)),
+    (b"STOPPING", Form::Word(b"1", Assignment::Stopping)),
+    (b"STATUS", Form::Text),
+    (b"MAINPID", Form::Pid),
+    (b"WATCHDOG", Form::Word(b"1", Assignment::Watchdog)),
+    (b"WATCHDOG", Form::Word(b"trigger", Assignment::WatchdogTrigger)),
+    (b"WATCHDOG_USEC", Form::Milliseconds(Assignment::WatchdogMillis)),
+    (b"EXTEND_TIMEOUT_USEC", Form::Milliseconds(Assignment::ExtendTimeoutMillis)),
+    (b"ERRNO", Form::Errno),
+];
+
 fn assignment(line: &[u8]) -> Option<Assignment<'_>> {
     let split = line.iter().position(|b| *b == b'=')?;
     let (name, value) = (line.get(..split)?, line.get(split + 1..)?);
-    Some(match name {
-        b"READY" if value == b"1" => Assignment::Ready,
-        b"RELOADING" if value == b"1" => Assignment::Reloading,
-        b"STOPPING" if value == b"1" => Assignment::Stopping,
-        b"STATUS" => Assignment::Status(value),
-        b"MAINPID" => Assignment::MainPid(u32::try_from(decimal(value)?).ok().filter(|p| (2..1 << 22).contains(p))?),
-        b"WATCHDOG" if value == b"1" => Assignment::Watchdog,
-        b"WATCHDOG" if value == b"trigger" => Assignment::WatchdogTrigger,
-        b"WATCHDOG_USEC" => Assignment::WatchdogMillis(milliseconds(value)?),
-        b"EXTEND_TIMEOUT_USEC" => Assignment::ExtendTimeoutMillis(milliseconds(value)?),
-        b"ERRNO" => Assignment::Errno(i32::try_from(decimal(value)?).ok()?),
-        _ => return None,
+    FORMS.iter().filter(|(known, _)| *known == name).find_map(|(_, form)| match *form {
+        Form::Word(word, assignment) => (word == value).then_some(assignment),
+        Form::Text => Some(Assignment::Status(value)),
+        Form::Pid => {
+            decimal(value).filter(|p| (2..1 << 22).contains(p)).map(|p| Assignment::MainPid(p as u32))
+        }
+        Form::Milliseconds(assignment) => milliseconds(value).map(assignment),
+        Form::Errno => decimal(value).filter(|e| *e < 4096).map(|e| Assignment::Errno(e as i32)),
     })
 }
 
@@ -112,13 +132,15 @@ mod tests {
 
     #[test]
     fn given_what_is_not_understood_when_read_then_it_is_skipped() {
-        let message = b"READY=0\nMAINPID=1\nMAINPID=-3\nMAINPID=99999999\n=\nX\nWATCHDOG_USEC=abc\nERRNO=99999999999";
+        let message =
+            b"READY=0\nMAINPID=1\nMAINPID=-3\nMAINPID=99999999\n=\nX\nWATCHDOG_USEC=abc\nERRNO=99999999999";
         assert_eq!(assignments(message).count(), 0);
     }
 
     #[test]
     fn given_a_time_when_read_then_it_is_rounded_up_and_never_wraps() {
-        let read: Vec<_> = assignments(b"WATCHDOG_USEC=1001\nEXTEND_TIMEOUT_USEC=18446744073709551615").collect();
+        let read: Vec<_> =
+            assignments(b"WATCHDOG_USEC=1001\nEXTEND_TIMEOUT_USEC=18446744073709551615").collect();
         assert_eq!(read, [Assignment::WatchdogMillis(2), Assignment::ExtendTimeoutMillis(u32::MAX)]);
     }
 

@@ -9,7 +9,8 @@ pub fn unified_cgroup(text: &[u8]) -> Option<&[u8]> {
 
 /// Is `path` the group `base`/`group`, or one below it? `base` is empty for the root.
 pub fn is_within(path: &[u8], base: &[u8], group: &[u8]) -> bool {
-    let below = path.strip_prefix(base).and_then(|p| p.strip_prefix(b"/")).and_then(|p| p.strip_prefix(group));
+    let below =
+        path.strip_prefix(base).and_then(|p| p.strip_prefix(b"/")).and_then(|p| p.strip_prefix(group));
     !group.is_empty() && matches!(below, Some([] | [b'/', ..]))
 }
 
@@ -33,9 +34,8 @@ pub fn mount(line: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((point, fields.next()?))
 }
 
-/// Undoes the octal escapes of mountinfo (space, tab, newline, backslash) into `out`; the bytes used.
-pub fn unescape<'a>(text: &[u8], out: &'a mut [u8]) -> Option<&'a [u8]> {
-    let mut length = 0;
+/// Undoes the octal escapes of mountinfo (space, tab, newline, backslash): gives `each` the bytes.
+pub fn unescape(text: &[u8], each: &mut dyn FnMut(u8)) {
     let mut rest = text;
     while let Some((&first, after)) = rest.split_first() {
         let (byte, next) = match (first, after) {
@@ -44,11 +44,9 @@ pub fn unescape<'a>(text: &[u8], out: &'a mut [u8]) -> Option<&'a [u8]> {
             }
             _ => (first, after),
         };
-        *out.get_mut(length)? = byte;
-        length += 1;
+        each(byte);
         rest = next;
     }
-    out.get(..length)
 }
 
 #[cfg(test)]
@@ -57,7 +55,10 @@ mod tests {
 
     #[test]
     fn given_both_hierarchies_when_looked_for_then_the_unified_one_is_found() {
-        assert_eq!(unified_cgroup(b"4:memory:/a\n0::/system.slice/x.service\n"), Some(&b"/system.slice/x.service"[..]));
+        assert_eq!(
+            unified_cgroup(b"4:memory:/a\n0::/system.slice/x.service\n"),
+            Some(&b"/system.slice/x.service"[..])
+        );
         assert_eq!(unified_cgroup(b"4:memory:/a\n"), None);
     }
 
@@ -81,7 +82,8 @@ mod tests {
         let line = b"36 35 98:0 /m /mnt\\040a rw,noatime master:1 - ext4 /dev/root rw";
         let (point, kind) = mount(line).unwrap();
         assert_eq!(kind, b"ext4");
-        assert_eq!(unescape(point, &mut [0; 16]), Some(&b"/mnt a"[..]));
-        assert_eq!(unescape(point, &mut [0; 3]), None);
+        let mut path = std::vec::Vec::new();
+        unescape(point, &mut |byte| path.push(byte));
+        assert_eq!(path, b"/mnt a");
     }
 }

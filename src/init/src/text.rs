@@ -1,95 +1,112 @@
-//! Texts of fixed size: lines for people, and paths.
+//! Texts in buffers of a fixed size: lines for people, and paths. Without `core::fmt`, which would be a tenth of init.
 
 use core::ffi::CStr;
-use core::fmt;
 
-/// A line for the log or the console: cut at `N` bytes, control characters replaced, so that a name that a guest
-/// chose can't drive a terminal.
-pub struct Line<const N: usize> {
-    bytes: [u8; N],
-    length: usize,
+/// One part of a message.
+#[derive(Clone, Copy)]
+pub enum Part<'a> {
+    /// As it is, but without control characters.
+    Text(&'a str),
+    /// In decimal.
+    Number(u64),
 }
 
-impl<const N: usize> Line<N> {
-    /// An empty line.
-    pub const fn new() -> Self {
-        Line { bytes: [0; N], length: 0 }
-    }
-
-    /// What was written.
-    pub fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or(&[])
-    }
-
-    /// Ends the line, in place of its last byte where it is full.
-    pub fn end(&mut self) {
-        let at = self.length.min(N.saturating_sub(1));
-        if let Some(byte) = self.bytes.get_mut(at) {
-            *byte = b'\n';
-            self.length = at + 1;
-        }
+impl<'a> From<&'a str> for Part<'a> {
+    #[inline(always)]
+    fn from(text: &'a str) -> Self {
+        Part::Text(text)
     }
 }
 
-impl<const N: usize> Default for Line<N> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<const N: usize> fmt::Write for Line<N> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for byte in text.bytes() {
-            let Some(slot) = self.bytes.get_mut(self.length) else { break };
-            *slot = if byte < b' ' || byte == 127 { b'?' } else { byte };
-            self.length += 1;
-        }
-        Ok(())
-    }
-}
-
-/// A path of at most `N` bytes with its NUL, built from parts. One that does not fit or that has a NUL inside is no
-/// path at all: never another one.
-pub struct Path<const N: usize> {
-    bytes: [u8; N],
-    length: usize,
-    bad: bool,
-}
-
-impl<const N: usize> Path<N> {
-    /// The parts one after the other; separators are the caller's.
-    pub fn new(parts: &[&[u8]]) -> Self {
-        let mut path = Path { bytes: [0; N], length: 0, bad: false };
-        for part in parts {
-            path.push(part);
-        }
-        path
-    }
-
-    /// Adds a part.
-    pub fn push(&mut self, part: &[u8]) {
-        let end = self.length + part.len();
-        match self.bytes.get_mut(self.length..end) {
-            // One byte stays for the NUL.
-            Some(room) if end < N && !part.contains(&0) => {
-                room.copy_from_slice(part);
-                self.length = end;
+macro_rules! number_part {
+    ($($t:ty),*) => {$(
+        impl From<$t> for Part<'_> {
+            #[inline(always)]
+            fn from(number: $t) -> Self {
+                Part::Number(number as u64)
             }
-            _ => self.bad = true,
         }
+    )*};
+}
+number_part!(u8, u16, u32, u64, usize);
+
+/// A text that grows in a buffer. What doesn't fit is cut; [`Text::path`] then gives none.
+pub struct Text<'b> {
+    room: &'b mut [u8],
+    length: usize,
+    is_whole: bool,
+}
+
+impl<'b> Text<'b> {
+    /// An empty text.
+    pub fn new(room: &'b mut [u8]) -> Self {
+        Text { room, length: 0, is_whole: true }
     }
 
-    /// The path; `None` where it did not fit.
-    pub fn as_c_str(&self) -> Option<&CStr> {
-        if self.bad {
-            return None;
+    /// Adds bytes as they are.
+    pub fn push(&mut self, bytes: &[u8]) -> &mut Self {
+        for byte in bytes {
+            self.byte(*byte);
         }
-        CStr::from_bytes_until_nul(&self.bytes).ok()
+        self
     }
 
-    /// The bytes so far.
+    /// Adds a number in decimal.
+    pub fn number(&mut self, number: u64) -> &mut Self {
+        let mut divisor = 1;
+        while number / divisor >= 10 {
+            divisor *= 10;
+        }
+        while divisor > 0 {
+            self.byte(b'0' + (number / divisor % 10) as u8);
+            divisor /= 10;
+        }
+        self
+    }
+
+    /// Adds parts for people: control characters are replaced, so that a name that a guest chose drives no terminal.
+    pub fn parts(&mut self, parts: &[Part<'_>]) -> &mut Self {
+        for part in parts {
+            match part {
+                Part::Number(number) => {
+                    self.number(*number);
+                }
+                Part::Text(text) => {
+                    for byte in text.bytes() {
+                        self.byte(if byte < b' ' || byte == 127 { b'?' } else { byte });
+                    }
+                }
+            }
+        }
+        self
+    }
+
+    /// Ends the line, in place of its last byte where the buffer is full.
+    pub fn end(&mut self) -> &mut Self {
+        self.length = self.length.min(self.room.len().saturating_sub(1));
+        self.byte(b'\n');
+        self
+    }
+
+    /// What was added.
     pub fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or(&[])
+        self.room.get(..self.length).unwrap_or(&[])
+    }
+
+    /// The text as a path; `None` where it did not fit, or has a NUL inside: never another path.
+    pub fn path(&mut self) -> Option<&CStr> {
+        self.byte(0);
+        CStr::from_bytes_with_nul(self.bytes()).ok().filter(|_| self.is_whole)
+    }
+
+    fn byte(&mut self, byte: u8) {
+        match self.room.get_mut(self.length) {
+            Some(room) => {
+                *room = byte;
+                self.length += 1;
+            }
+            None => self.is_whole = false,
+        }
     }
 }
 
@@ -109,29 +126,34 @@ pub fn decimal(text: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::fmt::Write;
 
     #[test]
     fn given_control_characters_when_written_to_a_line_then_they_do_not_reach_the_terminal() {
-        let mut line = Line::<16>::new();
-        write!(line, "a\x1b[2J\nb").unwrap();
-        line.end();
-        assert_eq!(line.bytes(), b"a?[2J?b\n");
+        let mut room = [0; 16];
+        let mut line = Text::new(&mut room);
+        line.parts(&[Part::Text("a\x1b[2J\nb"), Part::Number(0)]).end();
+        assert_eq!(line.bytes(), b"a?[2J?b0\n");
     }
 
     #[test]
     fn given_a_text_that_is_too_long_when_written_to_a_line_then_it_is_cut_and_still_ends() {
-        let mut line = Line::<4>::new();
-        write!(line, "abcdef").unwrap();
-        line.end();
-        assert_eq!(line.bytes(), b"abc\n");
+        let mut room = [0; 4];
+        assert_eq!(Text::new(&mut room).push(b"abcdef").end().bytes(), b"abc\n");
     }
 
     #[test]
     fn given_parts_that_do_not_fit_when_made_a_path_then_there_is_none() {
-        assert!(Path::<8>::new(&[b"/run/", b"abc"]).as_c_str().is_none());
-        assert_eq!(Path::<9>::new(&[b"/run/", b"abc"]).as_c_str(), Some(c"/run/abc"));
-        assert!(Path::<9>::new(&[b"/r\0n"]).as_c_str().is_none());
+        assert!(Text::new(&mut [0; 8]).push(b"/run/").push(b"abc").path().is_none());
+        assert_eq!(Text::new(&mut [0; 9]).push(b"/run/").push(b"abc").path(), Some(c"/run/abc"));
+        assert!(Text::new(&mut [0; 9]).push(b"/r\0n").path().is_none());
+    }
+
+    #[test]
+    fn given_a_number_when_written_then_no_digit_is_missing() {
+        for number in [0, 9, 10, 4_294_967_295, u64::MAX] {
+            let mut room = [0; 20];
+            assert_eq!(decimal(Text::new(&mut room).number(number).bytes()), Some(number));
+        }
     }
 
     #[test]

@@ -1,9 +1,8 @@
 //! Descriptors by number: those that a parent gave us, those that a child is to have, and those in zeroed tables.
 
 use super::arch::{number, syscall};
-use super::checked;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
-use rustix::io::{Errno, FdFlags, fcntl_getfd, fcntl_setfd};
+use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 
 /// Standard input, output or error.
 #[derive(Clone, Copy)]
@@ -37,13 +36,11 @@ pub fn adopt(fd: i32) -> Option<OwnedFd> {
     Some(fd)
 }
 
-/// In a child before its exec: gives it `from` as number `target`, without close-on-exec. What was open there is closed.
-pub fn place(from: BorrowedFd<'_>, target: i32) -> Result<(), Errno> {
-    if from.as_raw_fd() == target {
-        return fcntl_setfd(from, FdFlags::empty());
-    }
+/// In a child before its exec: gives it `from`, which is another number, as number `target`, without close-on-exec. What
+/// was open there is closed. Both are in range, so it can't fail.
+pub(super) fn place(from: BorrowedFd<'_>, target: i32) {
     // SAFETY: called in a forked child that only execs or exits after, so that no owner of `target` uses it.
-    checked(unsafe { syscall(number::DUP3, from.as_raw_fd() as usize, target as usize, 0, 0, 0, 0) }).map(|_| ())
+    unsafe { syscall(number::DUP3, from.as_raw_fd() as usize, target as usize, 0, 0, 0, 0) };
 }
 
 /// A descriptor, or none, in one word of which all zeroes are "none": for tables in fresh memory. Not closed by drop:
@@ -57,6 +54,7 @@ impl Held {
     pub const NONE: Held = Held(0);
 
     /// Keeps `fd`; what was kept before is closed.
+    #[inline(never)]
     pub fn set(&mut self, fd: OwnedFd) {
         drop(self.take());
         self.0 = fd.into_raw_fd() as u32 + 1;
@@ -69,6 +67,7 @@ impl Held {
     }
 
     /// The descriptor, to own; none is left.
+    #[inline(never)]
     pub fn take(&mut self) -> Option<OwnedFd> {
         let value = core::mem::take(&mut self.0);
         // SAFETY: a number that `set` took from an owner, given back just now.

@@ -29,16 +29,16 @@ unsafe impl Zeroed for crate::system::tables::Kept {}
 
 /// A table of `count` zeroed elements. Pages that are never written to cost no memory.
 pub fn table<T: Zeroed>(count: usize) -> Result<&'static mut [T], Errno> {
-    let size = count.checked_mul(core::mem::size_of::<T>()).ok_or(Errno::NOMEM)?;
-    if size == 0 {
-        return Ok(&mut []);
-    }
+    let at = zeroed(count.saturating_mul(core::mem::size_of::<T>()))?;
     // SAFETY: a fresh private mapping, zeroed and page-aligned, of the size of `count` elements, that lives as long as
     // the process and that nobody else knows of; `T` is valid when zeroed.
-    unsafe {
-        let at = mmap_anonymous(null_mut(), size, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)?;
-        Ok(core::slice::from_raw_parts_mut(at.cast::<T>(), count))
-    }
+    Ok(unsafe { core::slice::from_raw_parts_mut(at.cast::<T>(), count) })
+}
+
+#[inline(never)]
+fn zeroed(size: usize) -> Result<*mut c_void, Errno> {
+    // SAFETY: a new mapping, wherever the kernel puts it. An empty one isn't possible, so there's always a byte.
+    unsafe { mmap_anonymous(null_mut(), size.max(1), ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE) }
 }
 
 /// One zeroed value.

@@ -5,6 +5,7 @@
 
 pub mod arch;
 pub mod descriptor;
+pub mod file;
 pub mod memory;
 pub mod process;
 pub mod signal;

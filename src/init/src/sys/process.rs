@@ -3,11 +3,16 @@
 use super::arch::{number, syscall};
 use super::{checked, start};
 use core::ffi::{CStr, c_char};
-use rustix::fd::{AsRawFd, BorrowedFd};
-use rustix::io::Errno;
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
-/// Most arguments of [`exec_descriptor`] and [`exec_path`].
+/// Most arguments of [`become_program`] and [`exec_path`].
 const ARGUMENTS_MAX: usize = 6;
+
+/// Most variables that a child of ours gets.
+const VARIABLES_MAX: usize = 256;
+/// Most descriptors that one is given.
+pub const PLACED_MAX: usize = 136;
 
 const SIGCHLD: usize = 17;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -34,7 +39,8 @@ struct CloneArgs {
 ///
 /// A plain fork, with a copy of the memory: whatever the child does, PID 1's own state stays. With `cgroup`, the
 /// child begins in it. Fails as clone3(2) does.
-pub fn fork(cgroup: Option<BorrowedFd<'_>>, child: impl FnOnce() -> i32) -> Result<u32, Errno> {
+#[inline(never)]
+pub fn fork(cgroup: Option<BorrowedFd<'_>>, child: &dyn Fn() -> i32) -> Result<u32, Errno> {
     let mut arguments = CloneArgs { exit_signal: SIGCHLD as u64, ..CloneArgs::default() };
     if let Some(cgroup) = cgroup {
         arguments.flags = CLONE_INTO_CGROUP;
@@ -73,18 +79,43 @@ fn pointers(arguments: &[&CStr]) -> [*const c_char; ARGUMENTS_MAX + 1] {
     out
 }
 
-/// Most variables that a child of ours gets.
-const VARIABLES_MAX: usize = 256;
-
-/// Becomes the program open as `file`, with our own environment and, in front of it, `extra`. Returns only on failure.
-pub fn exec_descriptor(file: BorrowedFd<'_>, arguments: &[&CStr], extra: Option<&CStr>) -> Errno {
+/// In a forked child: gives it descriptors by number, `fixed` each as its second says and `rest` from number `first` on,
+/// a clean signal mask, and becomes the program open as `file`, with our own environment and, in front of it, `extra`.
+/// Returns only on failure.
+#[inline(never)]
+pub fn become_program(
+    file: BorrowedFd<'_>,
+    arguments: &[&CStr],
+    extra: Option<&CStr>,
+    fixed: &[(BorrowedFd<'_>, i32)],
+    first: i32,
+    rest: &[BorrowedFd<'_>],
+) -> Errno {
+    let numbers = fixed.iter().map(|(_, target)| *target);
+    // First all above the highest target, so that none is overwritten before it was taken.
+    let above = numbers.fold(first + rest.len() as i32, i32::max) + 1;
+    let targets = first..first + rest.len() as i32;
+    let all = || fixed.iter().copied().chain(rest.iter().copied().zip(targets.clone()));
+    let mut high = heapless::Vec::<OwnedFd, PLACED_MAX>::new();
+    for fd in all().map(|(fd, _)| fd).chain([file]) {
+        match fcntl_dupfd_cloexec(fd, above) {
+            Ok(fd) => drop(high.push(fd)),
+            Err(errno) => return errno,
+        }
+    }
+    let Some(file) = high.pop() else { return Errno::INVAL };
+    for (fd, (_, target)) in high.iter().zip(all()) {
+        super::descriptor::place(fd.as_fd(), target);
+    }
+    super::signal::unblock_all();
     let arguments = pointers(arguments);
     let mut variables = [core::ptr::null(); VARIABLES_MAX + 1];
     let own = start::environment().map(CStr::as_ptr);
-    for (slot, variable) in variables.iter_mut().take(VARIABLES_MAX).zip(extra.map(CStr::as_ptr).into_iter().chain(own)) {
+    for (slot, variable) in
+        variables.iter_mut().take(VARIABLES_MAX).zip(extra.map(CStr::as_ptr).into_iter().chain(own))
+    {
         *slot = variable;
     }
-    let environment = variables.as_ptr() as usize;
     // SAFETY: all pointers are to NUL-terminated strings and null-terminated lists that outlive the call.
     failure(unsafe {
         syscall(
@@ -92,7 +123,7 @@ pub fn exec_descriptor(file: BorrowedFd<'_>, arguments: &[&CStr], extra: Option<
             file.as_raw_fd() as usize,
             c"".as_ptr() as usize,
             arguments.as_ptr() as usize,
-            environment,
+            variables.as_ptr() as usize,
             AT_EMPTY_PATH,
             0,
         )
@@ -122,6 +153,7 @@ fn failure(result: isize) -> Errno {
 }
 
 /// kill(2): `pid` as there (negative for a group, -1 for all but init), `signal` 0 to ask only.
+#[inline(never)]
 pub fn kill(pid: i32, signal: u8) -> Result<(), Errno> {
     // SAFETY: touches no memory of ours. Signal 0 to 64; the kernel rejects others.
     checked(unsafe { syscall(number::KILL, pid as isize as usize, signal as usize, 0, 0, 0, 0) }).map(|_| ())
@@ -131,8 +163,7 @@ pub fn kill(pid: i32, signal: u8) -> Result<(), Errno> {
 pub fn same_file(a: BorrowedFd<'_>, b: BorrowedFd<'_>) -> bool {
     let pid = rustix::process::getpid().as_raw_nonzero().get() as usize;
     // SAFETY: compares two descriptors of this process (KCMP_FILE is 0); touches no memory.
-    let result = unsafe {
-        syscall(number::KCMP, pid, pid, 0, a.as_raw_fd() as usize, b.as_raw_fd() as usize, 0)
-    };
+    let result =
+        unsafe { syscall(number::KCMP, pid, pid, 0, a.as_raw_fd() as usize, b.as_raw_fd() as usize, 0) };
     result == 0
 }

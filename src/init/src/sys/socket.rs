@@ -4,8 +4,10 @@
 
 use super::arch::{number, syscall};
 use super::checked;
-use rustix::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use core::ffi::CStr;
+use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
 
 /// Most descriptors taken from one message; the kernel closes what is beyond.
 pub const DESCRIPTORS_MAX: usize = 64;
@@ -63,7 +65,8 @@ struct MessageHeader {
 struct Control([u8; HEADER + 16 + HEADER + 4 * DESCRIPTORS_MAX]);
 
 /// Receives one message without blocking. `Err(AGAIN)`: there's none. Size 0 on a connected socket: the peer is gone.
-pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> Result<Received, Errno> {
+#[inline(never)]
+pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Received, Errno> {
     let mut control = Control([0; _]);
     let mut iov = IoVec { base: buffer.as_mut_ptr() as usize, len: buffer.len() };
     let mut header = MessageHeader {
@@ -79,7 +82,7 @@ pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> Result<Received, Errno> 
     let size = checked(unsafe {
         syscall(
             number::RECVMSG,
-            socket.as_fd().as_raw_fd() as usize,
+            socket.as_raw_fd() as usize,
             &raw mut header as usize,
             MSG_DONTWAIT | MSG_CMSG_CLOEXEC,
             0,
@@ -129,14 +132,14 @@ fn credentials(data: &[u8]) -> Option<Credentials> {
 }
 
 /// Who connected: SO_PEERCRED.
-pub fn peer(socket: impl AsFd) -> Option<Credentials> {
+pub fn peer(socket: BorrowedFd<'_>) -> Option<Credentials> {
     let mut data = [0u8; 12];
     let mut length = data.len() as u32;
     // SAFETY: the kernel writes at most `length` bytes into `data`, and `length`.
     checked(unsafe {
         syscall(
             number::GETSOCKOPT,
-            socket.as_fd().as_raw_fd() as usize,
+            socket.as_raw_fd() as usize,
             SOL_SOCKET,
             SO_PEERCRED,
             data.as_mut_ptr() as usize,
@@ -146,4 +149,15 @@ pub fn peer(socket: impl AsFd) -> Option<Credentials> {
     })
     .ok()?;
     credentials(&data)
+}
+
+/// Makes a socket at a path that everybody may write to. Whoever does is known by credentials.
+#[inline(never)]
+pub fn at_path(path: &CStr, kind: SocketType) -> Result<OwnedFd, Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, kind, flags, None)?;
+    super::file::remove(path);
+    bind(&socket, &SocketAddrUnix::new(path)?)?;
+    super::file::set_mode(path, 0o666)?;
+    Ok(socket)
 }

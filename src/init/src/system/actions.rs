@@ -1,6 +1,6 @@
 //! What the supervisor wants done, other than spawns.
 
-use super::messages::Said;
+use super::messages;
 use super::{System, tables, upward};
 use crate::sys;
 use crate::sys::process::kill;
@@ -28,9 +28,11 @@ impl System {
 
     fn say_of(&mut self, unit: UnitId, message: Message) {
         let Some(described) = self.guest.as_ref().and_then(|g| g.plan.unit(unit)) else { return };
-        let said = Said { name: described.name(), kind: described.kind(), message };
-        if !said.is_detail() {
-            self.log.say(format_args!("{said}"));
+        let kind = described.kind();
+        if !messages::is_detail(message, kind) {
+            let said = messages::said(message, kind);
+            let [first, second] = said.more;
+            self.log.say(&[said.before.into(), described.name().into(), said.after.into(), first, second]);
         }
     }
 
@@ -48,7 +50,8 @@ impl System {
         let Some(described) = guest.plan.unit(unit) else { return };
         let active = guest.supervisor.row(unit).active;
         let is_over = [ActiveState::Inactive.code(), ActiveState::Failed.code()].contains(&active);
-        if let Some(slot) = guest.slots.of(unit).filter(|slot| is_over && slot.flags & tables::IN_CGROUP != 0) {
+        if let Some(slot) = guest.slots.of(unit).filter(|slot| is_over && slot.flags & tables::IN_CGROUP != 0)
+        {
             slot.flags &= !tables::IN_CGROUP;
             self.cgroups.remove(described.cgroup());
         }
@@ -59,9 +62,15 @@ impl System {
         self.page.touch();
         let failed = self.guest.as_ref().map_or(0, |g| g.supervisor.counts().0);
         let milliseconds = (self.page.header.ready_usec - self.page.header.began_usec) / 1000;
-        self.log.say(format_args!("Boot done in {milliseconds} ms; {failed} units failed."));
+        self.log.say(&[
+            "Boot done, in ms: ".into(),
+            milliseconds.into(),
+            "; units that failed: ".into(),
+            failed.into(),
+        ]);
         // READY=1 also then: the guest is there, and its host asks the status page what isn't.
-        let status: &[u8] = if failed == 0 { b"READY=1\nSTATUS=running" } else { b"READY=1\nSTATUS=degraded" };
+        let status: &[u8] =
+            if failed == 0 { b"READY=1\nSTATUS=running" } else { b"READY=1\nSTATUS=degraded" };
         upward::tell(status);
     }
 
@@ -94,7 +103,7 @@ impl System {
         if signal == signals::KILL && self.cgroups.kill(described.cgroup()) {
             return;
         }
-        self.cgroups.for_each_process(described.cgroup(), |pid| send(pid as i32, signal));
+        self.cgroups.for_each_process(described.cgroup(), &mut |pid| send(pid as i32, signal));
     }
 
     fn signal_rest(&mut self, unit: UnitId, signal: u8) {
@@ -103,7 +112,7 @@ impl System {
         let in_cgroup = guest.slots.of(unit).is_some_and(|slot| slot.flags & tables::IN_CGROUP != 0);
         if in_cgroup {
             let supervisor = &guest.supervisor;
-            self.cgroups.for_each_process(described.cgroup(), |pid| {
+            self.cgroups.for_each_process(described.cgroup(), &mut |pid| {
                 if supervisor.unit_of(pid) != Some(unit) {
                     send(pid as i32, signal);
                 }

@@ -3,15 +3,17 @@
 
 use super::{Guest, System, messages, tables, upward};
 use crate::sys;
+use crate::sys::descriptor::Standard;
 use crate::sys::memory;
-use crate::sys::process::{exec_descriptor, kill};
+use crate::sys::process::{become_program, kill};
 use hostel_contract::status::GuestState;
 use hostel_init::signals;
+use hostel_init::text::Part;
 use hostel_plan::{Plan, PlanError};
 use hostel_supervisor::{Event, ExitKind, ExitStatus, Supervisor};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fstat, memfd_create};
-use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::io::Errno;
 
 /// Compilations tried before init stays without a plan.
 const TRIES: u8 = 3;
@@ -21,6 +23,8 @@ const DEADLINE_MS: u64 = 60_000;
 const PLAN_MAX: usize = 16 << 20;
 /// Where the child finds the file for the plan.
 const FD_OUTPUT: i32 = 3;
+/// Exit status of a child whose exec failed, as shells have it.
+const EXIT_NO_EXEC: i32 = 127;
 
 /// Where init is in its life, up to the supervisor's.
 pub enum Stage {
@@ -60,19 +64,41 @@ enum Failure {
     NoWarden,
 }
 
-impl core::fmt::Display for Failure {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+impl Failure {
+    /// In words.
+    fn parts(&self) -> [Part<'static>; 3] {
+        let nothing = Part::Text("");
         match self {
-            Failure::Ended(status) => write!(f, "hostel-warden compile {}", messages::Ended(*status)),
-            Failure::System(errno) => write!(f, "hostel-warden compile: {}", messages::reason(*errno)),
-            Failure::Plan(error) => write!(f, "the plan is not valid ({error:?}): are init and warden of one version?"),
-            Failure::Late => write!(f, "hostel-warden compile took more than {} s", DEADLINE_MS / 1000),
-            Failure::NoWarden => write!(
-                f,
-                "hostel-warden was not found: put it beside hostel-init, or name it in {}",
-                hostel_contract::paths::ENV_WARDEN
-            ),
+            Failure::Ended(status) => {
+                ["hostel-warden compile".into(), messages::ended(*status).into(), status.code.into()]
+            }
+            Failure::System(errno) => ["hostel-warden compile: ".into(), messages::reason(*errno), nothing],
+            Failure::Plan(error) => [
+                "The plan is not valid (one version of init and warden?): ".into(),
+                plan_error(*error),
+                nothing,
+            ],
+            Failure::Late => [
+                "hostel-warden compile took longer than allowed, in ms: ".into(),
+                DEADLINE_MS.into(),
+                nothing,
+            ],
+            Failure::NoWarden => [
+                "hostel-warden was not found: put it beside hostel-init, or name it in HOSTEL_WARDEN".into(),
+                nothing,
+                nothing,
+            ],
         }
+    }
+}
+
+fn plan_error(error: PlanError) -> Part<'static> {
+    match error {
+        PlanError::Truncated => "cut short".into(),
+        PlanError::Magic => "not a plan".into(),
+        PlanError::Version(version) => version.into(),
+        PlanError::Checksum => "checksum".into(),
+        PlanError::Malformed(offset) => offset.into(),
     }
 }
 
@@ -102,9 +128,15 @@ impl System {
         let warden = self.warden_file.as_ref().ok_or(Failure::NoWarden)?;
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let output = memfd_create(c"hostel-plan", flags).map_err(Failure::System)?;
-        let log = self.log.write_end();
-        let child = || become_compile(warden.as_fd(), output.as_fd(), log);
-        let pid = sys::process::fork(None, child).map_err(Failure::System)?;
+        // Without a log, its output stays where init's own goes: the console.
+        let log = self.log.write_end().unwrap_or(Standard::Error.as_fd());
+        let fixed = [(log, 1), (log, 2), (output.as_fd(), FD_OUTPUT)];
+        let arguments = [c"hostel-warden", c"compile", c"--boot", c"--output-fd", c"3"];
+        let pid = sys::process::fork(None, &|| {
+            become_program(warden.as_fd(), &arguments, None, &fixed, 0, &[]);
+            EXIT_NO_EXEC
+        });
+        let pid = pid.map_err(Failure::System)?;
         Ok((pid, output))
     }
 
@@ -114,7 +146,7 @@ impl System {
             // Its end is told by its reaping, with a signal that says it.
             let _ = kill(*pid as i32, signals::KILL);
             *deadline = u64::MAX;
-            self.log.say(format_args!("{}", Failure::Late));
+            self.log.say(&Failure::Late.parts());
         }
     }
 
@@ -123,7 +155,8 @@ impl System {
         if !matches!(&self.stage, Stage::Compiling { pid, .. } if *pid == ended) {
             return false;
         }
-        let Stage::Compiling { output, attempt, .. } = core::mem::replace(&mut self.stage, Stage::NoPlan) else {
+        let Stage::Compiling { output, attempt, .. } = core::mem::replace(&mut self.stage, Stage::NoPlan)
+        else {
             return false;
         };
         if self.ending.is_some() {
@@ -143,7 +176,7 @@ impl System {
 
     fn compilation_failed(&mut self, failure: Failure, attempt: u8) {
         self.stage = Stage::NoPlan;
-        self.log.say(format_args!("{failure}"));
+        self.log.say(&failure.parts());
         // No warden reads the log, so what the compilation said goes to the console.
         self.log.drain_to_console();
         let is_final = attempt >= TRIES || matches!(failure, Failure::NoWarden);
@@ -151,9 +184,10 @@ impl System {
             return self.try_compile(attempt + 1);
         }
         self.page.set_state(GuestState::NoPlan);
-        self.log.say(format_args!(
+        self.log.say(&[
             "No plan: nothing is started. Repair the cause, then ask for a daemon-reload, or stop the guest."
-        ));
+                .into(),
+        ]);
         upward::tell(b"STATUS=no plan: hostel-warden compile failed, see the console");
     }
 
@@ -191,7 +225,9 @@ impl System {
         let default = self.guest.as_ref().and_then(|g| g.plan.default_target());
         match default {
             Some(target) => self.feed(Event::Boot(target)),
-            None => self.log.say(format_args!("The plan has no default target: nothing is started until it is asked for.")),
+            None => self
+                .log
+                .say(&["The plan has no default target: nothing is started until it is asked for.".into()]),
         }
     }
 
@@ -201,23 +237,4 @@ impl System {
             let _ = kill(*pid as i32, signals::KILL);
         }
     }
-}
-
-/// In the child: descriptors in their places, then the exec.
-#[inline(never)]
-fn become_compile(warden: BorrowedFd<'_>, output: BorrowedFd<'_>, log: Option<BorrowedFd<'_>>) -> i32 {
-    let place = || -> Result<Errno, Errno> {
-        let warden = fcntl_dupfd_cloexec(warden, FD_OUTPUT + 1)?;
-        let output = fcntl_dupfd_cloexec(output, FD_OUTPUT + 1)?;
-        sys::descriptor::place(output.as_fd(), FD_OUTPUT)?;
-        if let Some(log) = log {
-            sys::descriptor::place(log, 1)?;
-            sys::descriptor::place(log, 2)?;
-        }
-        sys::signal::unblock_all();
-        let arguments = [c"hostel-warden", c"compile", c"--boot", c"--output-fd", c"3"];
-        Ok(exec_descriptor(warden.as_fd(), &arguments, None))
-    };
-    let _ = place();
-    127
 }

@@ -2,18 +2,20 @@
 //! unit never reaches them. Where there is no cgroup v2 that we may write to, process groups take its place.
 
 use crate::sys;
+use crate::sys::file;
+use core::ffi::CStr;
 use hostel_init::proc;
-use hostel_init::text::{Path, decimal};
+use hostel_init::text::{Text, decimal};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstatfs, mkdirat, openat, unlinkat};
+use rustix::fs::{FileType, OFlags, RawDir, fstatfs};
 use rustix::io::Errno;
 
 /// Where a guest's cgroup v2 is mounted.
-const MOUNT: &str = "/sys/fs/cgroup";
+const MOUNT: &CStr = c"/sys/fs/cgroup";
 /// `f_type` of cgroup v2, CGROUP2_SUPER_MAGIC.
 const CGROUP2: i64 = 0x6367_7270;
 /// The leaf of init and the warden.
-const OWN_LEAF: &str = "init.scope";
+const OWN_LEAF: &CStr = c"init.scope";
 /// Most processes signalled in one group in one go; a group that has more forks without end, and SIGKILL goes by
 /// cgroup.kill.
 const PROCESSES_MAX: usize = 65_536;
@@ -35,32 +37,35 @@ pub type Missing = &'static str;
 impl Cgroups {
     /// Finds the tree and moves init into its leaf. What is missing is said once.
     pub fn open() -> (Self, Option<Missing>) {
-        let none = Cgroups { root: None, base: heapless::Vec::new() };
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let Ok(mount) = openat(CWD, MOUNT, flags, Mode::empty()) else {
-            return (none, Some("/sys/fs/cgroup is missing"));
-        };
+        let mut tree = Cgroups { root: None, base: heapless::Vec::new() };
+        let missing = tree.find().err();
+        (tree, missing)
+    }
+
+    fn find(&mut self) -> Result<(), Missing> {
+        let mount = file::open_directory(None, MOUNT).map_err(|_| "/sys/fs/cgroup is missing")?;
         if !fstatfs(&mount).is_ok_and(|s| s.f_type as i64 == CGROUP2) {
-            return (none, Some("/sys/fs/cgroup is no cgroup v2"));
+            return Err("/sys/fs/cgroup is no cgroup v2");
         }
         let mut text = [0u8; PATH_MAX];
-        let own = read_file(CWD, c"/proc/self/cgroup", &mut text).and_then(proc::unified_cgroup).unwrap_or(b"/");
+        let own =
+            file::read(None, c"/proc/self/cgroup", &mut text).and_then(proc::unified_cgroup).unwrap_or(b"/");
         // A newer init that takes over is in the leaf already.
-        let own = own.strip_suffix(OWN_LEAF.as_bytes()).unwrap_or(own);
+        let own = own.strip_suffix(OWN_LEAF.to_bytes()).unwrap_or(own);
         let own = own.strip_suffix(b"/").unwrap_or(own);
-        let relative = own.strip_prefix(b"/").unwrap_or(own);
-        let root = if relative.is_empty() { Ok(mount) } else { openat(&mount, relative, flags, Mode::empty()) };
-        let (Ok(root), Ok(base)) = (root, heapless::Vec::from_slice(own)) else {
-            return (none, Some("its own group is not below /sys/fs/cgroup"));
+        let mut room = [0u8; PATH_MAX];
+        let mut path = Text::new(&mut room);
+        let path = path.push(b".").push(own).path();
+        let root = path.and_then(|path| file::open_directory(Some(mount.as_fd()), path).ok());
+        let (Some(root), Ok(())) = (root, self.base.extend_from_slice(own)) else {
+            return Err("its own group is not below /sys/fs/cgroup");
         };
-        match mkdirat(&root, OWN_LEAF, Mode::from_raw_mode(0o755)) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(_) => return (none, Some("/sys/fs/cgroup can't be written to")),
-        }
-        if write_file(&root, c"init.scope/cgroup.procs", b"0").is_err() {
-            return (none, Some("processes can't be moved in /sys/fs/cgroup"));
-        }
-        (Cgroups { root: Some(root), base }, None)
+        let at = Some(root.as_fd());
+        file::make_directory(at, OWN_LEAF).map_err(|_| "/sys/fs/cgroup can't be written to")?;
+        file::write(at, c"init.scope/cgroup.procs", b"0")
+            .map_err(|_| "processes can't be moved in /sys/fs/cgroup")?;
+        self.root = Some(root);
+        Ok(())
     }
 
     /// Is there a tree?
@@ -68,110 +73,102 @@ impl Cgroups {
         self.root.is_some()
     }
 
+    /// The root, and the path below it of a file of the group, or of the group itself.
+    #[inline(never)]
+    fn path<'a>(&self, group: &str, name: &str, room: &'a mut [u8]) -> Option<(file::At<'_>, &'a CStr)> {
+        let root = self.root.as_ref()?;
+        let mut length = 0;
+        // In two steps, since the text borrows the room that the path is to have.
+        for byte in group.bytes().chain(name.bytes()) {
+            *room.get_mut(length)? = byte;
+            length += 1;
+        }
+        *room.get_mut(length)? = 0;
+        let path = CStr::from_bytes_with_nul(room.get(..=length)?).ok()?;
+        Some((Some(root.as_fd()), path))
+    }
+
+    #[inline(never)]
+    fn open_group(&self, group: &str) -> Option<Result<OwnedFd, Errno>> {
+        let mut room = [0u8; PATH_MAX];
+        let (root, path) = self.path(group, "", &mut room)?;
+        Some(file::open_directory(root, path))
+    }
+
     /// Opens a unit's group, made with those above it where it is missing.
-    pub fn make(&self, group: &str) -> Result<OwnedFd, Errno> {
-        let root = self.root.as_ref().ok_or(Errno::NOSYS)?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        match openat(root, group, flags, Mode::empty()) {
+    pub fn make(&self, group: &str) -> Option<OwnedFd> {
+        match self.open_group(group)? {
             Err(Errno::NOENT) => {}
-            other => return other,
+            other => return other.ok(),
         }
-        for (at, _) in group.bytes().enumerate().filter(|(_, b)| *b == b'/') {
-            make_directory(root, group.as_bytes().get(..at).unwrap_or(&[]))?;
+        let ends = group.bytes().enumerate().filter(|(_, byte)| *byte == b'/').map(|(at, _)| at);
+        for end in ends.chain([group.len()]) {
+            let mut room = [0u8; PATH_MAX];
+            let (root, path) = self.path(group.get(..end)?, "", &mut room)?;
+            // One that can't be made is missed by the opening below.
+            let _ = file::make_directory(root, path);
         }
-        make_directory(root, group.as_bytes())?;
-        openat(root, group, flags, Mode::empty())
+        self.open_group(group)?.ok()
     }
 
     /// Removes a unit's group where it is empty. Those that have members or groups below stay.
     pub fn remove(&self, group: &str) {
-        if let Some(root) = &self.root {
-            let _ = unlinkat(root, group, AtFlags::REMOVEDIR);
+        let mut room = [0u8; PATH_MAX];
+        if let Some((root, path)) = self.path(group, "", &mut room) {
+            file::remove_directory(root, path);
         }
     }
 
     /// Has the group no process, nor any below it? One that isn't there has none.
     pub fn is_empty(&self, group: &str) -> bool {
-        let Some(root) = &self.root else { return true };
-        let mut text = [0u8; 128];
-        match self.file(group, b"/cgroup.events").as_c_str() {
-            Some(path) => !read_file(root, path, &mut text).is_some_and(proc::is_populated),
-            None => true,
-        }
+        let (mut room, mut text) = ([0u8; PATH_MAX], [0u8; 128]);
+        let path = self.path(group, "/cgroup.events", &mut room);
+        !path.and_then(|(root, path)| file::read(root, path, &mut text)).is_some_and(proc::is_populated)
     }
 
     /// SIGKILL to all of a group and below, at once. False where the kernel has no cgroup.kill (before 5.14).
     pub fn kill(&self, group: &str) -> bool {
-        let Some(root) = &self.root else { return false };
-        let path = self.file(group, b"/cgroup.kill");
-        path.as_c_str().is_some_and(|path| write_file(root, path, b"1").is_ok())
+        let mut room = [0u8; PATH_MAX];
+        let path = self.path(group, "/cgroup.kill", &mut room);
+        path.is_some_and(|(root, path)| file::write(root, path, b"1").is_ok())
     }
 
     /// Calls `each` with the processes of a group and of those below it. Bounded in number and depth.
-    pub fn for_each_process(&self, group: &str, mut each: impl FnMut(u32)) {
-        let Some(root) = &self.root else { return };
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        if let Ok(directory) = openat(root, group, flags, Mode::empty()) {
+    pub fn for_each_process(&self, group: &str, each: &mut dyn FnMut(u32)) {
+        if let Some(Ok(directory)) = self.open_group(group) {
             let mut left = PROCESSES_MAX;
-            walk(directory, DEPTH_MAX, &mut left, &mut each);
+            walk(directory, DEPTH_MAX, &mut left, each);
         }
     }
 
     /// Is the process in the unit's group, or below?
     pub fn contains(&self, group: &str, pid: u32) -> bool {
         let mut text = [0u8; PATH_MAX];
-        process_file(pid, b"/cgroup")
-            .as_c_str()
-            .and_then(|path| read_file(CWD, path, &mut text))
+        process_file(pid, b"/cgroup", &mut text)
             .and_then(proc::unified_cgroup)
             .is_some_and(|path| proc::is_within(path, &self.base, group.as_bytes()))
-    }
-
-    fn file(&self, group: &str, name: &[u8]) -> Path<PATH_MAX> {
-        Path::new(&[group.as_bytes(), name])
     }
 }
 
 /// Parent of a process; `None` where it is gone.
 pub fn parent_of(pid: u32) -> Option<u32> {
     let mut text = [0u8; 256];
-    let path = process_file(pid, b"/stat");
-    read_file(CWD, path.as_c_str()?, &mut text).and_then(proc::parent)
+    process_file(pid, b"/stat", &mut text).and_then(proc::parent)
 }
 
-fn process_file(pid: u32, name: &[u8]) -> Path<40> {
-    use core::fmt::Write;
-    let mut number = hostel_init::text::Line::<12>::new();
-    let _ = write!(number, "{pid}");
-    Path::new(&[b"/proc/", number.bytes(), name])
+fn process_file<'a>(pid: u32, name: &[u8], buffer: &'a mut [u8]) -> Option<&'a [u8]> {
+    let mut room = [0u8; 40];
+    let mut path = Text::new(&mut room);
+    file::read(None, path.push(b"/proc/").number(pid.into()).push(name).path()?, buffer)
 }
 
-fn make_directory(root: &OwnedFd, path: &[u8]) -> Result<(), Errno> {
-    match mkdirat(root, path, Mode::from_raw_mode(0o755)) {
-        Ok(()) | Err(Errno::EXIST) => Ok(()),
-        Err(errno) => Err(errno),
-    }
-}
-
-/// The beginning of a file, as much as `buffer` holds.
-pub fn read_file<'a>(at: impl AsFd, path: &core::ffi::CStr, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
-    let file = openat(at, path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty()).ok()?;
-    let size = rustix::io::read(&file, &mut *buffer).ok()?;
-    buffer.get(..size)
-}
-
-fn write_file(at: impl AsFd, path: &core::ffi::CStr, text: &[u8]) -> Result<(), Errno> {
-    let file = openat(at, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
-    rustix::io::write(&file, text).map(|_| ())
-}
-
-fn walk(directory: OwnedFd, depth: usize, left: &mut usize, each: &mut impl FnMut(u32)) {
+fn walk(directory: OwnedFd, depth: usize, left: &mut usize, each: &mut dyn FnMut(u32)) {
     processes(&directory, left, each);
     if depth == 0 {
         return;
     }
     let mut buffer = [core::mem::MaybeUninit::uninit(); 512];
-    let mut entries = rustix::fs::RawDir::new(&directory, &mut buffer);
+    let mut entries = RawDir::new(&directory, &mut buffer);
     // Ends with the directory, or with `left`.
     while let Some(Ok(entry)) = entries.next() {
         if *left == 0 {
@@ -181,63 +178,65 @@ fn walk(directory: OwnedFd, depth: usize, left: &mut usize, each: &mut impl FnMu
             continue;
         }
         *left -= 1;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        if let Ok(below) = openat(&directory, entry.file_name(), flags, Mode::empty()) {
+        if let Ok(below) = file::open_directory(Some(directory.as_fd()), entry.file_name()) {
             walk(below, depth - 1, left, each);
         }
     }
 }
 
 /// Reads cgroup.procs in chunks; a number that a chunk cuts is put together.
-fn processes(directory: &OwnedFd, left: &mut usize, each: &mut impl FnMut(u32)) {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let Ok(file) = openat(directory, c"cgroup.procs", flags, Mode::empty()) else { return };
+fn processes(directory: &OwnedFd, left: &mut usize, each: &mut dyn FnMut(u32)) {
+    let Ok(file) = file::open(Some(directory.as_fd()), c"cgroup.procs", OFlags::RDONLY) else { return };
     let mut chunk = [0u8; 512];
-    let mut number = heapless::Vec::<u8, 10>::new();
+    let mut pid = 0u32;
     while *left > 0 {
-        let Ok(size @ 1..) = rustix::io::read(&file, &mut chunk) else { return };
+        let Some(size @ 1..) = file::read_some(file.as_fd(), &mut chunk) else { return };
         for byte in chunk.get(..size).unwrap_or(&[]) {
             if *byte != b'\n' {
-                let _ = number.push(*byte);
+                pid = pid.wrapping_mul(10).wrapping_add(u32::from(byte.wrapping_sub(b'0')));
                 continue;
             }
             // 0 is a process that our pid namespace doesn't have; 1 is we.
-            if let Some(pid @ 2..=0x40_0000) = decimal(&number) {
-                each(pid as u32);
+            if pid > 1 {
+                each(pid);
             }
-            number.clear();
+            pid = 0;
             *left = left.saturating_sub(1);
         }
     }
 }
 
-/// Is any process left but init and `except`? From /proc; where that can't be read, what kill(2) says.
+/// Is any process left but init and `except`?
 pub fn others_exist(except: Option<u32>) -> bool {
     let mut found = false;
-    for_each_other(except, |_| {
-        found = true;
-        false
-    });
-    found
+    match for_each_other(except, &mut |_| found = true) {
+        Ok(()) => found,
+        Err(_) => sys::process::kill(-1, 0).is_ok(),
+    }
 }
 
-/// Calls `each` with every process but init and `except`, until it says false. Bounded.
-pub fn for_each_other(except: Option<u32>, mut each: impl FnMut(u32) -> bool) {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let Ok(directory) = openat(CWD, c"/proc", flags, Mode::empty()) else {
-        if sys::process::kill(-1, 0).is_ok() {
-            each(0);
-        }
-        return;
-    };
-    let mut buffer = [core::mem::MaybeUninit::uninit(); 512];
-    let mut entries = rustix::fs::RawDir::new(&directory, &mut buffer);
+/// Signals every process but init and `except`; where they can't be told apart, all.
+pub fn signal_others(except: Option<u32>, signal: u8) {
+    let told_apart = for_each_other(except, &mut |pid| {
+        let _ = sys::process::kill(pid as i32, signal);
+    });
+    if told_apart.is_err() {
+        let _ = sys::process::kill(-1, signal);
+    }
+}
+
+/// Calls `each` with every process but init and `except`, from /proc; bounded.
+fn for_each_other(except: Option<u32>, each: &mut dyn FnMut(u32)) -> Result<(), Errno> {
+    let directory = file::open_directory(None, c"/proc")?;
+    let mut buffer = [core::mem::MaybeUninit::uninit(); 1024];
+    let mut entries = RawDir::new(&directory, &mut buffer);
     for _ in 0..PROCESSES_MAX {
-        let Some(Ok(entry)) = entries.next() else { return };
+        let Some(Ok(entry)) = entries.next() else { break };
         let Some(pid @ 2..=0x40_0000) = decimal(entry.file_name().to_bytes()) else { continue };
         let pid = pid as u32;
-        if Some(pid) != except && !each(pid) {
-            return;
+        if Some(pid) != except {
+            each(pid);
         }
     }
+    Ok(())
 }

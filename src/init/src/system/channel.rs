@@ -6,7 +6,7 @@ use super::poll::Source;
 use super::tables;
 use crate::sys;
 use crate::sys::descriptor::Held;
-use crate::sys::process::{exec_descriptor, kill};
+use crate::sys::process::{become_program, kill};
 use core::mem::MaybeUninit;
 use hostel_contract::channel::{ChannelMessage, ChannelOp, FD_CHANNEL, FD_PLAN, NO_UNIT};
 use hostel_contract::{ShutdownKind, Text};
@@ -15,9 +15,10 @@ use hostel_plan::UnitId;
 use hostel_supervisor::Event;
 use rustix::event::epoll::EventFlags;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::io::{Errno, IoSlice, fcntl_dupfd_cloexec};
+use rustix::io::{Errno, IoSlice};
 use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sendmsg, socketpair,
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sendmsg,
+    socketpair,
 };
 
 /// Descriptors that a warden may give to hold.
@@ -29,6 +30,8 @@ const BACK_OFF_MS: core::ops::RangeInclusive<u64> = 1..=100;
 const LONG_LIFE_MS: u64 = 1000;
 /// When sending failed for want of something other than room in the channel.
 const RETRY_MS: u64 = 10;
+/// Exit status of a child whose exec failed, as shells have it.
+const EXIT_NO_EXEC: i32 = 127;
 
 /// A descriptor that outlives the warden that gave it.
 struct HeldItem {
@@ -98,7 +101,7 @@ impl System {
         self.warden.due = None;
         if self.warden.pid.is_none() && self.guest.is_some() {
             if let Err(errno) = self.start_warden() {
-                self.log.say(format_args!("the warden can't be started: {}", super::messages::reason(errno)));
+                self.log.say(&["the warden can't be started: ".into(), super::messages::reason(errno)]);
                 self.warden.due = Some(sys::now_ms() + LONG_LIFE_MS);
             }
         }
@@ -111,9 +114,12 @@ impl System {
         let file = self.warden_file.as_ref().ok_or(Errno::NOENT)?;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-        self.poll.add(&ours, Source::Channel, EventFlags::IN)?;
-        let plan = guest.plan_file.as_fd();
-        let pid = sys::process::fork(None, || become_warden(file.as_fd(), theirs.as_fd(), plan))?;
+        self.poll.add(ours.as_fd(), Source::Channel, EventFlags::IN)?;
+        let fixed = [(theirs.as_fd(), FD_CHANNEL), (guest.plan_file.as_fd(), FD_PLAN)];
+        let pid = sys::process::fork(None, &|| {
+            become_program(file.as_fd(), &[c"hostel-warden", c"serve"], None, &fixed, 0, &[]);
+            EXIT_NO_EXEC
+        })?;
         for number in 0..guest.slots.len() {
             if let Some(slot) = guest.slots.at(number) {
                 slot.flags &= !tables::ANNOUNCED;
@@ -141,7 +147,7 @@ impl System {
         }
         warden.pid = None;
         if let Some(channel) = warden.channel.take() {
-            self.poll.remove(&channel);
+            self.poll.remove(channel.as_fd());
         }
         let now = sys::now_ms();
         let longest = *BACK_OFF_MS.end();
@@ -164,7 +170,7 @@ impl System {
             }
             let Some(channel) = &self.warden.channel else { return };
             let mut bytes = [0u8; ChannelMessage::SIZE];
-            match sys::socket::receive(channel, &mut bytes) {
+            match sys::socket::receive(channel.as_fd(), &mut bytes) {
                 Err(Errno::AGAIN) => break,
                 Ok(received) if received.size == bytes.len() => {
                     if let Some(message) = ChannelMessage::decode(&bytes) {
@@ -182,7 +188,7 @@ impl System {
 
     fn drop_channel(&mut self) {
         if let Some(channel) = self.warden.channel.take() {
-            self.poll.remove(&channel);
+            self.poll.remove(channel.as_fd());
         }
         if let Some(pid) = self.warden.pid.filter(|_| self.ending.is_none()) {
             let _ = kill(pid as i32, signals::KILL);
@@ -257,7 +263,7 @@ impl System {
         if let Some(channel) = &self.warden.channel {
             // While an answer waits, nothing is read.
             let events = if self.warden.answer.is_some() { events - EventFlags::IN } else { events };
-            let _ = self.poll.change(channel, Source::Channel, events);
+            let _ = self.poll.change(channel.as_fd(), Source::Channel, events);
         }
     }
 
@@ -286,7 +292,8 @@ impl System {
                         continue;
                     };
                     if let Some(fd) = item.fd.get() {
-                        let record = ChannelMessage { name: item.name, ..message(ChannelOp::Held, NO_UNIT, 0) };
+                        let record =
+                            ChannelMessage { name: item.name, ..message(ChannelOp::Held, NO_UNIT, 0) };
                         transmit(channel, record, Some(fd))?;
                     }
                     warden.greeting = Greeting::Held(at + 1);
@@ -334,6 +341,7 @@ fn message(op: ChannelOp, unit: u16, argument: u32) -> ChannelMessage {
     ChannelMessage { op: op.code(), reserved: 0, unit, argument, name: Text::EMPTY }
 }
 
+#[inline(never)]
 fn transmit(channel: &OwnedFd, message: ChannelMessage, fd: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
     let bytes = message.encode();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -345,21 +353,4 @@ fn transmit(channel: &OwnedFd, message: ChannelMessage, fd: Option<BorrowedFd<'_
     }
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     sendmsg(channel, &[IoSlice::new(&bytes)], &mut control, flags).map(|_| ())
-}
-
-/// In the child: descriptors in their places, then the exec.
-#[inline(never)]
-fn become_warden(file: BorrowedFd<'_>, channel: BorrowedFd<'_>, plan: BorrowedFd<'_>) -> i32 {
-    let place = || -> Result<Errno, Errno> {
-        let above = FD_PLAN.max(FD_CHANNEL) + 1;
-        let file = fcntl_dupfd_cloexec(file, above)?;
-        let channel = fcntl_dupfd_cloexec(channel, above)?;
-        let plan = fcntl_dupfd_cloexec(plan, above)?;
-        sys::descriptor::place(channel.as_fd(), FD_CHANNEL)?;
-        sys::descriptor::place(plan.as_fd(), FD_PLAN)?;
-        sys::signal::unblock_all();
-        Ok(exec_descriptor(file.as_fd(), &[c"hostel-warden", c"serve"], None))
-    };
-    let _ = place();
-    127
 }

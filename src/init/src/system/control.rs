@@ -6,6 +6,7 @@ use super::poll::{Poll, Source};
 use super::reserve::is_limit;
 use crate::sys;
 use crate::sys::descriptor::Held;
+use crate::sys::socket::at_path;
 use hostel_contract::control::{
     ControlOp, ControlReply, ControlRequest, ControlResult, KILL_CONTROL, KILL_MAIN, NO_WAIT,
 };
@@ -13,10 +14,9 @@ use hostel_contract::{ShutdownKind, Text, paths};
 use hostel_plan::UnitId;
 use hostel_supervisor::{Event, JobMode, Operation, Recipient, RequestId};
 use rustix::event::epoll::EventFlags;
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, Mode, chmodat, unlinkat};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, send, socket_with};
+use rustix::net::{SendFlags, SocketFlags, SocketType, accept_with, listen, send};
 
 /// Connections at a time; further ones are told that init is busy.
 const CONNECTIONS_MAX: usize = 32;
@@ -45,9 +45,14 @@ pub struct Control {
 impl Control {
     /// Opens the socket. Where it can't be, signals still stop the guest.
     pub fn open(poll: &Poll, log: &mut Log) -> Self {
-        let listener = open().and_then(|fd| poll.add(&fd, Source::Listener, EventFlags::IN).map(|()| fd));
+        let listener =
+            open().and_then(|fd| poll.add(fd.as_fd(), Source::Listener, EventFlags::IN).map(|()| fd));
         if let Err(errno) = &listener {
-            log.say(format_args!("{}: {}; requests can't be taken", paths::CONTROL, super::messages::reason(*errno)));
+            log.say(&[
+                paths::CONTROL.into(),
+                ": requests can't be taken: ".into(),
+                super::messages::reason(*errno),
+            ]);
         }
         Control { listener: listener.ok(), connections: [const { Connection::NONE }; CONNECTIONS_MAX] }
     }
@@ -66,11 +71,7 @@ impl Connection {
 }
 
 fn open() -> Result<OwnedFd, Errno> {
-    let _ = unlinkat(CWD, paths::CONTROL, AtFlags::empty());
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-    bind(&socket, &SocketAddrUnix::new(paths::CONTROL)?)?;
-    chmodat(CWD, paths::CONTROL, Mode::from_raw_mode(0o666), AtFlags::empty())?;
+    let socket = at_path(c"/run/hostel/control", SocketType::SEQPACKET)?;
     listen(&socket, BACKLOG)?;
     Ok(socket)
 }
@@ -80,7 +81,8 @@ fn request_id(index: usize, generation: u16) -> RequestId {
     RequestId(generation.wrapping_mul(CONNECTIONS_MAX as u16) | index as u16)
 }
 
-fn answer(fd: impl AsFd, result: ControlResult, main_pid: u32, text: &[u8]) -> bool {
+#[inline(never)]
+fn answer(fd: BorrowedFd<'_>, result: ControlResult, main_pid: u32, text: &[u8]) -> bool {
     let reply = ControlReply { result: result.code(), reserved: [0; 3], main_pid, text: Text::new(text) };
     send(fd, &reply.encode(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT).is_ok()
 }
@@ -98,12 +100,12 @@ impl System {
                 accepted = accept_with(listener, flags);
             }
             let Ok(fd) = accepted else { break };
-            let uid = sys::socket::peer(&fd).map_or(u32::MAX, |p| p.uid);
+            let uid = sys::socket::peer(fd.as_fd()).map_or(u32::MAX, |p| p.uid);
             let Some(index) = self.control.vacant(uid) else {
-                answer(&fd, ControlResult::Busy, 0, b"too many connections: try again");
+                answer(fd.as_fd(), ControlResult::Busy, 0, b"too many connections: try again");
                 continue;
             };
-            if self.poll.add(&fd, Source::Connection(index), EventFlags::IN).is_ok() {
+            if self.poll.add(fd.as_fd(), Source::Connection(index), EventFlags::IN).is_ok() {
                 if let Some(connection) = self.control.connections.get_mut(index) {
                     connection.fd.set(fd);
                     connection.uid = uid;
@@ -144,7 +146,7 @@ impl System {
         let Some(connection) = self.control.connections.get_mut(index) else { return };
         let id = request_id(index, connection.generation);
         if let Some(fd) = connection.fd.take() {
-            self.poll.remove(&fd);
+            self.poll.remove(fd.as_fd());
         }
         if connection.waiting.take().is_some() {
             self.feed(Event::RequestDropped(id));
@@ -179,7 +181,9 @@ impl System {
             let _ = self.poll.change(fd, Source::Connection(index), EventFlags::IN);
         }
         let row = self.guest.as_ref().map(|g| g.supervisor.row(unit));
-        let how = row.and_then(|r| hostel_contract::status::UnitResult::from_code(r.result)).map_or("", |r| r.name());
+        let how = row
+            .and_then(|r| hostel_contract::status::UnitResult::from_code(r.result))
+            .map_or("", |r| r.name());
         let text = if result == ControlResult::Failed { how.as_bytes() } else { b"" };
         self.reply_about(index, result, row.map_or(0, |r| r.main_pid), text);
     }
@@ -274,7 +278,11 @@ impl System {
             self.reply_now(index, ControlResult::Done, b"compiling");
             self.begin_compilation();
         } else {
-            self.reply_now(index, ControlResult::Refused, b"this version can't take a new plan while one runs: restart the guest");
+            self.reply_now(
+                index,
+                ControlResult::Refused,
+                b"this version can't take a new plan while one runs: restart the guest",
+            );
         }
     }
 }

@@ -72,10 +72,15 @@ impl System {
             match meaning(arrived.signal, origin) {
                 Meaning::Children => self.children = true,
                 Meaning::Shutdown(kind) => self.shut_down(kind),
-                Meaning::Refused => self.log.say(format_args!(
-                    "signal {} from process {} is not acted on: ask by `systemctl`, or stop the guest from its host",
-                    arrived.signal, arrived.sender
-                )),
+                Meaning::Refused => {
+                    let (signal, sender) = (arrived.signal, arrived.sender);
+                    self.log.say(&[
+                        "not acted on: signal ".into(),
+                        signal.into(),
+                        " of process ".into(),
+                        sender.into(),
+                    ]);
+                }
                 Meaning::Nothing => {}
             }
         }
@@ -145,7 +150,9 @@ impl System {
             }
             let booted = self.page.header.ready_usec != 0;
             let state = match () {
-                () if self.ending.is_some() || guest.supervisor.shutting_down().is_some() => GuestState::Stopping,
+                () if self.ending.is_some() || guest.supervisor.shutting_down().is_some() => {
+                    GuestState::Stopping
+                }
                 () if !booted => GuestState::Booting,
                 () if failed > 0 => GuestState::Degraded,
                 () => GuestState::Running,

@@ -2,10 +2,10 @@
 //! written now is counted, and the count is said later.
 
 use crate::sys::descriptor::Standard;
-use core::fmt::{Arguments, Write};
-use hostel_init::text::Line;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use crate::sys::file;
+use hostel_init::text::{Part, Text};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fs::OFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 /// Longest message.
@@ -26,8 +26,9 @@ impl Log {
     /// Opens what can be opened; what can't is missing from then on.
     pub fn open() -> Self {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC).ok().unzip();
-        let own = write.as_ref().and_then(reopened);
-        Log { read, write, own, console: reopened(&Standard::Error), lost: 0 }
+        let own = write.as_ref().and_then(|write| reopened(write.as_fd(), OFlags::WRONLY));
+        let console = reopened(Standard::Error.as_fd(), OFlags::WRONLY);
+        Log { read, write, own, console, lost: 0 }
     }
 
     /// For the warden.
@@ -41,64 +42,46 @@ impl Log {
     }
 
     /// Says something to people: log and console.
-    pub fn say(&mut self, text: Arguments<'_>) {
-        let mut line = Line::<LINE_MAX>::new();
-        // Cut where it is too long; never an error.
-        let _ = line.write_fmt(text);
-        line.end();
-        self.put(line.bytes());
-        if let Some(console) = &self.console {
-            let _ = rustix::io::write(console, line.bytes());
-        }
-    }
-
-    fn put(&mut self, line: &[u8]) {
-        let Some(own) = &self.own else { return };
-        if self.lost > 0 {
-            let mut note = Line::<64>::new();
-            let _ = write!(note, "{} messages of init were lost: the log was full", self.lost);
-            note.end();
-            if rustix::io::write(own, note.bytes()).is_err() {
-                self.lost = self.lost.saturating_add(1);
-                return;
-            }
+    #[inline(never)]
+    pub fn say(&mut self, parts: &[Part<'_>]) {
+        if self.lost > 0 && self.put(&["Lost, since the log was full: ".into(), self.lost.into()]) {
             self.lost = 0;
         }
-        if rustix::io::write(own, line).is_err() {
+        if !self.put(parts) {
             self.lost = self.lost.saturating_add(1);
         }
+        write_line(&self.console, parts);
+    }
+
+    fn put(&self, parts: &[Part<'_>]) -> bool {
+        write_line(&self.own, parts)
     }
 
     /// Copies what waits in the log pipe to the console: where no warden will ever read it. Bounded.
     pub fn drain_to_console(&mut self) {
-        let Some(reader) = self.read.as_ref().and_then(reopened_for_reading) else { return };
+        let reader = self.read.as_ref().and_then(|read| reopened(read.as_fd(), OFlags::RDONLY));
+        let (Some(reader), Some(console)) = (reader, &self.console) else { return };
         let mut chunk = [0u8; 512];
         for _ in 0..64 {
-            match rustix::io::read(&reader, &mut chunk) {
-                Ok(size) if size > 0 => {
-                    if let (Some(console), Some(text)) = (&self.console, chunk.get_mut(..size)) {
-                        text.iter_mut().filter(|b| **b < b' ' && **b != b'\n').for_each(|b| *b = b'?');
-                        let _ = rustix::io::write(console, text);
-                    }
-                }
-                _ => return,
-            }
+            let Some(size @ 1..) = file::read_some(reader.as_fd(), &mut chunk) else { return };
+            let Some(text) = chunk.get_mut(..size) else { return };
+            text.iter_mut().filter(|b| **b < b' ' && **b != b'\n').for_each(|b| *b = b'?');
+            file::write_some(console.as_fd(), text);
         }
     }
 }
 
-fn again(fd: &impl AsFd, flags: OFlags) -> Option<OwnedFd> {
-    use rustix::fd::AsRawFd;
-    let mut path = Line::<32>::new();
-    let _ = write!(path, "/proc/self/fd/{}", fd.as_fd().as_raw_fd());
-    let flags = flags | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    openat(CWD, path.bytes(), flags, Mode::empty()).ok()
+/// One line, where there's somewhere to write it. False where it could not be written.
+fn write_line(to: &Option<OwnedFd>, parts: &[Part<'_>]) -> bool {
+    let Some(to) = to else { return true };
+    let mut room = [0u8; LINE_MAX];
+    file::write_some(to.as_fd(), Text::new(&mut room).parts(parts).end().bytes())
 }
 
-fn reopened(fd: &impl AsFd) -> Option<OwnedFd> {
-    again(fd, OFlags::WRONLY)
-}
-
-fn reopened_for_reading(fd: &OwnedFd) -> Option<OwnedFd> {
-    again(fd, OFlags::RDONLY)
+/// The same pipe or terminal once more, without blocking.
+fn reopened(fd: BorrowedFd<'_>, flags: OFlags) -> Option<OwnedFd> {
+    let mut room = [0u8; 32];
+    let mut path = Text::new(&mut room);
+    let path = path.push(b"/proc/self/fd/").number(fd.as_raw_fd() as u64).path()?;
+    file::open(None, path, flags | OFlags::NONBLOCK).ok()
 }

@@ -35,15 +35,17 @@ pub use messages::reason;
 pub use shutdown::leave;
 pub use upward::tell;
 
+use crate::sys::file;
 use crate::{emergency, sys};
+use core::ffi::CStr;
 use hostel_contract::status::GuestState;
 use hostel_contract::{paths, shutdown::EXIT_CRASH};
-use hostel_init::text::Path;
+use hostel_init::text::Text;
 use hostel_plan::{Plan, UnitId};
 use hostel_supervisor::Supervisor;
 use rustix::event::epoll::EventFlags;
-use rustix::fd::OwnedFd;
-use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{CWD, OFlags};
 use rustix::io::Errno;
 
 /// What runs once there is a plan.
@@ -90,16 +92,14 @@ struct System {
 /// The role. Never returns: see [`shutdown`] for the ways out.
 pub fn run() -> ! {
     if rustix::process::getpid().as_raw_nonzero().get() != 1 {
-        emergency::complain(
-            "hostel-init: not PID 1 of a guest. Start guests with `hostel start`, or run one command: hostel-init -- COMMAND",
-        );
+        emergency::complain(&["hostel-init: not PID 1 of a guest. Start guests with `hostel start`, or run one command: hostel-init -- COMMAND".into()]);
         sys::process::exit(EXIT_CRASH);
     }
     sys::signal::block_all();
     let _ = rustix::thread::set_name(c"init");
     match System::new() {
         Ok(system) => system.run(),
-        Err(errno) => emergency::run(format_args!("init cannot begin: {}", messages::reason(errno))),
+        Err(errno) => emergency::run(&["init cannot begin: ".into(), messages::reason(errno)]),
     }
 }
 
@@ -107,24 +107,20 @@ impl System {
     fn new() -> Result<Self, Errno> {
         let poll = poll::Poll::new()?;
         let signals = sys::signal::descriptor()?;
-        poll.add(&signals, poll::Source::Signals, EventFlags::IN)?;
+        poll.add(signals.as_fd(), poll::Source::Signals, EventFlags::IN)?;
         let reserve = reserve::Reserve::new(&signals);
         let mut log = log::Log::open();
-        for (directory, mode) in [("/run", 0o755), (paths::RUN, 0o755), (paths::NOTIFY_DIR, 0o755)] {
-            match mkdirat(CWD, directory, Mode::from_raw_mode(mode)) {
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(errno) => log.say(format_args!(
-                    "{directory}: {}; no requests and no readiness of services without it: mount a tmpfs on /run",
-                    messages::reason(errno)
-                )),
+        for directory in [c"/run", c"/run/hostel", c"/run/hostel/notify"] {
+            if let Err(errno) = file::make_directory(None, directory) {
+                let lost = ": no requests, and no readiness of services; mount a tmpfs on /run: ";
+                log.say(&[directory.to_str().unwrap_or("/run").into(), lost.into(), messages::reason(errno)]);
             }
         }
         let page = status_page::StatusPage::open();
         let (cgroups, missing) = cgroup::Cgroups::open();
         if let Some(missing) = missing {
-            log.say(format_args!(
-                "no cgroups: {missing}. Units are told apart by process group; what leaves it is missed by their stop"
-            ));
+            let lost = "; units are told apart by process group, and what leaves it is missed by their stop";
+            log.say(&["no cgroups: ".into(), missing.into(), lost.into()]);
         }
         let control = control::Control::open(&poll, &mut log);
         let mut system = System {
@@ -152,19 +148,19 @@ impl System {
 
 /// The warden's file: where the environment says, beside our own, or in the spawner's mount.
 fn open_warden() -> Option<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let open = |path: &core::ffi::CStr| openat(CWD, path, flags, Mode::empty()).ok();
-    if let Some(file) = sys::start::variable(paths::ENV_WARDEN).and_then(open) {
-        return Some(file);
+    let open = |path: &CStr| file::open(None, path, OFlags::PATH).ok();
+    if let Some(found) = sys::start::variable(paths::ENV_WARDEN).and_then(open) {
+        return Some(found);
     }
     let mut own = [core::mem::MaybeUninit::uninit(); 256];
     if let Ok((own, _)) = rustix::fs::readlinkat_raw(CWD, c"/proc/self/exe", &mut own) {
         let end = own.iter().rposition(|b| *b == b'/').map_or(0, |at| at + 1);
-        let beside = Path::<280>::new(&[own.get(..end).unwrap_or(&[]), b"hostel-warden"]);
-        if let Some(file) = beside.as_c_str().and_then(open) {
-            return Some(file);
+        let mut room = [0u8; 280];
+        let mut beside = Text::new(&mut room);
+        let beside = beside.push(own.get(..end).unwrap_or(&[])).push(b"hostel-warden").path();
+        if let Some(found) = beside.and_then(open) {
+            return Some(found);
         }
     }
-    let mounted = Path::<64>::new(&[paths::BIN.as_bytes(), b"/hostel-warden"]);
-    mounted.as_c_str().and_then(open)
+    open(c"/run/hostel/bin/hostel-warden")
 }

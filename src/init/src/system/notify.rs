@@ -2,37 +2,34 @@
 
 use super::System;
 use crate::sys;
-use crate::sys::socket::Received;
+use crate::sys::socket::{Received, at_path};
 use hostel_contract::paths::NOTIFY_DIR;
 use hostel_init::notification::{Assignment, SIZE_MAX, assignments, store};
-use hostel_init::text::Path;
+use hostel_init::text::Text;
 use hostel_plan::{NotifyAccess, UnitId};
 use hostel_supervisor::{Event, Notification};
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, CWD, Mode, chmodat, unlinkat};
 use rustix::io::Errno;
+use rustix::net::SocketType;
 use rustix::net::sockopt::set_socket_passcred;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
 
 /// Datagrams taken from one socket in one round.
 const DATAGRAMS_MAX: usize = 16;
 
 /// Makes the socket of a unit. Fails with NAMETOOLONG for a name of more than 88 bytes: the address has no more.
 pub fn open(unit: &str) -> Result<OwnedFd, Errno> {
-    let path = Path::<108>::new(&[NOTIFY_DIR.as_bytes(), b"/", unit.as_bytes()]);
-    let path = path.as_c_str().ok_or(Errno::NAMETOOLONG)?;
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
+    let mut room = [0u8; 108];
+    let mut path = Text::new(&mut room);
+    let path =
+        path.push(NOTIFY_DIR.as_bytes()).push(b"/").push(unit.as_bytes()).path().ok_or(Errno::NAMETOOLONG)?;
+    let socket = at_path(path, SocketType::DGRAM)?;
     set_socket_passcred(&socket, true)?;
-    let _ = unlinkat(CWD, path, AtFlags::empty());
-    bind(&socket, &SocketAddrUnix::new(path)?)?;
-    // Services run as all kinds of users; who sent a message is told by the kernel.
-    chmodat(CWD, path, Mode::from_raw_mode(0o666), AtFlags::empty())?;
     Ok(socket)
 }
 
 impl System {
-    /// A unit's socket can be read.
+    /// A unit's socket can be read. Out of line: its buffer would be part of the loop's stack for ever.
+    #[inline(never)]
     pub(super) fn notifications(&mut self, slot: usize) {
         let mut message = [0u8; SIZE_MAX];
         for _ in 0..DATAGRAMS_MAX {
@@ -65,7 +62,11 @@ impl System {
                 Assignment::MainPid(pid) => {
                     if !self.belongs(unit, pid) {
                         let name = self.guest.as_ref().map_or("?", |g| g.name(unit));
-                        self.log.say(format_args!("{name}: MAINPID={pid} is no process of this unit: not taken"));
+                        self.log.say(&[
+                            name.into(),
+                            ": not a process of this unit: MAINPID=".into(),
+                            pid.into(),
+                        ]);
                         continue;
                     }
                     Notification::MainPid(pid)

@@ -2,7 +2,7 @@
 
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
 /// Most descriptors that one wake tells of; the rest come with the next.
@@ -70,17 +70,20 @@ impl Poll {
     }
 
     /// From now on `fd` wakes us, for these events.
-    pub fn add(&self, fd: impl AsFd, source: Source, events: EventFlags) -> Result<(), Errno> {
+    #[inline(never)]
+    pub fn add(&self, fd: BorrowedFd<'_>, source: Source, events: EventFlags) -> Result<(), Errno> {
         epoll::add(&self.0, fd, EventData::new_u64(source.encode()), events)
     }
 
     /// Other events than before, or again after a one-shot.
-    pub fn change(&self, fd: impl AsFd, source: Source, events: EventFlags) -> Result<(), Errno> {
+    #[inline(never)]
+    pub fn change(&self, fd: BorrowedFd<'_>, source: Source, events: EventFlags) -> Result<(), Errno> {
         epoll::modify(&self.0, fd, EventData::new_u64(source.encode()), events)
     }
 
     /// No longer. Closing a descriptor does the same where nobody else has it open.
-    pub fn remove(&self, fd: impl AsFd) {
+    #[inline(never)]
+    pub fn remove(&self, fd: BorrowedFd<'_>) {
         let _ = epoll::delete(&self.0, fd);
     }
 

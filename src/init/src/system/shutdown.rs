@@ -12,17 +12,20 @@
 //!
 //! Then the last status page, and reboot(2); where that isn't permitted, an exit status that says the same.
 
-use super::cgroup::{for_each_other, others_exist};
+use super::cgroup::{others_exist, signal_others};
 use super::{System, upward};
 use crate::sys;
+use crate::sys::file;
 use crate::sys::process::{fork, kill};
 use core::ffi::CStr;
 use hostel_contract::ShutdownKind;
 use hostel_contract::shutdown::{EXIT_OK, EXIT_REBOOT};
 use hostel_contract::status::GuestState;
+use hostel_init::text::Text;
 use hostel_init::{proc, signals};
 use hostel_supervisor::Event;
-use rustix::fs::{CWD, Mode, OFlags, openat, syncfs};
+use rustix::fd::AsFd;
+use rustix::fs::{OFlags, syncfs};
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::system::{RebootCommand, reboot};
@@ -39,8 +42,26 @@ const LOOK_MS: u64 = 50;
 
 /// File systems that hold nothing to be written: the kernel's own, and memory.
 const NOT_UNMOUNTED: &[&[u8]] = &[
-    b"proc", b"sysfs", b"tmpfs", b"devtmpfs", b"devpts", b"mqueue", b"cgroup", b"cgroup2", b"securityfs", b"debugfs",
-    b"tracefs", b"bpf", b"fusectl", b"configfs", b"pstore", b"efivarfs", b"nsfs", b"hugetlbfs", b"ramfs", b"autofs",
+    b"proc",
+    b"sysfs",
+    b"tmpfs",
+    b"devtmpfs",
+    b"devpts",
+    b"mqueue",
+    b"cgroup",
+    b"cgroup2",
+    b"securityfs",
+    b"debugfs",
+    b"tracefs",
+    b"bpf",
+    b"fusectl",
+    b"configfs",
+    b"pstore",
+    b"efivarfs",
+    b"nsfs",
+    b"hugetlbfs",
+    b"ramfs",
+    b"autofs",
 ];
 /// Most of /proc/self/mountinfo that is looked at, in bytes.
 const MOUNTS_MAX: usize = 256 * 1024;
@@ -100,7 +121,7 @@ impl System {
             upward::tell(b"STOPPING=1\nSTATUS=stopping");
         }
         if self.page.header.shutdown != kind.code() {
-            self.log.say(format_args!("Shutting down: {name}."));
+            self.log.say(&["Shutting down: ".into(), name.into()]);
             self.page.header.shutdown = kind.code();
             self.page.set_state(GuestState::Stopping);
             self.page.touch();
@@ -121,12 +142,9 @@ impl System {
         }
         self.cancel_compilation();
         let warden = self.warden.pid();
-        for_each_other(warden, |pid| {
-            for signal in [signals::TERM, signals::HUP, signals::CONT] {
-                let _ = kill(pid as i32, signal);
-            }
-            true
-        });
+        for signal in [signals::TERM, signals::HUP, signals::CONT] {
+            signal_others(warden, signal);
+        }
         let now = sys::now_ms();
         self.ending = Some(Ending { kind, step: Step::Terminate, until: now + TERMINATE_MS, look: now });
     }
@@ -153,7 +171,7 @@ impl System {
             if next == step {
                 ending.look = now + LOOK_MS;
                 match step {
-                    Step::Kill => kill_others(warden),
+                    Step::Kill => signal_others(warden, signals::KILL),
                     Step::Clear => drop(kill(-1, signals::KILL)),
                     _ => {}
                 }
@@ -173,13 +191,13 @@ impl System {
         let (step, milliseconds) = match step {
             Step::Terminate => (step, TERMINATE_MS),
             Step::Kill => {
-                self.log.say(format_args!("Processes are left that ignore TERM: they are killed."));
+                self.log.say(&["Processes are left that ignore TERM: they are killed.".into()]);
                 (step, KILL_MS)
             }
             Step::WriteOut => (step, WRITE_OUT_MS),
             Step::Clear => (step, CLEAR_MS),
-            Step::Unmount(_) => (Step::Unmount(fork(None, unmount_all).ok()), UNMOUNT_MS),
-            Step::Sync(_) => (Step::Sync(fork(None, sync_root).ok()), SYNC_MS),
+            Step::Unmount(_) => (Step::Unmount(fork(None, &unmount_all).ok()), UNMOUNT_MS),
+            Step::Sync(_) => (Step::Sync(fork(None, &sync_root).ok()), SYNC_MS),
         };
         ending.step = step;
         ending.until = now + milliseconds;
@@ -187,10 +205,10 @@ impl System {
         match step {
             Step::WriteOut => {
                 let how = ways_out(kind).0;
-                self.log.say(format_args!("All units and processes have ended: {how}."));
+                self.log.say(&["All units and processes have ended: ".into(), how.into()]);
                 self.write_out(kind);
             }
-            Step::Kill => kill_others(self.warden.pid()),
+            Step::Kill => signal_others(self.warden.pid(), signals::KILL),
             Step::Clear => drop(kill(-1, signals::KILL)),
             _ => {}
         }
@@ -226,13 +244,6 @@ impl System {
     }
 }
 
-fn kill_others(warden: Option<u32>) {
-    for_each_other(warden, |pid| {
-        let _ = kill(pid as i32, signals::KILL);
-        true
-    });
-}
-
 /// In a child: unmounts what can be, the last mounted first. What is busy or not ours to unmount stays.
 fn unmount_all() -> i32 {
     let Ok(buffer) = sys::memory::table::<u8>(MOUNTS_MAX) else { return 1 };
@@ -242,14 +253,12 @@ fn unmount_all() -> i32 {
         if point == b"/" || NOT_UNMOUNTED.contains(&kind) {
             continue;
         }
-        let mut path = [0u8; 1024];
-        let length = match proc::unescape(point, &mut path) {
-            Some(point) => point.len(),
-            None => continue,
-        };
-        // The rest of the buffer is zeroes, so it ends there.
-        let path = path.get(..=length).and_then(|p| CStr::from_bytes_until_nul(p).ok());
-        if let Some(path) = path {
+        let mut room = [0u8; 1024];
+        let mut path = Text::new(&mut room);
+        proc::unescape(point, &mut |byte| {
+            path.push(&[byte]);
+        });
+        if let Some(path) = path.path() {
             let _ = unmount(path, UnmountFlags::NOFOLLOW);
         }
     }
@@ -258,21 +267,17 @@ fn unmount_all() -> i32 {
 
 /// A file of /proc that comes in pieces.
 fn read_all<'a>(path: &CStr, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
-    let file = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let file = file::open(None, path, OFlags::RDONLY).ok()?;
     let mut length = 0;
-    while let Some(room) = buffer.get_mut(length..).filter(|r| !r.is_empty()) {
-        match rustix::io::read(&file, room) {
-            Ok(0) | Err(_) => break,
-            Ok(size) => length += size,
-        }
+    while let Some(size @ 1..) = file::read_some(file.as_fd(), buffer.get_mut(length..)?) {
+        length += size;
     }
     buffer.get(..length)
 }
 
 /// In a child: sync(2) would write out the whole machine, which is not the guest's to ask.
 fn sync_root() -> i32 {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    match openat(CWD, c"/", flags, Mode::empty()) {
+    match file::open_directory(None, c"/") {
         Ok(root) if syncfs(&root).is_ok() => 0,
         _ => 1,
     }

@@ -18,14 +18,16 @@ impl System {
         unit: UnitId,
         descriptors: heapless::Vec<OwnedFd, { sys::socket::DESCRIPTORS_MAX }>,
     ) -> Report {
-        let failed = |errno: Errno| Report::Failed { step: ExecStep::Fds.code(), errno: errno.raw_os_error() };
+        let failed =
+            |errno: Errno| Report::Failed { step: ExecStep::Fds.code(), errno: errno.raw_os_error() };
         let Some(guest) = &mut self.guest else { return failed(Errno::INVAL) };
         guest.kept.close_all(unit, Purpose::Socket, None);
         for fd in descriptors {
-            if guest.kept.keep(unit, Purpose::Socket, &[], fd).is_err() {
+            if guest.kept.keep(unit, Purpose::Socket, &[], fd).is_none() {
                 guest.kept.close_all(unit, Purpose::Socket, None);
                 let name = guest.name(unit);
-                self.log.say(format_args!("{name}: no room to keep its sockets; stop other sockets first"));
+                self.log
+                    .say(&[name.into(), ": no room to keep its sockets; stop other sockets first".into()]);
                 return failed(Errno::NFILE);
             }
         }
@@ -79,7 +81,7 @@ impl System {
         let Some(guest) = &mut self.guest else { return };
         let Some(described) = guest.plan.unit(unit) else { return };
         let stored = guest.kept.of(unit, Purpose::Stored);
-        let mut count = 0;
+        let mut count = 0usize;
         for (_, kept) in stored {
             use rustix::fd::AsFd;
             if kept.fd().is_some_and(|k| sys::process::same_file(k, fd.as_fd())) {
@@ -88,22 +90,19 @@ impl System {
             count += 1;
         }
         if count >= usize::from(described.fdstore_max()) {
-            self.log.say(format_args!(
-                "{}: FDSTORE: {} descriptors are kept, as many as FileDescriptorStoreMax= says; this one is not",
-                described.name(),
-                count
-            ));
+            let text = ": FDSTORE: not kept, FileDescriptorStoreMax= is ";
+            self.log.say(&[described.name().into(), text.into(), count.into()]);
             return;
         }
         match guest.kept.keep(unit, Purpose::Stored, name, fd) {
-            Ok(index) if !keep_dead => {
+            Some(index) if !keep_dead => {
                 // Hang-ups are always told. What can't be waited for, a file, can't die either.
                 if let Some(fd) = guest.kept.at(index).and_then(|k| k.fd()) {
                     let _ = self.poll.add(fd, Source::Stored(index), EventFlags::empty());
                 }
             }
-            Ok(_) => {}
-            Err(_) => self.log.say(format_args!("{}: FDSTORE: no room; not kept", described.name())),
+            Some(_) => {}
+            None => self.log.say(&[described.name().into(), ": FDSTORE: not kept, no room".into()]),
         }
     }
 

@@ -5,23 +5,25 @@ use super::poll::Source;
 use super::tables::{self, Purpose};
 use super::{Guest, System, messages, reserve};
 use crate::sys;
-use crate::sys::process::exec_descriptor;
+use crate::sys::process::become_program;
 use hostel_contract::exec::{
-    ENV_FD_NAMES, EVALUATE_CONDITIONS, ExecOutcome, ExecRecord, ExecRequest, ExecStep, FD_FIRST, FD_LOG, FD_PLAN, FD_STATUS,
-    MAKE_DIRECTORIES,
+    ENV_FD_NAMES, EVALUATE_CONDITIONS, ExecOutcome, ExecRecord, ExecRequest, ExecStep, FD_FIRST, FD_LOG,
+    FD_PLAN, FD_STATUS, MAKE_DIRECTORIES,
 };
-use hostel_init::text::Path;
+use hostel_init::text::Text;
 use hostel_plan::{EdgeKind, INFINITE, NotifyAccess, Phase, SettingKey, Unit, UnitId, UnitKind, unit_flags};
 use hostel_supervisor::{Event, ExitKind, Report, Spawn};
 use rustix::event::epoll::EventFlags;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 /// Most descriptors that one child is given for its unit.
 const GIVEN_MAX: usize = 128;
+/// Longest list of their names; where it is longer, all are named as where there's none.
+const NAMES_MAX: usize = 4096;
 /// Ancestors looked at to tell whose a process is.
 const ANCESTORS_MAX: usize = 32;
 
@@ -70,27 +72,30 @@ impl System {
             None
         } else {
             // Where it can't be made (a limit of groups, a read-only tree), the unit runs without.
-            self.cgroups.make(unit.cgroup()).ok()
+            self.cgroups.make(unit.cgroup())
         };
         let shared: &Guest = guest;
         let given = Given::of(shared, unit, spawn.phase);
-        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         let request = request(shared, unit, spawn, &given);
         send(&ours, &request.encode(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?;
 
         let log = shared.slots.get(unit.id()).and_then(|slot| slot.log_write.get()).or(self.log.write_end());
         let log = log.ok_or(Errno::BADF)?;
-        let child = || become_exec(warden.as_fd(), theirs.as_fd(), shared.plan_file.as_fd(), log, &given);
+        let fixed = [(theirs.as_fd(), FD_STATUS), (shared.plan_file.as_fd(), FD_PLAN), (log, FD_LOG)];
+        let child = || become_exec(warden.as_fd(), &fixed, &given);
         let mut within = group.is_some();
-        let pid = match sys::process::fork(group.as_ref().map(AsFd::as_fd), child) {
+        let pid = match sys::process::fork(group.as_ref().map(AsFd::as_fd), &child) {
             Err(errno) if within && errno != Errno::AGAIN && errno != Errno::NOMEM => {
                 within = false;
-                sys::process::fork(None, child)?
+                sys::process::fork(None, &child)?
             }
             other => other?,
         };
         drop(theirs);
-        self.poll.add(&ours, Source::Flight(vacant), EventFlags::IN)?;
+        drop(given);
+        self.poll.add(ours.as_fd(), Source::Flight(vacant), EventFlags::IN)?;
         guest.flights.begin(vacant, ours, pid, unit.id(), spawn.phase);
         if let Some(slot) = guest.slots.of(unit.id()) {
             if within {
@@ -136,7 +141,11 @@ impl System {
     }
 
     fn no_record(&self, phase: Phase) -> Report {
-        if answers(phase) { Report::Failed { step: ExecStep::Protocol.code(), errno: 0 } } else { Report::Running }
+        if answers(phase) {
+            Report::Failed { step: ExecStep::Protocol.code(), errno: 0 }
+        } else {
+            Report::Running
+        }
     }
 
     fn report(
@@ -152,20 +161,23 @@ impl System {
             Some(ExecOutcome::Done) => {
                 let pid = Some(record.pid).filter(|pid| *pid > 1 && self.belongs(unit, *pid));
                 if phase == Phase::ReadPidFile && pid.is_none() {
-                    self.log.say(format_args!(
-                        "{name}: the pid file {} names process {}, which is none of this unit: not taken",
-                        record.text.lossy(),
-                        record.pid
-                    ));
+                    let (text, pid) = (record.text.lossy(), record.pid);
+                    self.log.say(&[
+                        name.into(),
+                        ": not of this unit: the process in ".into(),
+                        text.into(),
+                        ": ".into(),
+                        pid.into(),
+                    ]);
                 }
                 Report::Done { pid }
             }
             Some(ExecOutcome::ConditionFalse) => {
-                self.log.say(format_args!("{name}: not started, {} is not met", record.text.lossy()));
+                self.log.say(&[name.into(), ": not started, not met: ".into(), record.text.lossy().into()]);
                 Report::ConditionFalse
             }
             Some(ExecOutcome::AssertFailed) => {
-                self.log.say(format_args!("{name}: {} is not met", record.text.lossy()));
+                self.log.say(&[name.into(), ": not met: ".into(), record.text.lossy().into()]);
                 Report::AssertFailed
             }
             Some(ExecOutcome::Skipped) => Report::Skipped,
@@ -173,7 +185,15 @@ impl System {
                 let step = ExecStep::from_code(record.step).map_or("?", ExecStep::name);
                 let reason = messages::reason(Errno::from_raw_os_error(record.errno));
                 let text = record.text.lossy();
-                self.log.say(format_args!("{name}: {}: step {step}: {text}: {reason}", phase.name()));
+                self.log.say(&[
+                    name.into(),
+                    ": failed at step ".into(),
+                    step.into(),
+                    ": ".into(),
+                    text.into(),
+                    ": ".into(),
+                    reason,
+                ]);
                 Report::Failed { step: record.step, errno: record.errno }
             }
             None => Report::Failed { step: ExecStep::Protocol.code(), errno: 0 },
@@ -206,7 +226,12 @@ impl System {
 }
 
 /// Makes what the unit's first process needs, and names a new life of the unit.
-fn prepare(guest: &mut Guest, poll: &super::poll::Poll, unit: Unit<'static>, spawn: &Spawn) -> Result<(), Errno> {
+fn prepare(
+    guest: &mut Guest,
+    poll: &super::poll::Poll,
+    unit: Unit<'static>,
+    spawn: &Spawn,
+) -> Result<(), Errno> {
     let slot = guest.slots.make(unit.id()).ok_or(Errno::INVAL)?;
     if spawn.first || slot.invocation == [0; 16] {
         getrandom(&mut slot.invocation, GetRandomFlags::NONBLOCK)?;
@@ -219,7 +244,10 @@ fn prepare(guest: &mut Guest, poll: &super::poll::Poll, unit: Unit<'static>, spa
         slot.log_read.set(read);
         slot.log_write.set(write);
     }
-    if unit.kind() == UnitKind::Service && unit.notify_access() != NotifyAccess::None && !slot.notify.is_some() {
+    if unit.kind() == UnitKind::Service
+        && unit.notify_access() != NotifyAccess::None
+        && !slot.notify.is_some()
+    {
         let socket = super::notify::open(unit.name())?;
         slot.notify.set(socket);
         if let (Some(number), Some(slot)) = (guest.slots.number(unit.id()), guest.slots.of(unit.id())) {
@@ -244,7 +272,7 @@ fn request(guest: &Guest, unit: Unit<'static>, spawn: &Spawn, given: &Given) -> 
         result: spawn.result.code(),
         exit_kind: spawn.exit.map_or(0, |e| exit_kind_code(e.kind)),
         sockets: given.sockets,
-        stored: given.stored,
+        stored: given.fds.len() as u8 - given.sockets,
         exit_status: spawn.exit.map_or(0, |e| u32::from(e.code)),
         watchdog_usec: if watchdog == INFINITE { 0 } else { u64::from(watchdog) * 1000 },
         invocation: guest.slots.get(unit.id()).map_or([0; 16], |slot| slot.invocation),
@@ -262,55 +290,53 @@ fn exit_kind_code(kind: ExitKind) -> u8 {
 
 /// What a child is given for its unit: the sockets of the socket units that trigger it, then what it stored.
 struct Given<'a> {
-    guest: &'a Guest,
-    unit: Unit<'static>,
+    fds: heapless::Vec<BorrowedFd<'a>, GIVEN_MAX>,
+    names: heapless::Vec<&'a [u8], GIVEN_MAX>,
     sockets: u8,
-    stored: u8,
 }
 
 impl<'a> Given<'a> {
     /// Only the start command gets them.
     fn of(guest: &'a Guest, unit: Unit<'static>, phase: Phase) -> Given<'a> {
-        let mut given = Given { guest, unit, sockets: 0, stored: 0 };
-        if phase == Phase::Start && unit.kind() == UnitKind::Service {
-            given.sockets = given.socket_fds().take(GIVEN_MAX / 2).count() as u8;
-            given.stored = given.stored_fds().take(GIVEN_MAX / 2).count() as u8;
+        let mut given = Given { fds: heapless::Vec::new(), names: heapless::Vec::new(), sockets: 0 };
+        if phase != Phase::Start || unit.kind() != UnitKind::Service {
+            return given;
         }
+        for socket in unit.edges(EdgeKind::TriggeredBy).filter_map(|id| guest.plan.unit(id)) {
+            if socket.kind() == UnitKind::Socket && !socket.has(unit_flags::ACCEPT) {
+                let name = socket.setting(SettingKey::FileDescriptorName).unwrap_or(socket.name());
+                given.add(guest, socket.id(), Purpose::Socket, Some(name));
+            }
+        }
+        given.sockets = given.fds.len() as u8;
+        given.add(guest, unit.id(), Purpose::Stored, None);
         given
     }
 
-    fn socket_units(&self) -> impl Iterator<Item = Unit<'static>> {
-        let plan = self.guest.plan;
-        self.unit
-            .edges(EdgeKind::TriggeredBy)
-            .filter_map(move |id| plan.unit(id))
-            .filter(|u| u.kind() == UnitKind::Socket && !u.has(unit_flags::ACCEPT))
-    }
-
-    /// Sockets, each with its name as the socket unit gives it.
-    fn socket_fds(&self) -> impl Iterator<Item = (BorrowedFd<'_>, &[u8])> {
-        self.socket_units().flat_map(|socket| {
-            let name = socket.setting(SettingKey::FileDescriptorName).unwrap_or(socket.name());
-            let kept = self.guest.kept.of(socket.id(), Purpose::Socket);
-            kept.filter_map(move |(_, k)| Some((k.fd()?, name.as_bytes())))
-        })
-    }
-
-    fn stored_fds(&self) -> impl Iterator<Item = (BorrowedFd<'_>, &[u8])> {
-        self.guest.kept.of(self.unit.id(), Purpose::Stored).filter_map(|(_, k)| Some((k.fd()?, k.name())))
-    }
-
-    /// All that is given, in order.
-    fn fds(&self) -> impl Iterator<Item = (BorrowedFd<'_>, &[u8])> {
-        let sockets = self.socket_fds().take(usize::from(self.sockets));
-        sockets.chain(self.stored_fds().take(usize::from(self.stored)))
+    fn add(&mut self, guest: &'a Guest, unit: UnitId, purpose: Purpose, name: Option<&'a str>) {
+        for (_, kept) in guest.kept.of(unit, purpose) {
+            if let Some(fd) = kept.fd() {
+                // What is beyond the most that a child is given stays with init.
+                let _ = self.fds.push(fd);
+                let _ = self.names.push(name.map_or(kept.name(), str::as_bytes));
+            }
+        }
     }
 }
 
 /// In the child: descriptors in their places, then the warden's exec. Returns the exit status where that fails.
 #[inline(never)]
-fn become_exec(warden: BorrowedFd<'_>, status: BorrowedFd<'_>, plan: BorrowedFd<'_>, log: BorrowedFd<'_>, given: &Given) -> i32 {
-    let errno = place_and_exec(warden, status, plan, log, given).err().unwrap_or(Errno::NOEXEC);
+fn become_exec(warden: BorrowedFd<'_>, fixed: &[(BorrowedFd<'_>, i32); 3], given: &Given) -> i32 {
+    let mut room = [0u8; NAMES_MAX];
+    let mut names = Text::new(&mut room);
+    names.push(ENV_FD_NAMES.as_bytes());
+    let mut separator: &[u8] = b"=";
+    for name in &given.names {
+        names.push(separator).push(name);
+        separator = b":";
+    }
+    let names = if given.fds.is_empty() { None } else { names.path() };
+    let errno = become_program(warden, &[c"hostel-warden", c"exec"], names, fixed, FD_FIRST, &given.fds);
     let record = ExecRecord {
         outcome: ExecOutcome::Failed.code(),
         step: ExecStep::Exec.code(),
@@ -320,37 +346,7 @@ fn become_exec(warden: BorrowedFd<'_>, status: BorrowedFd<'_>, plan: BorrowedFd<
         pid: 0,
         text: hostel_contract::Text::new(b"hostel-warden"),
     };
+    let [(status, _), ..] = fixed;
     let _ = send(status, &record.encode(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
     i32::from(ExecStep::Exec.code())
-}
-
-fn place_and_exec(
-    warden: BorrowedFd<'_>,
-    status: BorrowedFd<'_>,
-    plan: BorrowedFd<'_>,
-    log: BorrowedFd<'_>,
-    given: &Given,
-) -> Result<(), Errno> {
-    // First all above the highest target, so that none is overwritten before it was taken.
-    let above = FD_FIRST + i32::from(given.sockets) + i32::from(given.stored);
-    let warden = fcntl_dupfd_cloexec(warden, above)?;
-    let fixed = [(status, FD_STATUS), (plan, FD_PLAN), (log, FD_LOG)];
-    let mut high = heapless::Vec::<(OwnedFd, i32), { GIVEN_MAX + 3 }>::new();
-    let numbered = given.fds().map(|(fd, _)| fd).zip(FD_FIRST..);
-    for (fd, target) in fixed.into_iter().chain(numbered) {
-        high.push((fcntl_dupfd_cloexec(fd, above)?, target)).map_err(|_| Errno::MFILE)?;
-    }
-    for (fd, target) in &high {
-        sys::descriptor::place(fd.as_fd(), *target)?;
-    }
-    let mut names = Path::<4096>::new(&[ENV_FD_NAMES.as_bytes()]);
-    let mut separator: &[u8] = b"=";
-    for (_, name) in given.fds() {
-        names.push(separator);
-        names.push(name);
-        separator = b":";
-    }
-    let names = names.as_c_str().filter(|_| given.sockets + given.stored > 0);
-    sys::signal::unblock_all();
-    Err(exec_descriptor(warden.as_fd(), &[c"hostel-warden", c"exec"], names))
 }

@@ -3,14 +3,16 @@
 //! makes it longer again.
 
 use crate::sys;
+use crate::sys::file;
 use hostel_contract::status::{
-    GuestState, MAGIC, SEQUENCE_OFFSET, StatusHeader, StatusRow, StatusText, VERSION, page_size, row_offset, text_offset,
+    GuestState, MAGIC, SEQUENCE_OFFSET, StatusHeader, StatusRow, StatusText, VERSION, page_size, row_offset,
+    text_offset,
 };
 use hostel_contract::{paths, status};
 use hostel_init::text::decimal;
 use hostel_plan::UnitId;
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, fchmod, ftruncate, openat, unlinkat};
+use rustix::fs::{Mode, OFlags, fchmod, ftruncate};
 use rustix::io::pwrite;
 
 /// Rows that wait to be written; one more, and all are written at once.
@@ -47,7 +49,8 @@ impl StatusPage {
             plan_checksum: 0,
             reaped: 0,
         };
-        let mut page = StatusPage { file: given.or_else(create), header, rows: heapless::Vec::new(), changed: true };
+        let mut page =
+            StatusPage { file: given.or_else(create), header, rows: heapless::Vec::new(), changed: true };
         page.resize(0);
         page.flush();
         page
@@ -141,10 +144,9 @@ impl StatusPage {
 }
 
 fn create() -> Option<OwnedFd> {
-    let _ = unlinkat(CWD, paths::STATUS, AtFlags::empty());
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let mode = Mode::from_raw_mode(0o444);
-    let file = openat(CWD, paths::STATUS, flags, mode).ok()?;
-    let _ = fchmod(&file, mode);
+    let path = c"/run/hostel/status";
+    file::remove(path);
+    let file = file::create(None, path, OFlags::RDWR | OFlags::EXCL, 0o444).ok()?;
+    let _ = fchmod(&file, Mode::from_raw_mode(0o444));
     Some(file)
 }

@@ -198,50 +198,55 @@ impl Kept {
 }
 
 /// All descriptors kept for units, in one table.
-pub struct KeptTable(&'static mut [Kept]);
+pub struct KeptTable {
+    all: &'static mut [Kept],
+    /// Elements from here on were never used.
+    used: usize,
+}
 
 impl KeptTable {
     /// Room for [`KEPT_MAX`].
     pub fn new() -> Result<Self, Errno> {
-        Ok(KeptTable(memory::table(KEPT_MAX)?))
+        Ok(KeptTable { all: memory::table(KEPT_MAX)?, used: 0 })
     }
 
-    /// Keeps `fd`; gives it back where the table is full. The index says where it is.
-    pub fn keep(&mut self, unit: UnitId, purpose: Purpose, name: &[u8], fd: OwnedFd) -> Result<usize, OwnedFd> {
-        let Some((index, slot)) = self.0.iter_mut().enumerate().find(|(_, k)| !k.fd.is_some()) else {
-            return Err(fd);
-        };
+    /// Keeps `fd`; `None`, and closes it, where the table is full. The index says where it is.
+    pub fn keep(&mut self, unit: UnitId, purpose: Purpose, name: &[u8], fd: OwnedFd) -> Option<usize> {
+        let index = self.all.iter().position(|k| !k.fd.is_some())?;
+        self.used = self.used.max(index + 1);
+        let slot = self.all.get_mut(index)?;
         slot.fd.set(fd);
         slot.unit = unit.0;
         slot.purpose = purpose as u8;
-        let length = name.len().min(NAME_MAX);
-        slot.name_length = length as u8;
-        if let (Some(room), Some(name)) = (slot.name.get_mut(..length), name.get(..length)) {
-            room.copy_from_slice(name);
+        slot.name_length = 0;
+        for (room, byte) in slot.name.iter_mut().zip(name) {
+            *room = *byte;
+            slot.name_length += 1;
         }
-        Ok(index)
+        Some(index)
     }
 
     /// Those of a unit, in the order in which they came as far as the table had no gaps.
     pub fn of(&self, unit: UnitId, purpose: Purpose) -> impl Iterator<Item = (usize, &Kept)> {
-        self.0.iter().enumerate().filter(move |(_, k)| k.is(unit, purpose))
+        self.all.iter().take(self.used).enumerate().filter(move |(_, k)| k.is(unit, purpose))
     }
 
     /// The one at `index`.
     pub fn at(&self, index: usize) -> Option<&Kept> {
-        self.0.get(index).filter(|k| k.fd.is_some())
+        self.all.get(index).filter(|k| k.fd.is_some())
     }
 
     /// Closes the one at `index`.
     pub fn close(&mut self, index: usize) {
-        if let Some(kept) = self.0.get_mut(index) {
+        if let Some(kept) = self.all.get_mut(index) {
             drop(kept.fd.take());
         }
     }
 
     /// Closes those of a unit, or of these only the ones with this name.
+    #[inline(never)]
     pub fn close_all(&mut self, unit: UnitId, purpose: Purpose, name: Option<&[u8]>) {
-        for kept in self.0.iter_mut().filter(|k| k.is(unit, purpose)) {
+        for kept in self.all.iter_mut().take(self.used).filter(|k| k.is(unit, purpose)) {
             if name.is_none_or(|n| n == kept.name()) {
                 drop(kept.fd.take());
             }
