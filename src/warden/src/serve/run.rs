@@ -122,9 +122,19 @@ impl<'a> Serve<'a> {
                 self.flush_partials(before);
             }
             self.turn_timers();
-            self.manager.iter().for_each(ManagerSocket::turn_away);
+            self.turn_tools_away();
             self.channel.send_pending();
         }
+    }
+
+    /// Tells systemd's tools that nobody answers.
+    fn turn_tools_away(&mut self) {
+        let Some(manager) = &mut self.manager else { return };
+        let set = &self.set;
+        manager.turn_away(|connection| {
+            // One that can't be waited for is closed for another, sooner or later.
+            let _ = epoll::add(set, connection, epoll::EventData::new_u64(MANAGER), epoll::EventFlags::IN);
+        });
     }
 
     /// Watches the timers of a plan, in place of those before.
