@@ -2,9 +2,10 @@
 //! so that no flood of one kind keeps the others waiting.
 
 use super::poll::Source;
+use super::tables::Purpose;
 use super::{System, boot::Stage};
 use crate::sys;
-use hostel_contract::status::GuestState;
+use hostel_contract::status::{GuestState, StatusRow};
 use hostel_init::signals::{Meaning, Origin, meaning};
 use hostel_supervisor::Event;
 use rustix::event::epoll::EventFlags;
@@ -121,6 +122,8 @@ impl System {
         for _ in 0..ACTIONS_MAX {
             let Some(guest) = &mut self.guest else { return };
             let Some(action) = guest.supervisor.next_action(sys::now_ms()) else { return };
+            // A unit that has begun to wait may have nothing left already, and then nothing would wake us.
+            self.next_look = 0;
             self.perform(action);
         }
         self.more = true;
@@ -163,6 +166,17 @@ impl System {
         } else if matches!(self.stage, Stage::NoPlan) {
             self.page.set_state(GuestState::NoPlan);
         }
-        self.page.flush();
+        self.flush_page();
+    }
+
+    /// Writes what changed of the status page.
+    pub(super) fn flush_page(&mut self) {
+        let guest = self.guest.as_ref();
+        // Without a guest there are no rows.
+        self.page.flush(&|unit| {
+            let guest = guest?;
+            let stored = guest.kept.of(unit, Purpose::Stored).count() as u16;
+            Some(StatusRow { stored, ..guest.supervisor.row(unit) })
+        });
     }
 }
