@@ -14,13 +14,15 @@ macro_rules! integer_field {
     ($($t:ty),*) => {$(
         impl Field for $t {
             const SIZE: usize = core::mem::size_of::<$t>();
+            #[inline(always)]
             fn put(&self, out: &mut [u8]) {
-                out[..Self::SIZE].copy_from_slice(&self.to_le_bytes());
+                if let Some(room) = out.first_chunk_mut() {
+                    *room = self.to_le_bytes();
+                }
             }
+            #[inline(always)]
             fn get(from: &[u8]) -> Self {
-                let mut bytes = [0; Self::SIZE];
-                bytes.copy_from_slice(&from[..Self::SIZE]);
-                <$t>::from_le_bytes(bytes)
+                from.first_chunk().map_or(0, |bytes| <$t>::from_le_bytes(*bytes))
             }
         }
     )*};
@@ -29,13 +31,15 @@ integer_field!(u8, u16, u32, u64, i32, i64);
 
 impl<const N: usize> Field for [u8; N] {
     const SIZE: usize = N;
+    #[inline(always)]
     fn put(&self, out: &mut [u8]) {
-        out[..N].copy_from_slice(self);
+        if let Some(room) = out.first_chunk_mut() {
+            *room = *self;
+        }
     }
+    #[inline(always)]
     fn get(from: &[u8]) -> Self {
-        let mut bytes = [0; N];
-        bytes.copy_from_slice(&from[..N]);
-        bytes
+        from.first_chunk().copied().unwrap_or([0; N])
     }
 }
 
@@ -115,7 +119,9 @@ macro_rules! record {
                 let mut out = [0; Self::SIZE];
                 let mut at = 0;
                 $(
-                    $crate::Field::put(&self.$field, &mut out[at..]);
+                    if let Some(room) = out.get_mut(at..) {
+                        $crate::Field::put(&self.$field, room);
+                    }
                     at += <$t as $crate::Field>::SIZE;
                 )*
                 out
@@ -140,7 +146,7 @@ macro_rules! record {
             fn get(from: &[u8]) -> Self {
                 let mut at = 0;
                 $(
-                    let $field = <$t as $crate::Field>::get(&from[at..]);
+                    let $field = <$t as $crate::Field>::get(from.get(at..).unwrap_or(&[]));
                     at += <$t as $crate::Field>::SIZE;
                 )*
                 $name { $($field,)* }
