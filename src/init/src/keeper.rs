@@ -59,12 +59,12 @@ struct Keeper {
     status: Text<112>,
 }
 
-/// What is left out of the next wait, since it would only say again what it said.
+/// What is unheard out of the next wait, since it would only say again what it said.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Deaf {
-    ToNobody,
-    ToConsole,
-    ToGuest,
+enum Unheard {
+    None,
+    Console,
+    Guest,
 }
 
 /// The role.
@@ -119,12 +119,12 @@ impl Keeper {
 
     /// Until init is gone.
     fn keep(&mut self) {
-        let mut deaf = Deaf::ToNobody;
+        let mut unheard = Unheard::None;
         loop {
-            let pause = match deaf {
-                Deaf::ToNobody => None,
-                Deaf::ToConsole => Some(HUNG_UP_PAUSE_MS),
-                Deaf::ToGuest => Some(PAUSE_MS),
+            let pause = match unheard {
+                Unheard::None => None,
+                Unheard::Console => Some(HUNG_UP_PAUSE_MS),
+                Unheard::Guest => Some(PAUSE_MS),
             };
             let timeout = pause.map(|ms| Timespec { tv_sec: 0, tv_nsec: ms * 1_000_000 });
             let mut waited = [
@@ -133,10 +133,10 @@ impl Keeper {
                 PollFd::new(&self.console, PollFlags::IN),
             ];
             // Left out as a whole: a hang-up is told also where nothing is asked for.
-            let count = match deaf {
-                Deaf::ToNobody => 3,
-                Deaf::ToConsole => 2,
-                Deaf::ToGuest => 1,
+            let count = match unheard {
+                Unheard::None => 3,
+                Unheard::Console => 2,
+                Unheard::Guest => 1,
             };
             let _ = poll(waited.get_mut(..count).unwrap_or(&mut []), timeout.as_ref());
             let [init, notify, console] = waited.map(|w| !w.revents().is_empty());
@@ -145,11 +145,11 @@ impl Keeper {
             }
             let has_more = notify && self.hear();
             let drained = if console { self.drain() } else { Drained::All };
-            deaf = match drained {
-                _ if has_more => Deaf::ToGuest,
-                Drained::All => Deaf::ToNobody,
-                Drained::Some => Deaf::ToGuest,
-                Drained::HungUp => Deaf::ToConsole,
+            unheard = match drained {
+                _ if has_more => Unheard::Guest,
+                Drained::All => Unheard::None,
+                Drained::Some => Unheard::Guest,
+                Drained::HungUp => Unheard::Console,
             };
         }
     }

@@ -50,9 +50,6 @@ pub(super) fn place(from: BorrowedFd<'_>, target: i32) {
 pub struct Held(u32);
 
 impl Held {
-    /// None.
-    pub const NONE: Held = Held(0);
-
     /// Keeps `fd`; what was kept before is closed.
     #[inline(never)]
     pub fn set(&mut self, fd: OwnedFd) {

@@ -26,6 +26,10 @@ unsafe impl Zeroed for crate::system::tables::RunSlot {}
 unsafe impl Zeroed for crate::system::tables::Flight {}
 // SAFETY: as above.
 unsafe impl Zeroed for crate::system::tables::Kept {}
+// SAFETY: as above.
+unsafe impl Zeroed for crate::system::control::Connection {}
+// SAFETY: as above.
+unsafe impl Zeroed for crate::system::channel::HeldItem {}
 
 /// A table of `count` zeroed elements. Pages that are never written to cost no memory.
 pub fn table<T: Zeroed>(count: usize) -> Result<&'static mut [T], Errno> {

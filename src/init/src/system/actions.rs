@@ -36,16 +36,8 @@ impl System {
         }
     }
 
-    /// Writes the unit's row of the status page.
-    pub(super) fn write_row(&mut self, unit: UnitId) {
-        let Some(guest) = &self.guest else { return };
-        let mut row = guest.supervisor.row(unit);
-        row.stored = guest.kept.of(unit, tables::Purpose::Stored).count() as u16;
-        self.page.set_row(unit, row);
-    }
-
     fn changed(&mut self, unit: UnitId) {
-        self.write_row(unit);
+        self.page.mark(unit);
         let Some(guest) = &mut self.guest else { return };
         let Some(described) = guest.plan.unit(unit) else { return };
         let active = guest.supervisor.row(unit).active;

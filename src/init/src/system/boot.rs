@@ -215,7 +215,7 @@ impl System {
         self.guest = Some(make().map_err(Failure::System)?);
         self.page.header.plan_checksum = plan.checksum();
         self.page.header.plan_usec = sys::now_usec();
-        self.page.resize(units);
+        self.page.resize(units, memory::table(units).unwrap_or(&mut []));
         Ok(())
     }
 

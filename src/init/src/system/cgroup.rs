@@ -44,7 +44,7 @@ impl Cgroups {
 
     fn find(&mut self) -> Result<(), Missing> {
         let mount = file::open_directory(None, MOUNT).map_err(|_| "/sys/fs/cgroup is missing")?;
-        if !fstatfs(&mount).is_ok_and(|s| s.f_type as i64 == CGROUP2) {
+        if !fstatfs(&mount).is_ok_and(|s| s.f_type == CGROUP2) {
             return Err("/sys/fs/cgroup is no cgroup v2");
         }
         let mut text = [0u8; PATH_MAX];

@@ -6,6 +6,7 @@ use super::poll::Source;
 use super::tables;
 use crate::sys;
 use crate::sys::descriptor::Held;
+use crate::sys::memory;
 use crate::sys::process::{become_program, kill};
 use core::mem::MaybeUninit;
 use hostel_contract::channel::{ChannelMessage, ChannelOp, FD_CHANNEL, FD_PLAN, NO_UNIT};
@@ -34,7 +35,7 @@ const RETRY_MS: u64 = 10;
 const EXIT_NO_EXEC: i32 = 127;
 
 /// A descriptor that outlives the warden that gave it.
-struct HeldItem {
+pub struct HeldItem {
     fd: Held,
     name: Text<32>,
 }
@@ -63,7 +64,7 @@ pub struct Warden {
     /// When it is to be started again, or sending to be tried again.
     due: Option<u64>,
     count: u32,
-    held: [HeldItem; HELD_MAX],
+    held: &'static mut [HeldItem],
 }
 
 impl Warden {
@@ -80,7 +81,7 @@ impl Warden {
             back_off_ms: 0,
             due: None,
             count: 0,
-            held: [const { HeldItem { fd: Held::NONE, name: Text::EMPTY } }; HELD_MAX],
+            held: memory::table(HELD_MAX).unwrap_or(&mut []),
         }
     }
 

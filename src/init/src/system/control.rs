@@ -6,6 +6,7 @@ use super::poll::{Poll, Source};
 use super::reserve::is_limit;
 use crate::sys;
 use crate::sys::descriptor::Held;
+use crate::sys::memory;
 use crate::sys::socket::at_path;
 use hostel_contract::control::{
     ControlOp, ControlReply, ControlRequest, ControlResult, KILL_CONTROL, KILL_MAIN, NO_WAIT,
@@ -27,19 +28,19 @@ const ACCEPTED_MAX: usize = 8;
 const BACKLOG: i32 = 64;
 
 /// One connection.
-struct Connection {
+pub struct Connection {
     fd: Held,
     uid: u32,
     /// Tells this connection's requests from those of earlier ones at the same index.
     generation: u16,
-    /// The request under way is about this unit; None: none is.
-    waiting: Option<UnitId>,
+    /// The request under way is about this unit, plus one; 0: none is.
+    waiting: u16,
 }
 
 /// The socket and its connections.
 pub struct Control {
     listener: Option<OwnedFd>,
-    connections: [Connection; CONNECTIONS_MAX],
+    connections: &'static mut [Connection],
 }
 
 impl Control {
@@ -54,7 +55,7 @@ impl Control {
                 super::messages::reason(*errno),
             ]);
         }
-        Control { listener: listener.ok(), connections: [const { Connection::NONE }; CONNECTIONS_MAX] }
+        Control { listener: listener.ok(), connections: memory::table(CONNECTIONS_MAX).unwrap_or(&mut []) }
     }
 
     fn vacant(&self, uid: u32) -> Option<usize> {
@@ -64,10 +65,6 @@ impl Control {
         }
         self.connections.iter().position(|c| !c.fd.is_some())
     }
-}
-
-impl Connection {
-    const NONE: Connection = Connection { fd: Held::NONE, uid: 0, generation: 0, waiting: None };
 }
 
 fn open() -> Result<OwnedFd, Errno> {
@@ -110,7 +107,7 @@ impl System {
                     connection.fd.set(fd);
                     connection.uid = uid;
                     connection.generation = connection.generation.wrapping_add(1);
-                    connection.waiting = None;
+                    connection.waiting = 0;
                 }
             }
         }
@@ -121,7 +118,7 @@ impl System {
     pub(super) fn connection_ready(&mut self, index: usize, events: EventFlags) {
         let Some(connection) = self.control.connections.get(index) else { return };
         let Some(fd) = connection.fd.get() else { return };
-        if connection.waiting.is_some() {
+        if connection.waiting != 0 {
             if events.intersects(EventFlags::HUP | EventFlags::ERR) {
                 self.close_connection(index);
             }
@@ -148,7 +145,7 @@ impl System {
         if let Some(fd) = connection.fd.take() {
             self.poll.remove(fd.as_fd());
         }
-        if connection.waiting.take().is_some() {
+        if core::mem::take(&mut connection.waiting) != 0 {
             self.feed(Event::RequestDropped(id));
         }
     }
@@ -176,7 +173,7 @@ impl System {
         if request_id(index, connection.generation) != id {
             return;
         }
-        let Some(unit) = connection.waiting.take() else { return };
+        let Some(unit) = core::mem::take(&mut connection.waiting).checked_sub(1).map(UnitId) else { return };
         if let Some(fd) = connection.fd.get() {
             let _ = self.poll.change(fd, Source::Connection(index), EventFlags::IN);
         }
@@ -243,13 +240,13 @@ impl System {
     fn ask(&mut self, index: usize, unit: UnitId, operation: Operation, at_once: bool) {
         let Some(connection) = self.control.connections.get_mut(index) else { return };
         let id = request_id(index, connection.generation);
-        connection.waiting = Some(unit);
+        connection.waiting = unit.0 + 1;
         if let Some(fd) = connection.fd.get() {
             // One request at a time: what follows stays in the socket. A hang-up is told in any case.
             let _ = self.poll.change(fd, Source::Connection(index), EventFlags::empty());
         }
         self.feed(Event::Request { id, unit, operation, mode: JobMode::Replace });
-        let waits = self.control.connections.get(index).is_some_and(|c| c.waiting.is_some());
+        let waits = self.control.connections.get(index).is_some_and(|c| c.waiting != 0);
         if at_once && waits {
             self.reply(id, ControlResult::Done);
             self.feed(Event::RequestDropped(id));

@@ -15,8 +15,8 @@
 mod actions;
 mod boot;
 mod cgroup;
-mod channel;
-mod control;
+pub mod channel;
+pub mod control;
 mod event_loop;
 mod log;
 mod messages;

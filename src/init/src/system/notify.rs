@@ -101,7 +101,7 @@ impl System {
         } else {
             return;
         }
-        self.write_row(unit);
+        self.page.mark(unit);
     }
 
     /// NotifyAccess=.

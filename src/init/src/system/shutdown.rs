@@ -238,7 +238,7 @@ impl System {
         self.page.header.shutdown = kind.code();
         self.page.set_state(GuestState::Ended);
         self.page.touch();
-        self.page.flush();
+        self.flush_page();
         upward::tell(b"STATUS=ended");
         leave(kind)
     }

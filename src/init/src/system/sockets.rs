@@ -132,6 +132,6 @@ impl System {
             self.poll.remove(fd);
         }
         guest.kept.close(index);
-        self.write_row(unit);
+        self.page.mark(unit);
     }
 }

@@ -84,7 +84,7 @@ impl System {
         let log = shared.slots.get(unit.id()).and_then(|slot| slot.log_write.get()).or(self.log.write_end());
         let log = log.ok_or(Errno::BADF)?;
         let fixed = [(theirs.as_fd(), FD_STATUS), (shared.plan_file.as_fd(), FD_PLAN), (log, FD_LOG)];
-        let child = || become_exec(warden.as_fd(), &fixed, &given);
+        let child = || become_exec(shared, warden.as_fd(), &fixed, &given);
         let mut within = group.is_some();
         let pid = match sys::process::fork(group.as_ref().map(AsFd::as_fd), &child) {
             Err(errno) if within && errno != Errno::AGAIN && errno != Errno::NOMEM => {
@@ -94,7 +94,6 @@ impl System {
             other => other?,
         };
         drop(theirs);
-        drop(given);
         self.poll.add(ours.as_fd(), Source::Flight(vacant), EventFlags::IN)?;
         guest.flights.begin(vacant, ours, pid, unit.id(), spawn.phase);
         if let Some(slot) = guest.slots.of(unit.id()) {
@@ -272,7 +271,7 @@ fn request(guest: &Guest, unit: Unit<'static>, spawn: &Spawn, given: &Given) -> 
         result: spawn.result.code(),
         exit_kind: spawn.exit.map_or(0, |e| exit_kind_code(e.kind)),
         sockets: given.sockets,
-        stored: given.fds.len() as u8 - given.sockets,
+        stored: given.kept.len() as u8 - given.sockets,
         exit_status: spawn.exit.map_or(0, |e| u32::from(e.code)),
         watchdog_usec: if watchdog == INFINITE { 0 } else { u64::from(watchdog) * 1000 },
         invocation: guest.slots.get(unit.id()).map_or([0; 16], |slot| slot.invocation),
@@ -289,54 +288,61 @@ fn exit_kind_code(kind: ExitKind) -> u8 {
 }
 
 /// What a child is given for its unit: the sockets of the socket units that trigger it, then what it stored.
-struct Given<'a> {
-    fds: heapless::Vec<BorrowedFd<'a>, GIVEN_MAX>,
-    names: heapless::Vec<&'a [u8], GIVEN_MAX>,
+struct Given {
+    /// Indices of kept descriptors.
+    kept: heapless::Vec<u16, GIVEN_MAX>,
     sockets: u8,
 }
 
-impl<'a> Given<'a> {
+impl Given {
     /// Only the start command gets them.
-    fn of(guest: &'a Guest, unit: Unit<'static>, phase: Phase) -> Given<'a> {
-        let mut given = Given { fds: heapless::Vec::new(), names: heapless::Vec::new(), sockets: 0 };
+    fn of(guest: &Guest, unit: Unit<'static>, phase: Phase) -> Given {
+        let mut given = Given { kept: heapless::Vec::new(), sockets: 0 };
         if phase != Phase::Start || unit.kind() != UnitKind::Service {
             return given;
         }
-        for socket in unit.edges(EdgeKind::TriggeredBy).filter_map(|id| guest.plan.unit(id)) {
-            if socket.kind() == UnitKind::Socket && !socket.has(unit_flags::ACCEPT) {
-                let name = socket.setting(SettingKey::FileDescriptorName).unwrap_or(socket.name());
-                given.add(guest, socket.id(), Purpose::Socket, Some(name));
+        for socket in unit.edges(EdgeKind::TriggeredBy) {
+            if guest.plan.unit(socket).is_some_and(|s| !s.has(unit_flags::ACCEPT)) {
+                given.add(guest, socket, Purpose::Socket);
             }
         }
-        given.sockets = given.fds.len() as u8;
-        given.add(guest, unit.id(), Purpose::Stored, None);
+        given.sockets = given.kept.len() as u8;
+        given.add(guest, unit.id(), Purpose::Stored);
         given
     }
 
-    fn add(&mut self, guest: &'a Guest, unit: UnitId, purpose: Purpose, name: Option<&'a str>) {
-        for (_, kept) in guest.kept.of(unit, purpose) {
-            if let Some(fd) = kept.fd() {
-                // What is beyond the most that a child is given stays with init.
-                let _ = self.fds.push(fd);
-                let _ = self.names.push(name.map_or(kept.name(), str::as_bytes));
-            }
+    fn add(&mut self, guest: &Guest, unit: UnitId, purpose: Purpose) {
+        for (index, _) in guest.kept.of(unit, purpose) {
+            // What is beyond the most that a child is given stays with init.
+            let _ = self.kept.push(index as u16);
         }
     }
 }
 
 /// In the child: descriptors in their places, then the warden's exec. Returns the exit status where that fails.
 #[inline(never)]
-fn become_exec(warden: BorrowedFd<'_>, fixed: &[(BorrowedFd<'_>, i32); 3], given: &Given) -> i32 {
+fn become_exec(
+    guest: &Guest,
+    warden: BorrowedFd<'_>,
+    fixed: &[(BorrowedFd<'_>, i32); 3],
+    given: &Given,
+) -> i32 {
     let mut room = [0u8; NAMES_MAX];
     let mut names = Text::new(&mut room);
-    names.push(ENV_FD_NAMES.as_bytes());
+    let mut fds = heapless::Vec::<BorrowedFd<'_>, GIVEN_MAX>::new();
     let mut separator: &[u8] = b"=";
-    for name in &given.names {
-        names.push(separator).push(name);
+    names.push(ENV_FD_NAMES.as_bytes());
+    for kept in given.kept.iter().filter_map(|index| guest.kept.at(usize::from(*index))) {
+        let socket = guest.plan.unit(UnitId(kept.unit)).filter(|_| fds.len() < usize::from(given.sockets));
+        let name = socket.map(|s| s.setting(SettingKey::FileDescriptorName).unwrap_or(s.name()));
+        names.push(separator).push(name.map_or(kept.name(), str::as_bytes));
         separator = b":";
+        if let Some(fd) = kept.fd() {
+            let _ = fds.push(fd);
+        }
     }
-    let names = if given.fds.is_empty() { None } else { names.path() };
-    let errno = become_program(warden, &[c"hostel-warden", c"exec"], names, fixed, FD_FIRST, &given.fds);
+    let names = if fds.is_empty() { None } else { names.path() };
+    let errno = become_program(warden, &[c"hostel-warden", c"exec"], names, fixed, FD_FIRST, &fds);
     let record = ExecRecord {
         outcome: ExecOutcome::Failed.code(),
         step: ExecStep::Exec.code(),

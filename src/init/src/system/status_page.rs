@@ -15,15 +15,13 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, fchmod, ftruncate};
 use rustix::io::pwrite;
 
-/// Rows that wait to be written; one more, and all are written at once.
-const DIRTY_MAX: usize = 32;
-
 /// The page and what of it waits to be written.
 pub struct StatusPage {
     file: Option<OwnedFd>,
     /// Changed by whoever has something to say, then [`StatusPage::touch`].
     pub header: StatusHeader,
-    rows: heapless::Vec<(u16, StatusRow), DIRTY_MAX>,
+    /// One a unit; 1: its row is to be written.
+    marks: &'static mut [u8],
     changed: bool,
 }
 
@@ -49,15 +47,14 @@ impl StatusPage {
             plan_checksum: 0,
             reaped: 0,
         };
-        let mut page =
-            StatusPage { file: given.or_else(create), header, rows: heapless::Vec::new(), changed: true };
-        page.resize(0);
-        page.flush();
+        let mut page = StatusPage { file: given.or_else(create), header, marks: &mut [], changed: true };
+        page.resize(0, &mut []);
         page
     }
 
-    /// Rows for a plan of so many units, all zero.
-    pub fn resize(&mut self, units: usize) {
+    /// Rows for a plan of so many units, all zero, and their marks.
+    pub fn resize(&mut self, units: usize, marks: &'static mut [u8]) {
+        self.marks = marks;
         self.header.units = units.min(status::UNITS_MAX) as u16;
         if let Some(file) = &self.file {
             let size = page_size(usize::from(self.header.units)) as u64;
@@ -81,21 +78,12 @@ impl StatusPage {
         }
     }
 
-    /// The unit's row is now this.
-    pub fn set_row(&mut self, unit: UnitId, row: StatusRow) {
-        if unit.0 >= self.header.units {
-            return;
+    /// The unit's row is to be written with the next flush.
+    pub fn mark(&mut self, unit: UnitId) {
+        if let Some(mark) = self.marks.get_mut(unit.index()) {
+            *mark = 1;
+            self.changed = true;
         }
-        if let Some((_, old)) = self.rows.iter_mut().find(|(u, _)| *u == unit.0) {
-            *old = row;
-            return;
-        }
-        if self.rows.is_full() {
-            self.flush();
-        }
-        // Room was just made.
-        let _ = self.rows.push((unit.0, row));
-        self.changed = true;
     }
 
     /// The unit's STATUS= text is now this.
@@ -109,18 +97,22 @@ impl StatusPage {
         self.finish();
     }
 
-    /// Writes what changed.
-    pub fn flush(&mut self) {
+    /// Writes what changed: the rows that are marked, as `row` gives them, and the header.
+    pub fn flush(&mut self, row: &dyn Fn(UnitId) -> Option<StatusRow>) {
         if !self.changed {
             return;
         }
+        self.changed = false;
         self.begin();
-        let rows = core::mem::take(&mut self.rows);
-        for (unit, row) in &rows {
-            self.write(&row.encode(), row_offset(usize::from(*unit)));
+        for index in 0..self.marks.len() {
+            if self.marks.get_mut(index).is_none_or(|mark| core::mem::take(mark) == 0) {
+                continue;
+            }
+            if let Some(row) = row(UnitId(index as u16)) {
+                self.write(&row.encode(), row_offset(index));
+            }
         }
         self.finish();
-        self.changed = false;
     }
 
     fn begin(&mut self) {
