@@ -13,7 +13,7 @@ use crate::sys::process::{ForkOptions, Forked, execute, exit_now, fork};
 use hostel_contract::keeper::KeeperReport;
 use hostel_contract::paths;
 use rustix::fs::{Mode, OFlags};
-use rustix::process::Pid;
+use rustix::process::{Pid, WaitOptions, waitpid};
 use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -23,6 +23,18 @@ use std::path::{Path, PathBuf};
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Argument with which init takes the role of a single command's parent.
 const COMMAND_ROLE: &str = "--";
+
+/// What must not end the keeper. All was blocked while the context was made: what came then is forgotten.
+const NOT_FOR_THE_KEEPER: &[i32] = &[
+    libc::SIGHUP,
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGTERM,
+    libc::SIGPIPE,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGTSTP,
+];
 
 /// What is launched, and how.
 pub struct Launch {
@@ -46,6 +58,17 @@ pub struct Launched {
     pub record: Record,
     /// What runs.
     pub running: Running,
+}
+
+impl Launched {
+    /// Waits for init, which is the caller's child, and gives its exit status, or the signal that ended it.
+    pub fn reap(&self) -> Result<(i32, u8)> {
+        let pid = self.record.init.and_then(|init| Pid::from_raw(init.pid));
+        let waited = waitpid(pid, WaitOptions::empty()).doing(|| "waiting for init")?;
+        let Some((_, status)) = waited else { return Err(Error::Invalid("init vanished".into())) };
+        let signal = status.terminating_signal().and_then(|signal| u8::try_from(signal).ok()).unwrap_or(0);
+        Ok((status.exit_status().unwrap_or(0), signal))
+    }
 }
 
 /// Makes the context, writes the record, and lets init go. On failure, record and context are gone.
@@ -104,7 +127,7 @@ fn attempt(places: &Places, lock: &Lock, launch: &Launch) -> Result<Launched> {
         Ok(running) => Ok(Launched { record, running }),
         Err(error) => {
             // It has said so, and ended.
-            let _ = rustix::process::waitpid(Some(init), rustix::process::WaitOptions::empty());
+            let _ = waitpid(Some(init), WaitOptions::empty());
             if let Some(cgroup) = cgroup {
                 cgroup.remove(crate::lifecycle::KILL_PATIENCE)?;
             }
@@ -138,7 +161,9 @@ fn find_tree(places: &Places) -> Option<cgroup::Tree> {
             let missing = tree.missing.join(", ");
             once(
                 "controllers",
-                &format!("this host's cgroup v2 lacks the controllers {missing} (v1 may hold them): guests have no such limits"),
+                &format!(
+                    "this host's cgroup v2 lacks the controllers {missing} (v1 may hold them): guests have no such limits"
+                ),
             );
             Some(tree)
         }
@@ -317,6 +342,7 @@ fn execute_keeper(
         let environment = keeper_environment(places, &wanted.programs)?;
         let program = wanted.programs.join("hostel-init");
         let path = c_string(program.as_os_str().as_bytes())?;
+        crate::sys::signal::ignore_and_unblock(NOT_FOR_THE_KEEPER).doing(|| "letting go of signals")?;
         rustix::process::chdir("/").doing(|| "leaving the current folder")?;
         for number in 0..3 {
             crate::sys::fds::put_at_standard(null.as_fd(), number).doing(|| "leaving the terminal")?;
@@ -331,10 +357,14 @@ fn execute_keeper(
 
 /// The keeper passes its environment on to `hostel __ended`: that must look in the same places.
 fn keeper_environment(places: &Places, programs: &Path) -> Result<Vec<CString>> {
-    let ours = [("HOSTEL_RUN_DIR", &*places.run), ("HOSTEL_STORE", &*places.store), ("HOSTEL_PROGRAMS", programs)];
+    let ours =
+        [("HOSTEL_RUN_DIR", &*places.run), ("HOSTEL_STORE", &*places.store), ("HOSTEL_PROGRAMS", programs)];
     let inherited = std::env::vars_os().filter(|(name, _)| !ours.iter().any(|(ours, _)| name == ours));
     let ours = ours.iter().map(|&(name, value)| (OsString::from(name), value.as_os_str().to_owned()));
-    inherited.chain(ours).map(|(name, value)| c_string([name.as_bytes(), b"=", value.as_bytes()].concat())).collect()
+    inherited
+        .chain(ours)
+        .map(|(name, value)| c_string([name.as_bytes(), b"=", value.as_bytes()].concat()))
+        .collect()
 }
 
 /// What `hostel __ended NAME` does, in the place of the keeper: puts everything right after an end, and starts the
@@ -393,7 +423,7 @@ pub fn next_report(reports: &OwnedFd, left: std::time::Duration) -> Result<Optio
 
 /// The status of a maker that ended without becoming a keeper: it has said why.
 pub fn maker_status(maker: Pid) -> Error {
-    let waited = rustix::process::waitpid(Some(maker), rustix::process::WaitOptions::empty());
+    let waited = waitpid(Some(maker), WaitOptions::empty());
     match waited.ok().flatten().and_then(|(_, status)| status.exit_status()) {
         Some(status) => Error::Said(u8::try_from(status).unwrap_or(exit::FAILED)),
         None => Error::Invalid("the keeper was killed; the guest goes on: `hostel status` shows it".into()),

@@ -83,7 +83,7 @@ fn run(cli: &Cli) -> Result<u8> {
         Command::List(args) => command::list::list(&places, args),
         Command::Exec(args) => command::enter::exec(&places, args),
         Command::Enter(args) => command::enter::enter(&places, args),
-        Command::Logs(args) => command::logs::logs(&places, args),
+        Command::Logs(args) => command::logs::logs(&places, programs, args),
         Command::Wait(args) => command::stop::wait(&places, args),
         Command::Rm(args) => command::create::rm(&places, args),
         Command::Ended { guest } => {

@@ -30,7 +30,9 @@ impl Places {
             }
             let base = std::env::var_os(variable).map(PathBuf::from).or(fallback);
             base.map(|base| base.join("hostel")).ok_or_else(|| {
-                Error::Invalid(format!("neither {variable} nor HOME is set: set one, or give --run-dir and --store"))
+                Error::Invalid(format!(
+                    "neither {variable} nor HOME is set: set one, or give --run-dir and --store"
+                ))
             })
         };
         let home = std::env::var_os("HOME").map(PathBuf::from);
@@ -96,10 +98,13 @@ pub fn replace_file(path: &Path, bytes: &[u8], durable: Durable) -> Result<()> {
     let written = (|| {
         let mut file = fs::File::create(&beside)?;
         file.write_all(bytes)?;
-        if durable == Durable::Yes {
-            file.sync_all()?;
+        match durable {
+            Durable::Yes => {
+                file.sync_all()?;
+                fs::rename(&beside, path)?;
+            }
+            Durable::No => exchange(&beside, path)?,
         }
-        fs::rename(&beside, path)?;
         if durable == Durable::Yes
             && let Some(folder) = path.parent()
         {
@@ -111,6 +116,17 @@ pub fn replace_file(path: &Path, bytes: &[u8], durable: Durable) -> Result<()> {
         let _ = fs::remove_file(&beside);
     }
     written.on("writing", path)
+}
+
+/// Puts `new` in the place of `path`. ext4 writes a file out when it is renamed over another, which can take seconds on
+/// a busy disk; not when the two are exchanged.
+fn exchange(new: &Path, path: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    match renameat_with(CWD, new, CWD, path, RenameFlags::EXCHANGE) {
+        Ok(()) => fs::remove_file(new),
+        // There's none yet, or the file system can't.
+        Err(_) => fs::rename(new, path),
+    }
 }
 
 /// Whether a file must survive a power failure.

@@ -3,18 +3,24 @@
 use crate::cli::LogsArgs;
 use crate::command::enter::{executed, inside_environment};
 use crate::command::print;
+use crate::context::Console;
+use crate::context::cgroup::GuestCgroup;
 use crate::error::{Doing, Error, Result, exit};
 use crate::escape::printable;
 use crate::join;
-use crate::lifecycle::Life;
+use crate::launch::{self, Launch};
+use crate::lifecycle::{self, Life};
 use crate::name::GuestName;
 use crate::places::Places;
-use crate::store::Guest;
+use crate::programs;
+use crate::record::Lock;
+use crate::store::{Guest, Writes};
 use crate::sys;
 use hostel_contract::paths;
 use rustix::process::{WaitOptions, waitpid};
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::time::Duration;
 
 /// Bytes of a log that are fetched at once at most.
@@ -23,11 +29,10 @@ const FETCH_MAX: usize = 4 << 20;
 const FETCH_PATIENCE: Duration = Duration::from_secs(10);
 
 /// `hostel logs`.
-pub fn logs(places: &Places, args: &LogsArgs) -> Result<u8> {
+pub fn logs(places: &Places, programs: Option<&Path>, args: &LogsArgs) -> Result<u8> {
     if args.console {
         return console(places, args);
     }
-    let guest = join::Guest::running(places, &args.guest)?;
     let mut options = Vec::new();
     if let Some(unit) = &args.unit {
         options.extend([OsString::from("--unit"), unit.into()]);
@@ -38,6 +43,10 @@ pub fn logs(places: &Places, args: &LogsArgs) -> Result<u8> {
     if args.follow {
         options.push("--follow".into());
     }
+    let guest = match join::Guest::running(places, &args.guest) {
+        Err(Error::NotRunning(name)) if !args.follow => return of_stopped(places, programs, &name, &options),
+        other => other?,
+    };
     let (from, to) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).doing(|| "making a pipe")?;
     let inside = guest.fork_inside(|| become_reader(&to, &options))?;
     drop(to);
@@ -47,6 +56,63 @@ pub fn logs(places: &Places, args: &LogsArgs) -> Result<u8> {
         Some(0) => Ok(exit::OK),
         _ => Ok(exit::FAILED),
     }
+}
+
+/// The command that reads a guest's log inside of it.
+fn reader(options: &[OsString]) -> Vec<OsString> {
+    let mut command = vec![OsString::from(format!("{}/hostel-warden", paths::BIN)), "logs".into()];
+    command.extend_from_slice(options);
+    command
+}
+
+/// A guest that doesn't run: its log is read in a throwaway context of it, with everything that is written going to
+/// memory.
+fn of_stopped(
+    places: &Places,
+    programs: Option<&Path>,
+    name: &GuestName,
+    options: &[OsString],
+) -> Result<u8> {
+    let mut guest = Guest::require(places, name)?;
+    match guest.writes {
+        Writes::Memory => {
+            return Err(Error::Invalid(format!(
+                "guest {name} keeps what it writes in memory, and so its log is gone with its end; `--console` shows \
+                 what is left"
+            )));
+        }
+        Writes::Root => guest.writes = Writes::Memory,
+        Writes::Layer { .. } => {}
+    }
+    let lock = lifecycle::lock_down(places, name)?;
+    let wanted = Launch {
+        guest,
+        throwaway: false,
+        command: reader(options),
+        programs: programs::find(programs)?,
+        console: Console::Inherited,
+        trace: false,
+    };
+    let read = read_launched(places, &lock, &wanted);
+    lock.remove()?;
+    read
+}
+
+fn read_launched(places: &Places, lock: &Lock, wanted: &Launch) -> Result<u8> {
+    let (from, to) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).doing(|| "making a pipe")?;
+    let ours =
+        rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3).doing(|| "keeping standard output")?;
+    sys::fds::put_at_standard(to.as_fd(), 1).doing(|| "replacing standard output")?;
+    drop(to);
+    let launched = launch::launch(places, lock, wanted);
+    sys::fds::put_at_standard(ours.as_fd(), 1).doing(|| "restoring standard output")?;
+    let launched = launched?;
+    let copied = copy_printable(&from);
+    let (code, _) = launched.reap()?;
+    if let Some(cgroup) = &launched.record.cgroup {
+        GuestCgroup::existing(cgroup).remove(lifecycle::KILL_PATIENCE)?;
+    }
+    copied.map(|()| if code == 0 { exit::OK } else { exit::FAILED })
 }
 
 /// Some of a guest's log, for another command to show.
@@ -59,9 +125,7 @@ fn become_reader(pipe: &OwnedFd, options: &[OsString]) -> i32 {
     if sys::fds::put_at_standard(pipe.as_fd(), 1).is_err() || sys::fds::close_on_exec_from(3).is_err() {
         return exit::HOSTEL_FAILED.into();
     }
-    let mut command = vec![OsString::from(format!("{}/hostel-warden", paths::BIN)), "logs".into()];
-    command.extend_from_slice(options);
-    executed(&command, &inside_environment(&[]))
+    executed(&reader(options), &inside_environment(&[]))
 }
 
 /// Copies to standard output as it comes. What is cut in the middle of a character waits for the rest of it.

@@ -20,7 +20,6 @@ use crate::store::Guest;
 use crate::store::ended::HowEnded;
 use crate::sys::signal;
 use crate::terminal::{Input, Relay, RelayEvent, stdin_is_terminal};
-use rustix::process::{Pid, WaitOptions, waitpid};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -103,7 +102,7 @@ fn once(places: &Places, lock: &mut Option<Lock>, wanted: &Launch, args: &RunArg
     held.release();
     let began = Instant::now();
     let watched = watch(&launched, wanted, args, began);
-    let (code, signal) = reap(&launched)?;
+    let (code, signal) = launched.reap()?;
     let held = relock(places, name)?;
     if wanted.trace {
         eprintln!("hostel: {:>8} us  from init's begin to its end", began.elapsed().as_micros());
@@ -149,14 +148,6 @@ fn remove_all(places: &Places, name: &GuestName, lock: Option<Lock>) -> Result<(
         Guest::remove(places, name)?;
     }
     lock.remove()
-}
-
-fn reap(launched: &Launched) -> Result<(i32, u8)> {
-    let pid = launched.record.init.and_then(|init| Pid::from_raw(init.pid));
-    let waited = waitpid(pid, WaitOptions::empty()).doing(|| "waiting for init")?;
-    let Some((_, status)) = waited else { return Err(Error::Invalid("init vanished".into())) };
-    let signal = status.terminating_signal().and_then(|signal| u8::try_from(signal).ok()).unwrap_or(0);
-    Ok((status.exit_status().unwrap_or(0), signal))
 }
 
 /// Stays with the guest until its init has ended.

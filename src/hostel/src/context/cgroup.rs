@@ -63,7 +63,8 @@ impl Tree {
             beside
         };
         let controllers = fs::read_to_string(mount.join("cgroup.controllers")).unwrap_or_default();
-        let missing = CONTROLLERS[..NEEDED].iter().copied().filter(|controller| !lists(&controllers, controller));
+        let missing =
+            CONTROLLERS[..NEEDED].iter().copied().filter(|controller| !lists(&controllers, controller));
         Some(Tree { base, missing: missing.collect() })
     }
 

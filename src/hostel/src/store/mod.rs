@@ -5,6 +5,8 @@
 //! on the host shows only while it runs. `guest.json` is written last: without it there's no guest, and what a
 //! killed `create` left is removed by the next one. `last.json` tells how the guest ended the last time.
 
+use crate::context::idmap::IdMap;
+use crate::context::mapped;
 use crate::error::{Doing, Error, Result};
 use crate::name::GuestName;
 use crate::places::{Durable, Places, replace_file};
@@ -127,9 +129,25 @@ impl Guest {
             _ => {}
         }
         match fs::remove_dir_all(&folder) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e).on("removing", &folder),
-            _ => Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied && !places.privileged => {
+                remove_mapped(places, &folder)
+            }
+            other => other.on("removing", &folder),
         }
+    }
+}
+
+/// Files of an ordinary user's guest belong to that user's subordinate ids, whom only the guest's root may touch.
+fn remove_mapped(places: &Places, folder: &Path) -> Result<()> {
+    let (map, _) = IdMap::decide(Ids::User);
+    let status = mapped::run(Ids::User, &map, &places.guests(), || match fs::remove_dir_all(folder) {
+        Ok(()) => 0,
+        Err(e) => e.raw_os_error().unwrap_or(libc::EIO),
+    })?;
+    match status {
+        0 => Ok(()),
+        errno => Err(io::Error::from_raw_os_error(errno)).on("removing", folder),
     }
 }
 

@@ -35,6 +35,15 @@ pub fn default_dispositions() {
     }
 }
 
+/// Ignores these signals, also those of them that are pending, and unblocks all.
+pub fn ignore_and_unblock(signals: &[i32]) -> io::Result<()> {
+    for &signal in signals {
+        // SAFETY: SIG_IGN is valid for each signal but SIGKILL and SIGSTOP, for which the call fails.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+    unblock_all()
+}
+
 /// Blocks these signals and gives the descriptor that reads them. Non-blocking, close-on-exec.
 pub fn signal_descriptor(signals: &[i32]) -> io::Result<OwnedFd> {
     // SAFETY: the set is filled before it is used; the descriptor is new and owned by nobody else.

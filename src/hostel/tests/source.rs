@@ -1,0 +1,110 @@
+//! Sources: what an archive holds comes in whole, and what it shouldn't do it can't.
+
+mod common;
+
+use common::{Tool, small_root};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::process::Command;
+
+fn run(program: &str, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).output().unwrap_or_else(|e| panic!("{program}: {e}"));
+    assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
+}
+
+#[test]
+#[ignore = "needs root and the built programs: cargo xtask test --all"]
+fn given_an_archive_when_unpacked_then_owners_links_modes_and_capabilities_are_kept() {
+    let tool = Tool::new();
+    let (root, archive) = (tool.path("root"), tool.path("a.tar.gz"));
+    small_root(&root);
+    let inside = |name: &str| root.join(name).display().to_string();
+    fs::write(root.join("bin/ping"), "x").unwrap();
+    fs::hard_link(root.join("bin/ping"), root.join("bin/ping2")).unwrap();
+    std::os::unix::fs::chown(root.join("bin/ping"), Some(33), Some(34)).unwrap();
+    run("chmod", &["4755", &inside("bin/ping")]);
+    run("setfattr", &["-n", "user.note", "-v", "hello", &inside("bin/ping")]);
+    run("setcap", &["cap_net_raw+ep", &inside("bin/busybox")]);
+    let (from, to) = (root.display().to_string(), archive.display().to_string());
+    run("tar", &["--xattrs", "--xattrs-include=*", "--acls", "-C", &from, "-czf", &to, "."]);
+    tool.done(&["create", &tool.guest, "--from", &format!("tar:{to}")]);
+
+    let stored = tool.path("store/guests").join(&tool.guest).join("rootfs");
+    let (ping, ping2) =
+        (fs::metadata(stored.join("bin/ping")).unwrap(), fs::metadata(stored.join("bin/ping2")).unwrap());
+    assert_eq!((ping.uid(), ping.gid(), ping.mode() & 0o7777, ping.ino()), (33, 34, 0o4755, ping2.ino()));
+    let told = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let stored_ping = stored.join("bin/ping").display().to_string();
+    assert!(told("getfattr", &["-n", "user.note", &stored_ping]).contains("hello"));
+    assert!(told("getcap", &[&stored.join("bin/busybox").display().to_string()]).contains("cap_net_raw=ep"));
+    tool.done(&["start", &tool.guest]);
+    assert_eq!(tool.done(&["exec", &tool.guest, "--", "stat", "-c", "%u:%g", "/bin/ping"]).stdout, "33:34\n");
+}
+
+#[test]
+#[ignore = "needs root and the built programs: cargo xtask test --all"]
+fn given_an_archive_that_writes_through_a_link_when_unpacked_then_nothing_outside_is_touched() {
+    let tool = Tool::new();
+    let victim = tool.path("victim");
+    fs::create_dir(&victim).unwrap();
+    let (first, second) = (tool.path("first"), tool.path("second"));
+    small_root(&first);
+    symlink(&victim, first.join("way-out")).unwrap();
+    fs::create_dir_all(second.join("way-out")).unwrap();
+    fs::write(second.join("way-out/written"), "x").unwrap();
+    let archive = tool.path("a.tar").display().to_string();
+    run("tar", &["-C", &first.display().to_string(), "-cf", &archive, "."]);
+    run("tar", &["-C", &second.display().to_string(), "-rf", &archive, "./way-out/written"]);
+    let _ = tool.call(&["create", &tool.guest, "--from", &format!("tar:{archive}")]);
+    assert_eq!(fs::read_dir(&victim).unwrap().count(), 0);
+}
+
+#[test]
+#[ignore = "needs root and the built programs: cargo xtask test --all"]
+fn given_sources_that_are_none_when_creating_then_refused_and_nothing_is_left() {
+    let tool = Tool::new();
+    let not_a_root = tool.path("empty");
+    fs::create_dir(&not_a_root).unwrap();
+    let empty = format!("dir:{}", not_a_root.display());
+    for source in
+        ["dir:/not/there", "tar:/not/there", "tar:/etc/passwd", "ftp:x", "host:/srv", "nothing", &empty]
+    {
+        let called = tool.call(&["create", &tool.guest, "--from", source]);
+        assert_eq!(called.code, 2, "{source}: {called:?}");
+        assert!(called.stderr.contains(source), "{source}: {called:?}");
+        assert_eq!(tool.call(&["status", &tool.guest]).code, 4);
+        assert_eq!(fs::read_dir(tool.path("store/guests")).map_or(0, Iterator::count), 0, "{source}");
+    }
+}
+
+#[test]
+#[ignore = "needs root and the built programs: cargo xtask test --all"]
+fn given_a_name_that_exists_when_created_again_then_refused_and_the_first_stays() {
+    let tool = Tool::new();
+    tool.create(&[]);
+    let before = fs::read(tool.path("store/guests").join(&tool.guest).join("guest.json")).unwrap();
+    assert_eq!(tool.call(&["create", &tool.guest, "--from", "host:/"]).code, 5);
+    assert_eq!(fs::read(tool.path("store/guests").join(&tool.guest).join("guest.json")).unwrap(), before);
+    for name in ["../up", "a/b", "", ".", "a b", "\u{1b}[31m"] {
+        let called = tool.call(&["create", "--from", "host:/", "--", name]);
+        assert_eq!(called.code, 2, "{name:?}");
+        assert!(
+            called.stderr.contains("must begin with a letter or digit") && !called.stderr.contains('\u{1b}')
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs root and the built programs: cargo xtask test --all"]
+fn given_a_layer_over_the_hosts_root_when_stopped_and_started_then_what_was_written_is_there() {
+    let tool = Tool::new();
+    tool.done(&["create", &tool.guest, "--from", "host:/"]);
+    let write = tool.path("store/guests").join(&tool.guest).join("upper/etc/hostel-layer");
+    fs::create_dir_all(write.parent().unwrap()).unwrap();
+    fs::write(&write, "kept").unwrap();
+    let facts = tool.facts();
+    assert_eq!(facts["root"], "/", "{facts}");
+}
