@@ -247,7 +247,7 @@ impl Supervisor<'_> {
         let needs = [(EdgeKind::Requires, START), (EdgeKind::BindsTo, START), (EdgeKind::Requisite, VERIFY)];
         for (kind, bits) in needs {
             for other in def.edges(kind) {
-                if self.is_absent(other) || self.get(other).txn & NO_UP != 0 {
+                if self.is_absent(other) || self.get(other).txn & NO_UP != 0 || self.leaves(other, bits) {
                     self.at(unit).txn |= LACKS;
                     return self.refuse(lists, unit, NO_UP);
                 }
@@ -292,6 +292,12 @@ impl Supervisor<'_> {
     /// Can no job upward be, whatever else is asked for?
     fn is_absent(&self, unit: UnitId) -> bool {
         self.plan.unit(unit).is_none_or(|def| def.has(unit_flags::NOT_FOUND) || def.has(unit_flags::MASKED))
+    }
+
+    /// Requisite= starts nothing, so it can't call off a stop that is queued either.
+    fn leaves(&self, unit: UnitId, bits: u16) -> bool {
+        let state = self.get(unit);
+        bits == VERIFY && state.job() == Some(Job::Stop) && state.txn & (START | RESTART) == 0
     }
 
     /// Drops a unit's jobs upward or its stop; who insists on them looks again.

@@ -188,7 +188,7 @@ impl<'a> Supervisor<'a> {
                 self.at(unit).set_result(hostel_contract::status::UnitResult::Dependency);
             }
         }
-        if is(work::DEPENDENCY_FAILED) && matches!(self.get(unit).job(), Some(Job::Start | Job::Verify)) {
+        if is(work::DEPENDENCY_FAILED) && self.get(unit).job().is_some_and(Job::leads_up) {
             self.finish_job(now, unit, JobEnd::Dependency);
         }
         if is(work::WENT_DOWN) {
@@ -261,9 +261,14 @@ impl<'a> Supervisor<'a> {
     pub fn next_deadline(&self) -> Option<Millis> {
         let due = self.heap_top().map(|unit| self.get(unit).due);
         // Out of fuel: there's more to do, in the next millisecond.
-        let rest =
-            (self.fuel.left == 0 && self.fuel.now != Millis::MAX).then_some(self.fuel.now.saturating_add(1));
+        let rest = self.defers().then_some(self.fuel.now.saturating_add(1));
         due.into_iter().chain(rest).min()
+    }
+
+    /// Was there so much to do in this millisecond that the rest is left for the next? Only where units start each
+    /// other over and over.
+    pub fn defers(&self) -> bool {
+        self.fuel.left == 0 && self.fuel.now != Millis::MAX
     }
 
     /// Does the unit wait for its cgroup to empty? Init looks after each batch of reaped processes, once a

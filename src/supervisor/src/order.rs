@@ -249,9 +249,12 @@ impl Supervisor<'_> {
             self.log_job_end(unit, job, end);
         }
         let skipped = self.plan.unit(unit).is_some_and(|def| def.has(unit_flags::SKIP));
-        let forward = matches!(job, Job::Start | Job::Verify);
+        let forward = job.leads_up();
         if forward && end.fails_dependents() {
             self.fail_dependents(unit, &[EdgeKind::RequiredBy, EdgeKind::BoundBy, EdgeKind::RequisiteOf]);
+        } else if job == Job::Stop && end == JobEnd::Timeout {
+            // It goes on, and may stay for long: what conflicts with it must not wait for it in vain, nor start.
+            self.fail_dependents(unit, &[EdgeKind::Conflicts, EdgeKind::ConflictedBy]);
         } else if forward && end == JobEnd::Skipped && !skipped {
             self.fail_dependents(unit, &[EdgeKind::RequisiteOf]);
         }
@@ -273,7 +276,7 @@ impl Supervisor<'_> {
         let Some(def) = self.plan.unit(unit) else { return };
         for &kind in kinds {
             for other in def.edges(kind) {
-                if matches!(self.get(other).job(), Some(Job::Start | Job::Verify)) {
+                if self.get(other).job().is_some_and(Job::leads_up) {
                     self.visit_later(other, work::DEPENDENCY_FAILED);
                 }
             }
@@ -286,7 +289,7 @@ impl Supervisor<'_> {
             (Job::Start, JobEnd::Done) if settled => Message::Finished,
             (Job::Start, JobEnd::Done) => Message::Started,
             (Job::Start, JobEnd::Failed) => Message::StartFailed,
-            (Job::Start, JobEnd::Dependency) => Message::DependencyFailed,
+            (Job::Start | Job::Restart, JobEnd::Dependency) => Message::DependencyFailed,
             (Job::Stop, JobEnd::Done) => Message::Stopped,
             (Job::Reload, JobEnd::Done) => Message::Reloaded,
             (Job::Reload, JobEnd::Failed | JobEnd::Refused) => Message::ReloadFailed,

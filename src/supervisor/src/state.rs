@@ -222,6 +222,16 @@ code_enum! {
     }
 }
 
+impl Job {
+    /// Is its unit to be up in the end?
+    pub(crate) const fn leads_up(self) -> bool {
+        match self {
+            Job::Start | Job::Restart | Job::Verify => true,
+            Job::Stop | Job::Reload => false,
+        }
+    }
+}
+
 /// Bits of [`UnitState::flags`]: what a life of a unit has to remember.
 pub(crate) mod flag {
     /// The next spawn is the first of its start: conditions are evaluated in it.

@@ -43,8 +43,12 @@ struct Memory {
     /// Window and count of the start limit.
     window: Millis,
     starts: u16,
-    /// Something that its start job requires, and is ordered after, has failed.
-    doomed: bool,
+    /// What its start job requires, and is ordered after, and has failed.
+    doomed_by: Option<UnitId>,
+    /// Processes of it were left behind for a reason; they may have children.
+    left_behind: bool,
+    /// Its stop job took longer than JobTimeoutSec=.
+    overdue: bool,
     /// Init watches its sockets.
     watched: bool,
     /// Row as last said to have changed: active state and job.
@@ -248,10 +252,11 @@ impl Ledger {
             Message::Stopping => hold!(self.stops_reverse_their_order(view, unit))?,
             Message::Started => hold!(self.started_means_ready(view, unit))?,
             Message::StartFailed | Message::DependencyFailed | Message::JobTimedOut => {
-                self.of(unit).doomed = false;
+                self.of(unit).overdue |= message == Message::JobTimedOut;
+                self.of(unit).doomed_by = None;
                 self.doom_dependents(view, unit);
             }
-            Message::JobCanceled => self.of(unit).doomed = false,
+            Message::JobCanceled => self.of(unit).doomed_by = None,
             _ => {}
         }
         Ok(())
@@ -267,7 +272,7 @@ impl Ledger {
                     .is_some_and(|other| other.edges(EdgeKind::After).any(|after| after == unit));
                 let waits = view.supervisor.job(other) == Some(Job::Start) && view.row_of(other).1 & 128 == 0;
                 if ordered && waits {
-                    self.of(other).doomed = true;
+                    self.of(other).doomed_by = Some(unit);
                 }
             }
         }
@@ -332,7 +337,11 @@ impl Ledger {
             let whole = matches!(def.kill_mode(), KillMode::ControlGroup | KillMode::Mixed);
             let late = if self.extra > 0 { view.kernel.doomed_of(def.id()) } else { 0 };
             let left = view.kernel.groups[def.id().index()].saturating_sub(late);
-            if down && whole && !def.cgroup().is_empty() && left > 0 && !view.may_leave_processes(&def) {
+            if !(down && whole && !def.cgroup().is_empty() && left > 0) {
+                continue;
+            }
+            self.of(def.id()).left_behind |= view.may_leave_processes(&def);
+            if !self.of(def.id()).left_behind {
                 return Err(format!("{} is down, and {left} of its processes are not", def.name()));
             }
         }
@@ -432,8 +441,11 @@ impl Ledger {
 
     /// Nothing is started behind a requirement that failed.
     fn requirements_hold(&mut self, view: &View<'_, '_>, unit: UnitId) -> Verdict {
-        if self.of(unit).doomed {
-            return Err(format!("{} starts, and something that it requires failed", view.name(unit)));
+        let Some(other) = self.of(unit).doomed_by else { return Ok(()) };
+        let well = view.supervisor.row(other).result == UnitResult::Success.code();
+        // It may have been started anew, and come up, for the same job.
+        if view.supervisor.state(other).is_settled() && !well {
+            return Err(format!("{} starts, and {} failed", view.name(unit), view.name(other)));
         }
         Ok(())
     }
@@ -445,7 +457,9 @@ impl Ledger {
         }
         for def in view.plan.units() {
             for other in def.edges(EdgeKind::Conflicts) {
-                if view.supervisor.state(def.id()).is_up() && view.supervisor.state(other).is_up() {
+                let both = view.supervisor.state(def.id()).is_up() && view.supervisor.state(other).is_up();
+                let overdue = self.of(def.id()).overdue || self.of(other).overdue;
+                if both && !overdue {
                     return Err(format!("{} and {} are up", def.name(), view.name(other)));
                 }
             }

@@ -329,7 +329,8 @@ impl Kernel {
 
     /// Forks a process that stays.
     pub fn fork(&mut self, parent: Pid, temper: Temper) -> Option<Pid> {
-        let unit = self.processes.get(&parent)?.unit;
+        // What cgroup.kill has killed forks no more.
+        let unit = self.processes.get(&parent).filter(|process| !process.doomed)?.unit;
         Some(self.make(unit, parent, None, temper))
     }
 
@@ -356,26 +357,27 @@ impl Kernel {
         daemons.map(|(pid, _)| *pid).next_back()
     }
 
-    /// kill(2), cgroup.kill.
-    pub fn signal(
-        &mut self,
-        now: Millis,
-        rng: &mut Rng,
+    /// kill(2), cgroup.kill: to the process, or to those of the unit but the known ones where they are left out.
+    pub fn signal(&mut self, now: Millis, rng: &mut Rng, recipients: &[Pid], signal: u8) {
+        for pid in recipients {
+            self.signal_one(now, rng, *pid, signal);
+        }
+    }
+
+    /// Whom a signal is for; `known` are the unit's main and control process.
+    pub fn recipients(
+        &self,
         unit: UnitId,
         recipient: Recipient,
         pid: Option<Pid>,
-        signal: u8,
         known: [Option<Pid>; 2],
-    ) {
-        let meant: Vec<Pid> = match recipient {
+    ) -> Vec<Pid> {
+        match recipient {
             Recipient::Main | Recipient::Control => pid.into_iter().collect(),
             Recipient::All => self.members(unit),
             Recipient::Rest => {
                 self.members(unit).into_iter().filter(|pid| !known.contains(&Some(*pid))).collect()
             }
-        };
-        for pid in meant {
-            self.signal_one(now, rng, pid, signal);
         }
     }
 

@@ -238,7 +238,10 @@ impl<'p> World<'p> {
             let Some(unit) = self.empty_group(supervisor) else { break };
             self.event(supervisor, Event::GroupEmpty(unit))?;
         }
-        // The fuel is for the millisecond: a plan that needs more gets it in the next.
+        if supervisor.defers() {
+            // Not at rest: there's more to do in the next millisecond.
+            return Ok(());
+        }
         let due = self.sabotage.deadline(self.now, supervisor.next_deadline(), None);
         self.ledger.check_rest(&View::new(self.now, self.plan, supervisor, &self.kernel, self.sabotage), due)
     }
@@ -285,7 +288,8 @@ impl<'p> World<'p> {
             Action::Spawn(spawn) => self.spawn(supervisor, &spawn)?,
             Action::Signal { unit, recipient, pid, signal } => {
                 let (main, control) = supervisor.processes(unit);
-                self.kernel.signal(self.now, &mut self.rng, unit, recipient, pid, signal, [main, control]);
+                let recipients = self.kernel.recipients(unit, recipient, pid, [main, control]);
+                self.kernel.signal(self.now, &mut self.rng, &recipients, signal);
             }
             Action::WatchSockets(unit) => {
                 if self.rng.percent(60) {

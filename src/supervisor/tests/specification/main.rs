@@ -1,0 +1,15 @@
+//! Specifications: one rule a test, in the words of systemd's manual pages.
+
+mod guest;
+
+mod dependencies;
+mod messages;
+mod notifications;
+mod requests;
+mod restarting;
+mod services;
+mod shutdown;
+mod sockets;
+mod starting;
+mod stopping;
+mod table;

@@ -1,0 +1,69 @@
+//! The words of the log are systemd's.
+
+use crate::guest::*;
+use hostel_contract::status::UnitResult;
+use hostel_plan::*;
+
+#[test]
+fn given_a_description_when_logged_then_it_stands_behind_the_name() {
+    let mut guest = Guest::of([service("ssh.service")
+        .with(|unit| unit.settings.push((SettingKey::Description, "OpenBSD Secure Shell server".into())))]);
+    guest.start("ssh.service");
+    guest.stop("ssh.service");
+    guest.main_ends("ssh.service", killed(15));
+    let name = "ssh.service - OpenBSD Secure Shell server";
+    assert_eq!(
+        guest.log(),
+        [
+            format!("Starting {name}..."),
+            format!("Started {name}."),
+            format!("Stopping {name}..."),
+            format!("Stopped {name}.")
+        ]
+    );
+}
+
+#[test]
+fn given_kinds_of_units_when_they_start_and_stop_then_each_has_its_verb() {
+    let mut guest =
+        Guest::of([unit("a.target"), unit("b.slice"), unit("c.mount"), unit("d.socket"), unit("e.timer")]);
+    for name in ["a.target", "b.slice", "c.mount", "e.timer"] {
+        guest.start(name);
+    }
+    assert_eq!(
+        guest.log(),
+        [
+            "Reached target a.target.",
+            "Created slice b.slice.",
+            "Mounting c.mount...",
+            "Mounted c.mount.",
+            "Started e.timer."
+        ]
+    );
+}
+
+#[test]
+fn given_a_failure_when_logged_then_its_lines_are_those_that_scripts_look_for() {
+    let mut guest = Guest::of([service_of("a.service", ServiceType::Oneshot)]);
+    guest.start("a.service");
+    guest.main_ends("a.service", killed(9));
+    assert_eq!(
+        guest.log(),
+        [
+            "Starting a.service...",
+            "a.service: Main process exited, code=killed, status=9/KILL",
+            "a.service: Failed with result 'signal'.",
+            "Failed to start a.service."
+        ]
+    );
+    assert_eq!(guest.result("a.service"), UnitResult::Signal);
+}
+
+#[test]
+fn given_a_unit_of_the_skip_list_when_logged_then_its_reason_is_said() {
+    let mut guest = Guest::of([service("udev.service")
+        .flag(unit_flags::SKIP)
+        .with(|unit| unit.settings.push((SettingKey::SkipReason, "devices are the host's".into())))]);
+    guest.start("udev.service");
+    assert_eq!(guest.log(), ["udev.service is skipped in a guest: devices are the host's"]);
+}
