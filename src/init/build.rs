@@ -15,6 +15,8 @@ fn main() {
         "-Wl,-z,norelro",
         "-Wl,-z,noexecstack",
         "-Wl,--no-eh-frame-hdr",
+        // What unwinding would call. Without link-time optimization (a build for development) core still names it.
+        "-Wl,--defsym=rust_eh_personality=0",
     ];
     let folder = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
     println!("cargo:rustc-link-arg-bins=-Wl,-T,{folder}/link.ld");

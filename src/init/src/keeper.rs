@@ -59,7 +59,7 @@ struct Keeper {
     status: Text<112>,
 }
 
-/// What is unheard out of the next wait, since it would only say again what it said.
+/// What is left out of the next wait, since it would only say again what it said.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Unheard {
     None,

@@ -2,8 +2,9 @@
 //!
 //! Static, without libc and without heap. May touch the system, through `sys`, which holds all `unsafe`; parses no files
 //! but bounded ones of the kernel. Which role it plays is in its arguments, and then it plays that one to its end.
-#![no_std]
-#![no_main]
+// With `test`, which only lints ask for, it is an ordinary program.
+#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(test), no_main)]
 #![deny(unsafe_code)]
 
 mod command;
@@ -28,7 +29,8 @@ fn main() -> ! {
 }
 
 /// A defect. No input leads here; if something does, PID 1 still must not end.
-#[panic_handler]
+#[cfg_attr(not(test), panic_handler)]
+#[cfg_attr(test, allow(dead_code))]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     // Where it is only in a build for development: in one that ships, the places and messages of all panics that the
     // compiler can't rule out would be a twentieth of the program.

@@ -2,6 +2,7 @@
 
 use core::ffi::c_void;
 use core::ptr::null_mut;
+use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous};
@@ -31,18 +32,46 @@ unsafe impl Zeroed for crate::system::control::Connection {}
 // SAFETY: as above.
 unsafe impl Zeroed for crate::system::channel::HeldItem {}
 
+/// Bytes of the mapping that small tables share: each in pages of its own, they would cost twice as much.
+const SHARED_SIZE: usize = 64 * 1024;
+/// Larger tables have a mapping of their own, since of those only the beginning is ever used.
+const SMALL: usize = 16 * 1024;
+
+/// What is left of the shared mapping: its address, and how much of it is taken.
+static SHARED: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
+static TAKEN: AtomicUsize = AtomicUsize::new(SHARED_SIZE);
+
 /// A table of `count` zeroed elements. Pages that are never written to cost no memory.
 pub fn table<T: Zeroed>(count: usize) -> Result<&'static mut [T], Errno> {
+    const { assert!(core::mem::align_of::<T>() <= ALIGNMENT) };
     let at = zeroed(count.saturating_mul(core::mem::size_of::<T>()))?;
-    // SAFETY: a fresh private mapping, zeroed and page-aligned, of the size of `count` elements, that lives as long as
-    // the process and that nobody else knows of; `T` is valid when zeroed.
+    // SAFETY: fresh memory, zeroed and aligned for `T`, of the size of `count` elements, that lives as long as the
+    // process and that nobody else is given; `T` is valid when zeroed.
     Ok(unsafe { core::slice::from_raw_parts_mut(at.cast::<T>(), count) })
 }
 
+/// What every table is aligned to.
+const ALIGNMENT: usize = 8;
+
 #[inline(never)]
 fn zeroed(size: usize) -> Result<*mut c_void, Errno> {
-    // SAFETY: a new mapping, wherever the kernel puts it. An empty one isn't possible, so there's always a byte.
-    unsafe { mmap_anonymous(null_mut(), size.max(1), ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE) }
+    let size = size.checked_next_multiple_of(ALIGNMENT).ok_or(Errno::NOMEM)?;
+    if size > SMALL {
+        return mapping(size);
+    }
+    let mut taken = TAKEN.load(Ordering::Relaxed);
+    if taken + size > SHARED_SIZE {
+        SHARED.store(mapping(SHARED_SIZE)?, Ordering::Relaxed);
+        taken = 0;
+    }
+    TAKEN.store(taken + size, Ordering::Relaxed);
+    // SAFETY: `taken + size` is within the shared mapping, and what was taken before ends at `taken`.
+    Ok(unsafe { SHARED.load(Ordering::Relaxed).byte_add(taken) })
+}
+
+fn mapping(size: usize) -> Result<*mut c_void, Errno> {
+    // SAFETY: a new mapping, wherever the kernel puts it.
+    unsafe { mmap_anonymous(null_mut(), size, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE) }
 }
 
 /// One zeroed value.
