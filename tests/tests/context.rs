@@ -48,7 +48,7 @@ fn given_a_running_guest_then_the_hosts_kernel_is_out_of_its_reach() {
         let outcome = guest.try_exec(&["sh", "-c", script]);
         assert!(!outcome.status.success(), "`{script}` worked: {}", outcome.said());
     }
-    assert_eq!(guest.shell("findmnt -no FSTYPE,OPTIONS /sys | cut -d, -f1").trim(), "sysfs ro");
+    assert!(guest.shell("findmnt -no OPTIONS /sys").starts_with("ro,"));
     let interfaces = guest.shell("ls /sys/class/net");
     assert_eq!(interfaces.trim(), "lo");
 }

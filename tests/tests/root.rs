@@ -19,6 +19,7 @@ const WRITTEN: &[(&str, &str)] = &[
     ("var/lib/dbus/machine-id", "systemd-tmpfiles, by dbus' own line in /usr/lib/tmpfiles.d"),
     ("var/lib/nginx", "nginx: folders of its bodies"),
     ("var/cache", "ldconfig and others that keep caches"),
+    ("tmp", "systemd-tmpfiles, by lines of /usr/lib/tmpfiles.d, and whoever wants to"),
     ("var/tmp", "whoever wants to"),
     ("etc/ld.so.cache", "ldconfig.service, on the first boot of an image"),
     ("etc/.updated", "systemd-update-done.service"),
