@@ -272,7 +272,7 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Does the unit wait for its cgroup to empty? Init looks after each batch of reaped processes, once a
-    /// second, and when `takes_a_look()` says so.
+    /// second, and behind actions: the group of a unit that begins to wait may be empty already.
     pub fn awaits_empty(&self, unit: UnitId) -> bool {
         let Some(def) = self.plan.unit(unit) else { return false };
         if !self.is_grouped(&def) {
@@ -291,12 +291,6 @@ impl<'a> Supervisor<'a> {
                     && (state.main_pid == 0 || state.has(flag::MAIN_ALIEN))
             }
         }
-    }
-
-    /// True once after a unit began to wait for its cgroup to empty: init looks at once then, for it may be empty
-    /// already, and no process is left whose end would say so.
-    pub fn takes_a_look(&mut self) -> bool {
-        core::mem::take(&mut self.header.look) != 0
     }
 
     /// Does any unit?

@@ -105,7 +105,6 @@ impl Supervisor<'_> {
         if awaits != state.has(flag::AWAITING) {
             state.flags ^= flag::AWAITING;
             let header = &mut self.header;
-            header.look |= u8::from(awaits);
             header.awaiting =
                 if awaits { header.awaiting.saturating_add(1) } else { header.awaiting.saturating_sub(1) };
         }

@@ -382,8 +382,6 @@ pub struct Header {
     pub(crate) finished: u8,
     /// Something happened since it was last looked whether `Type=idle` still has to wait.
     pub(crate) unsettled: u8,
-    /// A unit began to wait for its group to empty, and nobody looked since.
-    pub(crate) look: u8,
     pub(crate) requests: [PendingRequest; policy::REQUESTS],
 }
 
@@ -410,7 +408,6 @@ impl Default for Header {
             boot: 0,
             finished: 0,
             unsettled: 0,
-            look: 0,
             requests: [PendingRequest::default(); policy::REQUESTS],
         }
     }

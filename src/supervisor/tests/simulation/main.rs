@@ -16,7 +16,7 @@ use sabotage::Sabotage;
 use world::{Failure, Stats, Story, simulate, simulate_plan};
 
 /// Seeds of an ordinary test run.
-const SEEDS: u64 = 4_000;
+const SEEDS: u64 = 20_000;
 /// Seeds in which a planted bug has to show.
 const SEEDS_OF_A_BUG: u64 = 3_000;
 
@@ -131,6 +131,14 @@ caught! {
     given_changes_hidden_when_run_then_it_is_caught: HideChanges breaks "rows_are_told";
     given_miscounts_when_run_then_it_is_caught: Miscount breaks "counters_are_right";
     given_no_time_for_actions_when_run_then_it_is_caught: FloodOfEvents breaks "no_action_is_lost";
+}
+
+#[test]
+fn given_the_rules_when_listed_then_each_has_a_planted_bug() {
+    let (rules, bugs) = (include_str!("invariants/mod.rs"), include_str!("main.rs"));
+    let names = rules.split("hold!(self.").skip(1).filter_map(|rest| rest.split('(').next());
+    let lacking: Vec<&str> = names.filter(|name| !bugs.contains(&format!("breaks \"{name}\""))).collect();
+    assert!(lacking.is_empty(), "no planted bug for {lacking:?}");
 }
 
 impl Stats {

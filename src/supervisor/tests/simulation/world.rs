@@ -250,9 +250,6 @@ impl<'p> World<'p> {
         if !supervisor.any_awaits_empty() {
             return None;
         }
-        if supervisor.takes_a_look() {
-            self.look_at = self.now;
-        }
         let lies = self.sabotage == Sabotage::LieAboutGroups;
         let empty = |unit: UnitId| lies || self.kernel.groups[unit.index()] == 0;
         let found = self.plan.units().map(|def| def.id()).find(|&u| supervisor.awaits_empty(u) && empty(u));
