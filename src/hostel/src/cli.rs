@@ -130,6 +130,7 @@ pub struct RunArgs {
 #[command(after_help = SOURCES)]
 pub struct CreateArgs {
     /// Its name
+    #[arg(value_name = "NAME")]
     pub guest: GuestName,
     /// The root: dir:PATH, tar:FILE, host:/ or debian:SUITE
     #[arg(long, value_name = "SOURCE")]
@@ -149,6 +150,7 @@ pub struct CreateArgs {
 #[derive(Args, Debug)]
 pub struct StartArgs {
     /// The guest
+    #[arg(value_name = "NAME")]
     pub guest: GuestName,
     /// How long to wait until it is ready, in seconds; it goes on booting after that
     #[arg(long, default_value = "120", value_parser = seconds, value_name = "SECONDS")]
@@ -165,6 +167,7 @@ pub struct StartArgs {
 #[derive(Args, Debug)]
 pub struct StopArgs {
     /// The guest
+    #[arg(value_name = "NAME")]
     pub guest: GuestName,
     /// How long an orderly stop may take before the guest is killed, in seconds
     #[arg(long, default_value = "90", value_parser = seconds, value_name = "SECONDS")]
@@ -178,6 +181,7 @@ pub struct StopArgs {
 #[derive(Args, Debug)]
 pub struct StatusArgs {
     /// The guest
+    #[arg(value_name = "NAME")]
     pub guest: GuestName,
     /// All units, not only those that failed
     #[arg(long, short)]
@@ -191,6 +195,7 @@ pub struct StatusArgs {
 #[derive(Args, Debug)]
 pub struct ExecArgs {
     /// The guest
+    #[arg(value_name = "NAME")]
     pub guest: GuestName,
     /// As which user of the guest: NAME or NUMBER, with :GROUP if it isn't the user's own
     #[arg(long, short, value_name = "USER[:GROUP]")]
@@ -207,6 +212,7 @@ pub struct ExecArgs {
 #[derive(Args, Debug)]
 pub struct EnterArgs {
     /// The guest
+    #[arg(value_name = "NAME")]
     pub guest: GuestName,
     /// As which user of the guest: NAME or NUMBER, with :GROUP if it isn't the user's own
     #[arg(long, short, value_name = "USER[:GROUP]")]
@@ -217,6 +223,7 @@ pub struct EnterArgs {
 #[derive(Args, Debug)]
 pub struct LogsArgs {
     /// The guest
+    #[arg(value_name = "NAME")]
     pub guest: GuestName,
     /// Of this unit only
     #[arg(long, short)]
@@ -236,6 +243,7 @@ pub struct LogsArgs {
 #[derive(Args, Debug)]
 pub struct WaitArgs {
     /// The guest
+    #[arg(value_name = "NAME")]
     pub guest: GuestName,
     /// How long to wait, in seconds [default: for ever]
     #[arg(long, value_parser = seconds, value_name = "SECONDS")]
@@ -249,6 +257,7 @@ pub struct WaitArgs {
 #[derive(Args, Debug)]
 pub struct RmArgs {
     /// The guest
+    #[arg(value_name = "NAME")]
     pub guest: GuestName,
     /// Also when it runs: it is killed
     #[arg(long, short)]

@@ -40,7 +40,10 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     // Nothing that the caller has left open may reach a guest or its keeper.
     let hidden = sys::fds::close_on_exec_from(3);
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return explain(&error),
+    };
     let result = hidden.map_err(|e| Error::call("marking descriptors", e)).and_then(|()| run(&cli));
     match result {
         Ok(status) => ExitCode::from(status),
@@ -56,6 +59,17 @@ fn main() -> ExitCode {
             ExitCode::from(if in_place_of_a_command { status_for_command(&error) } else { status })
         }
     }
+}
+
+/// Help goes to standard output; a complaint to standard error, with what it quotes made harmless.
+fn explain(error: &clap::Error) -> ExitCode {
+    let text = error.render().to_string();
+    if error.use_stderr() {
+        eprint!("{}", escape::printable(text.as_bytes()));
+        return ExitCode::from(exit::USAGE);
+    }
+    command::print(&text);
+    ExitCode::from(exit::OK)
 }
 
 fn status_for_command(error: &Error) -> u8 {

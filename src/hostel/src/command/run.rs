@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 /// Signals that this process deals with while a guest runs.
 const HEARD: &[i32] =
-    &[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGWINCH, libc::SIGCHLD];
+    &[libc::SIGALRM, libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGWINCH, libc::SIGCHLD];
 
 /// `hostel run`.
 pub fn run(places: &Places, programs: Option<&Path>, trace: bool, args: &RunArgs) -> Result<u8> {
@@ -153,10 +153,9 @@ fn remove_all(places: &Places, name: &GuestName, lock: Option<Lock>) -> Result<(
 /// Stays with the guest until its init has ended.
 fn watch(launched: &Launched, wanted: &Launch, args: &RunArgs, began: Instant) -> Result<()> {
     let signals = signal::signal_descriptor(HEARD).doing(|| "preparing for signals")?;
-    // They were blocked all together while the context was made.
     let running = &launched.running;
     let mut stopper =
-        Stopper { launched, by_signal: !wanted.command.is_empty(), asked: None, timeout: args.timeout };
+        Stopper { launched, by_signal: !wanted.command.is_empty(), asked: false, timeout: args.timeout };
     let Some(master) = &running.console else {
         let outputs = Outputs::new()?;
         return outputs.copy_until_end(&running.pidfd, &signals, |number| stopper.signal(number));
@@ -175,12 +174,12 @@ fn watch(launched: &Launched, wanted: &Launch, args: &RunArgs, began: Instant) -
     })
 }
 
-/// Asks a guest to stop, once; after that it is killed.
+/// Asks a guest to stop, once; asked again, or after the time-out, it is killed.
 struct Stopper<'a> {
     launched: &'a Launched,
     /// A command gets the signals themselves.
     by_signal: bool,
-    asked: Option<Instant>,
+    asked: bool,
     timeout: Duration,
 }
 
@@ -188,6 +187,8 @@ impl Stopper<'_> {
     fn signal(&mut self, number: i32) {
         match number {
             libc::SIGCHLD | libc::SIGWINCH => {}
+            // The stop that was asked for has taken too long.
+            libc::SIGALRM => self.stop(),
             // From outside its namespace it reaches even a process 1 that has no handler for it.
             number if self.by_signal => drop(signal::send(self.launched.running.pidfd.as_fd(), number)),
             _ => self.stop(),
@@ -195,13 +196,13 @@ impl Stopper<'_> {
     }
 
     fn stop(&mut self) {
-        if self.asked.is_some() || self.by_signal {
+        if self.asked || self.by_signal {
             return lifecycle::kill(&self.launched.record, &self.launched.running.pidfd);
         }
-        self.asked = Some(Instant::now());
+        self.asked = true;
         let _ = lifecycle::ask_to_stop(&self.launched.running.pidfd);
+        signal::alarm_after(self.timeout);
         say(&format!("guest {} stops; once more kills it", self.launched.record.guest.name));
-        let _ = self.timeout;
     }
 }
 

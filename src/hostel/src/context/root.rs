@@ -9,7 +9,7 @@ use crate::context::idmap::{mapped_tree, plain_tree};
 use crate::error::{Doing, Error, Result};
 use crate::store::{UPPER, WORK, Writes};
 use crate::sys;
-use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, StatVfsMountFlags, Uid};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, fsconfig_create,
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount,
@@ -63,10 +63,21 @@ pub fn for_range(plan: &RootPlan<'_>, user_namespace: &OwnedFd, root: u32) -> Re
                 .doing(|| "making a mount namespace for the overlay")?;
             let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
             mount_change("/", private).doing(|| "making mounts private")?;
+            become_owner_of_layers(root)?;
             overlay(lower, upper, Attributes::Trusted)
         });
         made.join().unwrap_or_else(|_| Err(Error::Invalid("the thread that makes the overlay ended".into())))
     })
+}
+
+/// Overlayfs works on its layers as who made it. In layers with mapped owners that must be somebody whom the map knows:
+/// the guest's root, with the host root's capabilities. For the calling thread.
+fn become_owner_of_layers(root: u32) -> Result<()> {
+    use rustix::thread::{capabilities, set_capabilities};
+    sys::process::create_files_as(root, root);
+    let mut sets = capabilities(None).doing(|| "reading capabilities")?;
+    sets.effective = sets.permitted;
+    set_capabilities(None, sets).doing(|| "keeping capabilities")
 }
 
 /// As an ordinary user, inside the guest's new user and mount namespaces: the finished root.
@@ -153,7 +164,21 @@ fn overlay(lower: OwnedFd, upper: Upper, attributes: Attributes) -> Result<Owned
         ),
         _ => Error::call("making the overlay", e),
     })?;
-    fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).doing(|| "mounting the overlay")
+    let made = fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+        .doing(|| "mounting the overlay")?;
+    // What it says of a layer that it can't write.
+    if rustix::fs::fstatvfs(&made)
+        .doing(|| "looking at the overlay")?
+        .f_flag
+        .contains(StatVfsMountFlags::RDONLY)
+    {
+        return Err(Error::Invalid(
+            "the kernel can't write the guest's layer (its log has a line of overlayfs): keep the store on ext4, XFS or \
+             btrfs, or use --volatile"
+                .into(),
+        ));
+    }
+    Ok(made)
 }
 
 fn new_tmpfs(options: &[(&str, &str)]) -> Result<OwnedFd> {

@@ -120,6 +120,16 @@ pub fn become_user(user: u32, group: u32, groups: Option<&[u32]>) -> io::Result<
     check(unsafe { libc::setresuid(user, user, user) }.into()).map(drop)
 }
 
+/// Makes the calling thread create files as this user and group. Its capabilities over files go with that, and are to
+/// be taken again.
+pub fn create_files_as(user: u32, group: u32) {
+    // SAFETY: integers only; the calls can't fail in a way that they tell.
+    unsafe {
+        libc::setfsgid(group);
+        libc::setfsuid(user);
+    }
+}
+
 /// Takes a capability, by number, out of the bounding set. EINVAL: the kernel doesn't know it.
 pub fn drop_from_bounding_set(capability: u32) -> io::Result<()> {
     // SAFETY: integers only.

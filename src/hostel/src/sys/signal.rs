@@ -69,6 +69,13 @@ pub fn next_signal(descriptor: BorrowedFd<'_>) -> Option<i32> {
     }
 }
 
+/// Has SIGALRM sent to this process after `delay`, rounded up to seconds.
+pub fn alarm_after(delay: std::time::Duration) {
+    let seconds = delay.as_secs_f64().ceil().max(1.0) as libc::c_uint;
+    // SAFETY: an integer only.
+    unsafe { libc::alarm(seconds) };
+}
+
 /// Sends any signal, real-time ones too, to the process behind a pidfd.
 pub fn send(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     // SAFETY: a null siginfo lets the kernel fill it as kill(2) does.

@@ -110,8 +110,12 @@ impl Tool {
             let text = |file: &str| fs::read(process.path().join(file)).unwrap_or_default();
             let line = String::from_utf8_lossy(&text("cmdline")).replace('\0', " ");
             let cgroups = String::from_utf8_lossy(&text("cgroup")).into_owned();
+            // Whoever adopted it has yet to reap it.
+            if String::from_utf8_lossy(&text("status")).contains("State:\tZ") {
+                continue;
+            }
             if line.contains(&format!(" {}", self.guest)) || cgroups.contains(&self.guest) {
-                left.push(format!("process {} {line}", process.file_name().display()));
+                left.push(format!("process {} {line}", process.path().display()));
             }
         }
         left
