@@ -97,14 +97,14 @@ impl Supervisor<'_> {
 
     /// The main process of a running unit is gone.
     fn main_gone(&mut self, now: Millis, unit: UnitId, fault: UnitResult) {
-        let Some(def) = self.plan.unit(unit) else { return };
+        let Some(def) = self.def(unit) else { return };
         self.blame(unit, fault);
         self.service_up(now, &def);
     }
 
     fn ready_at_start(&mut self, now: Millis, unit: UnitId) {
         use hostel_plan::ServiceType as T;
-        let Some(def) = self.plan.unit(unit) else { return };
+        let Some(def) = self.def(unit) else { return };
         match def.service_type() {
             T::Notify | T::NotifyReload => {
                 self.at(unit).clear(flag::RELOADING);

@@ -6,6 +6,7 @@ use crate::Millis;
 use crate::action::{Action, Message, Recipient, Spawn};
 use crate::life::Cause;
 use crate::order::JobEnd;
+use crate::reading::Reading;
 use crate::state::{State, flag, work};
 use crate::{Supervisor, policy};
 use hostel_contract::status::UnitResult;
@@ -50,8 +51,8 @@ fn has_first_command(def: &Unit<'_>) -> bool {
 impl Supervisor<'_> {
     /// Begins a life, for a start job that runs: or ends the job where there's to be none.
     pub(crate) fn begin(&mut self, now: Millis, unit: UnitId) {
-        let Some(def) = self.plan.unit(unit) else { return };
-        if def.has(unit_flags::SKIP) {
+        let Some(def) = self.def(unit) else { return };
+        if def.is(unit_flags::SKIP) {
             self.log(unit, Message::Skipped);
             return self.finish_job(now, unit, JobEnd::Skipped);
         }
@@ -78,10 +79,10 @@ impl Supervisor<'_> {
             INFINITE => 0,
             span => span,
         };
-        if !def.has(unit_flags::CONDITIONS) {
+        if !def.is(unit_flags::CONDITIONS) {
             self.announce(unit);
         }
-        if def.has(unit_flags::CONDITIONS) && !(has_phases(&def) && has_first_command(&def)) {
+        if def.is(unit_flags::CONDITIONS) && !(has_phases(&def) && has_first_command(&def)) {
             self.enter(now, unit, State::Check);
             self.arm(now, unit, def.start_timeout_ms().min(policy::HELPER_MS));
             self.spawn(unit, Phase::Check, 0);
@@ -94,7 +95,7 @@ impl Supervisor<'_> {
 
     /// Goes up to `to`, or past it where the unit has nothing to do there.
     pub(crate) fn ascend(&mut self, now: Millis, unit: UnitId, mut to: State) {
-        let Some(def) = self.plan.unit(unit) else { return };
+        let Some(def) = self.def(unit) else { return };
         loop {
             let (phase, next) = match to {
                 State::Condition => (Phase::Condition, State::StartPre),
@@ -117,7 +118,7 @@ impl Supervisor<'_> {
 
     /// Asks for a child.
     pub(crate) fn spawn(&mut self, unit: UnitId, phase: Phase, command: u8) {
-        let checks = self.plan.unit(unit).is_some_and(|def| def.has(unit_flags::CONDITIONS));
+        let checks = self.def(unit).is_some_and(|def| def.is(unit_flags::CONDITIONS));
         let state = self.at(unit);
         let first = state.has(flag::FIRST);
         state.clear(flag::FIRST);
@@ -138,7 +139,7 @@ impl Supervisor<'_> {
 
     /// The child that was asked for is there.
     pub(crate) fn spawned(&mut self, now: Millis, unit: UnitId, phase: Phase, pid: u32) {
-        let Some(def) = self.plan.unit(unit) else { return };
+        let Some(def) = self.def(unit) else { return };
         let is_main = phase == Phase::Start && start_is_main(&def);
         let state = self.at(unit);
         state.clear(flag::HELPER | flag::HELPER_DONE | flag::PRODDED);
@@ -163,7 +164,7 @@ impl Supervisor<'_> {
 
     /// The start command was forked.
     pub(crate) fn launched(&mut self, now: Millis, unit: UnitId) {
-        let Some(def) = self.plan.unit(unit) else { return };
+        let Some(def) = self.def(unit) else { return };
         self.visit_later(unit, work::ROW);
         self.refresh(unit);
         let simple = matches!(def.service_type(), ServiceType::Simple | ServiceType::Idle);
@@ -175,7 +176,7 @@ impl Supervisor<'_> {
 
     /// The start command passed its exec, or did not.
     pub(crate) fn launch_reported(&mut self, now: Millis, unit: UnitId, executed: Executed) {
-        let Some(def) = self.plan.unit(unit) else { return };
+        let Some(def) = self.def(unit) else { return };
         match (def.service_type(), executed) {
             (ServiceType::Simple | ServiceType::Idle, Executed::Yes | Executed::No) => {
                 self.ascend(now, unit, State::StartPost);
@@ -191,7 +192,7 @@ impl Supervisor<'_> {
 
     /// The next command of a phase of the way up, or the next phase.
     pub(crate) fn next_up(&mut self, now: Millis, unit: UnitId) {
-        let Some(def) = self.plan.unit(unit) else { return };
+        let Some(def) = self.def(unit) else { return };
         let next = match self.get(unit).state() {
             State::Check if has_phases(&def) => State::Condition,
             State::Condition => State::StartPre,
@@ -220,7 +221,7 @@ impl Supervisor<'_> {
 
     /// The start command ended, as main process.
     pub(crate) fn start_main_ended(&mut self, now: Millis, unit: UnitId, fault: UnitResult) {
-        let Some(def) = self.plan.unit(unit) else { return };
+        let Some(def) = self.def(unit) else { return };
         self.at(unit).blame(fault);
         let well = fault == UnitResult::Success;
         match def.service_type() {
@@ -230,7 +231,7 @@ impl Supervisor<'_> {
             // Another process of the unit may still say READY=1.
             ServiceType::Notify | ServiceType::NotifyReload
                 if well
-                    && def.has(unit_flags::REMAIN_AFTER_EXIT)
+                    && def.is(unit_flags::REMAIN_AFTER_EXIT)
                     && def.notify_access() != hostel_plan::NotifyAccess::Main => {}
             ServiceType::Simple
             | ServiceType::Exec
@@ -247,9 +248,9 @@ impl Supervisor<'_> {
 
     /// The control process of the start ended well.
     pub(crate) fn start_control_done(&mut self, now: Millis, unit: UnitId) {
-        let Some(def) = self.plan.unit(unit) else { return };
+        let Some(def) = self.def(unit) else { return };
         let forks = def.kind() == UnitKind::Service && def.service_type() == ServiceType::Forking;
-        let asks = def.has(unit_flags::PID_FILE) || def.has(unit_flags::GUESS_MAIN_PID);
+        let asks = def.is(unit_flags::PID_FILE) || def.is(unit_flags::GUESS_MAIN_PID);
         if forks && asks && !self.get(unit).has(flag::MAIN_KNOWN) {
             self.ascend(now, unit, State::PidFile);
         } else {
@@ -259,7 +260,7 @@ impl Supervisor<'_> {
 
     /// Up: everything before is done.
     pub(crate) fn up(&mut self, now: Millis, unit: UnitId) {
-        let Some(def) = self.plan.unit(unit) else { return };
+        let Some(def) = self.def(unit) else { return };
         self.at(unit).clear(flag::FIRST);
         match def.kind() {
             UnitKind::Service => self.service_up(now, &def),
@@ -299,7 +300,7 @@ impl Supervisor<'_> {
         }
         if state.result() != UnitResult::Success {
             self.descend(now, unit, State::StopSigterm);
-        } else if def.has(unit_flags::REMAIN_AFTER_EXIT) {
+        } else if def.is(unit_flags::REMAIN_AFTER_EXIT) {
             self.enter(now, unit, State::Exited);
         } else {
             self.descend(now, unit, State::Stop);
@@ -315,14 +316,14 @@ impl Supervisor<'_> {
 
     /// BindsTo= with After=: what it is bound to has to be up at the moment of the start (systemd.unit(5)).
     fn lacks_what_it_is_bound_to(&self, def: &Unit<'_>) -> bool {
-        def.edges(EdgeKind::BindsTo).any(|other| {
-            self.is_missing_for_bound(other) && def.edges(EdgeKind::After).any(|after| after == other)
+        def.targets(EdgeKind::BindsTo).any(|other| {
+            self.is_missing_for_bound(other) && def.targets(EdgeKind::After).any(|after| after == other)
         })
     }
 
     /// Is a unit that others are bound to not there? One that the guest skips counts as there.
     pub(crate) fn is_missing_for_bound(&self, other: UnitId) -> bool {
-        let skipped = self.plan.unit(other).is_some_and(|def| def.has(unit_flags::SKIP));
+        let skipped = self.def(other).is_some_and(|def| def.is(unit_flags::SKIP));
         let state = self.get(other);
         !skipped && state.state().is_settled() && state.job().is_none()
     }
@@ -330,7 +331,7 @@ impl Supervisor<'_> {
     /// Says that it starts, once.
     pub(crate) fn announce(&mut self, unit: UnitId) {
         let spoken =
-            self.plan.unit(unit).is_some_and(|def| matches!(def.kind(), UnitKind::Service | UnitKind::Mount));
+            self.def(unit).is_some_and(|def| matches!(def.kind(), UnitKind::Service | UnitKind::Mount));
         if spoken && !self.get(unit).has(flag::ANNOUNCED) {
             self.at(unit).set(flag::ANNOUNCED);
             self.log(unit, Message::Starting);
@@ -339,7 +340,7 @@ impl Supervisor<'_> {
 
     /// ExecReload=, or the reload signal.
     pub(crate) fn begin_reload(&mut self, now: Millis, unit: UnitId) {
-        let Some(def) = self.plan.unit(unit) else { return };
+        let Some(def) = self.def(unit) else { return };
         self.at(unit).clear(flag::RELOAD_FAILED | flag::RELOADING);
         if def.command_count(Phase::Reload) > 0 {
             self.at(unit).command = 0;
@@ -363,7 +364,7 @@ impl Supervisor<'_> {
 
     /// The next command of ExecReload=, or its end.
     pub(crate) fn next_reload(&mut self, now: Millis, unit: UnitId) {
-        let Some(def) = self.plan.unit(unit) else { return };
+        let Some(def) = self.def(unit) else { return };
         if self.get(unit).has(flag::PRODDED) {
             self.at(unit).set(flag::RELOAD_FAILED);
             return self.end_reload(now, unit);
@@ -375,7 +376,7 @@ impl Supervisor<'_> {
 
     /// Back to where the reload came from.
     pub(crate) fn end_reload(&mut self, now: Millis, unit: UnitId) {
-        let Some(def) = self.plan.unit(unit) else { return };
+        let Some(def) = self.def(unit) else { return };
         match def.kind() {
             UnitKind::Service => self.service_up(now, &def),
             _ => self.enter(now, unit, State::Active),
@@ -401,7 +402,7 @@ impl Supervisor<'_> {
 
     /// RELOADING=1 from a service that runs.
     pub(crate) fn reload_by_itself(&mut self, now: Millis, unit: UnitId) {
-        let Some(def) = self.plan.unit(unit) else { return };
+        let Some(def) = self.def(unit) else { return };
         self.at(unit).set(flag::RELOADING);
         self.enter(now, unit, State::ReloadNotify);
         self.arm(now, unit, def.start_timeout_ms());
@@ -409,7 +410,7 @@ impl Supervisor<'_> {
 
     /// STOPPING=1: it goes by itself, within the time that a stop has.
     pub(crate) fn stop_by_itself(&mut self, now: Millis, unit: UnitId) {
-        let Some(def) = self.plan.unit(unit) else { return };
+        let Some(def) = self.def(unit) else { return };
         self.enter(now, unit, State::StopSigterm);
         let span = self.stop_span(&def);
         self.arm(now, unit, span);

@@ -5,6 +5,7 @@
 use crate::Millis;
 use crate::action::{Action, Message, Recipient};
 use crate::order::JobEnd;
+use crate::reading::Reading;
 use crate::state::{Job, State, flag, work};
 use crate::{Supervisor, policy};
 use hostel_contract::status::UnitResult;
@@ -33,8 +34,8 @@ pub(crate) const fn is_failure(result: UnitResult) -> bool {
 impl Supervisor<'_> {
     /// Goes down to `to`, or past it where there's nothing to do or to wait for.
     pub(crate) fn descend(&mut self, now: Millis, unit: UnitId, mut to: State) {
-        let Some(def) = self.plan.unit(unit) else { return };
-        let kills = def.has(unit_flags::SEND_SIGKILL);
+        let Some(def) = self.def(unit) else { return };
+        let kills = def.is(unit_flags::SEND_SIGKILL);
         self.at(unit).clear(flag::FIRST);
         // Each state leads to a later one: at most seven rounds.
         loop {
@@ -52,7 +53,7 @@ impl Supervisor<'_> {
                 State::FinalSigterm if kills => State::FinalSigkill,
                 State::FinalSigkill if self.send(now, &def, State::FinalSigkill) => return,
                 State::FinalSigterm | State::FinalSigkill => State::Cleaning,
-                State::Cleaning if def.has(unit_flags::CLEAN_UP) => return self.clean_up(now, &def),
+                State::Cleaning if def.is(unit_flags::CLEAN_UP) => return self.clean_up(now, &def),
                 _ => return self.settle(now, unit),
             };
         }
@@ -117,7 +118,7 @@ impl Supervisor<'_> {
             KillMode::Mixed => kind == Signal::Kill,
             KillMode::ControlGroup => true,
         };
-        let hangs_up = def.has(unit_flags::SEND_SIGHUP) && kind == Signal::Terminate;
+        let hangs_up = def.is(unit_flags::SEND_SIGHUP) && kind == Signal::Terminate;
         for number in [Some(number), hangs_up.then_some(policy::SIGHUP)].into_iter().flatten() {
             if whole && (self.is_grouped(def) || main.is_some() || control.is_some()) {
                 self.push_signal(unit, Recipient::All, None, number);
@@ -163,7 +164,7 @@ impl Supervisor<'_> {
 
     /// Main and control are gone, and the group where KillMode= says so: goes on to the clean-up.
     pub(crate) fn clean_when_quiet(&mut self, now: Millis, unit: UnitId) {
-        let Some(def) = self.plan.unit(unit) else { return };
+        let Some(def) = self.def(unit) else { return };
         if !self.is_quiet(unit) {
             return;
         }
@@ -186,19 +187,19 @@ impl Supervisor<'_> {
 
     /// The polite signal did not do: SIGKILL, where SendSIGKILL= lets us.
     pub(crate) fn stop_kill(&mut self, now: Millis, unit: UnitId) {
-        let kills = self.plan.unit(unit).is_some_and(|def| def.has(unit_flags::SEND_SIGKILL));
+        let kills = self.def(unit).is_some_and(|def| def.is(unit_flags::SEND_SIGKILL));
         self.descend(now, unit, if kills { State::StopSigkill } else { State::StopPost });
     }
 
     /// The same for what is left of the group.
     pub(crate) fn final_kill(&mut self, now: Millis, unit: UnitId) {
-        let kills = self.plan.unit(unit).is_some_and(|def| def.has(unit_flags::SEND_SIGKILL));
+        let kills = self.def(unit).is_some_and(|def| def.is(unit_flags::SEND_SIGKILL));
         self.descend(now, unit, if kills { State::FinalSigkill } else { State::Cleaning });
     }
 
     /// The next command of ExecStop= or ExecStopPost=, or on.
     pub(crate) fn next_down(&mut self, now: Millis, unit: UnitId) {
-        let Some(def) = self.plan.unit(unit) else { return };
+        let Some(def) = self.def(unit) else { return };
         let to = if self.get(unit).state() == State::Stop { State::StopSigterm } else { State::FinalSigterm };
         let span = self.stop_span(&def);
         if !self.next_command(now, &def, span) {
@@ -239,7 +240,7 @@ impl Supervisor<'_> {
 
     /// The life is over.
     pub(crate) fn settle(&mut self, now: Millis, unit: UnitId) {
-        let Some(def) = self.plan.unit(unit) else { return };
+        let Some(def) = self.def(unit) else { return };
         let left = self.get(unit).main_pid != 0 || self.get(unit).control_pid != 0;
         self.at(unit).main_pid = 0;
         self.at(unit).control_pid = 0;

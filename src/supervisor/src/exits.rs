@@ -6,6 +6,7 @@ use crate::ascend::start_is_main;
 use crate::event::{ExitKind, ExitStatus, Pid, Report};
 use crate::life::Cause;
 use crate::policy;
+use crate::reading::Reading;
 use crate::state::{Job, State, UnitState, flag, work};
 use crate::{Supervisor, UnitId};
 use hostel_contract::status::UnitResult;
@@ -144,7 +145,7 @@ impl Supervisor<'_> {
     /// A process of some unit, or of none, was reaped.
     pub(crate) fn exited(&mut self, now: Millis, pid: Pid, status: ExitStatus) {
         let Some(unit) = self.unit_of(pid) else { return };
-        let Some(def) = self.plan.unit(unit) else { return };
+        let Some(def) = self.def(unit) else { return };
         self.visit_later(unit, work::ROW);
         if self.get(unit).main_pid == pid {
             self.main_exited(now, &def, status);
@@ -198,7 +199,7 @@ impl Supervisor<'_> {
         let unit = def.id();
         let at = self.get(unit).state();
         // Without a PIDFile= the helper only guesses: where it can't, the group says when the service ends.
-        let guessed = at == State::PidFile && !def.has(hostel_plan::unit_flags::PID_FILE);
+        let guessed = at == State::PidFile && !def.is(hostel_plan::unit_flags::PID_FILE);
         if end == HelperEnd::Done || guessed {
             return self.react(now, unit, Cause::ControlDone, UnitResult::Success);
         }

@@ -13,6 +13,7 @@ use crate::event::JobMode;
 use crate::order::JobEnd;
 use crate::policy;
 use crate::queue::{link, linked};
+use crate::reading::Reading;
 use crate::state::{Boot, Job, flag, work};
 use crate::{Supervisor, UnitId};
 use hostel_contract::control::ControlResult;
@@ -213,7 +214,7 @@ impl Supervisor<'_> {
 
     /// Adds what a unit's jobs pull in.
     fn pull_in(&mut self, lists: &mut Lists, unit: UnitId) {
-        let Some(def) = self.plan.unit(unit) else { return };
+        let Some(def) = self.def(unit) else { return };
         if self.get(unit).txn & UPWARD != 0 && self.is_absent(unit) {
             return self.refuse(lists, unit, NO_UP);
         }
@@ -225,15 +226,15 @@ impl Supervisor<'_> {
         }
         if self.get(unit).txn & RESTART != 0 {
             let weight = self.weight_of(unit, UP_MATTERS);
-            for other in STOPPED_WITH.iter().flat_map(|&kind| def.edges(kind)) {
+            for other in STOPPED_WITH.iter().flat_map(|&kind| def.targets(kind)) {
                 if self.get(other).state().is_up() {
                     self.add(lists, other, RESTART, weight);
                 }
             }
         }
         if self.get(unit).txn & RELOAD != 0 {
-            for other in def.edges(EdgeKind::PropagatesReloadTo) {
-                let reloads = self.plan.unit(other).is_some_and(|def| can_reload(&def));
+            for other in def.targets(EdgeKind::PropagatesReloadTo) {
+                let reloads = self.def(other).is_some_and(|def| can_reload(&def));
                 if reloads && self.get(other).state().is_up() {
                     self.add(lists, other, RELOAD, Weight::Wishes);
                 }
@@ -246,7 +247,7 @@ impl Supervisor<'_> {
         let weight = self.weight_of(unit, UP_MATTERS);
         let needs = [(EdgeKind::Requires, START), (EdgeKind::BindsTo, START), (EdgeKind::Requisite, VERIFY)];
         for (kind, bits) in needs {
-            for other in def.edges(kind) {
+            for other in def.targets(kind) {
                 if self.is_absent(other) || self.get(other).txn & NO_UP != 0 || self.leaves(other, bits) {
                     self.at(unit).txn |= LACKS;
                     return self.refuse(lists, unit, NO_UP);
@@ -254,19 +255,19 @@ impl Supervisor<'_> {
                 self.add(lists, other, bits, weight);
             }
         }
-        for other in def.edges(EdgeKind::Wants) {
+        for other in def.targets(EdgeKind::Wants) {
             if !self.is_absent(other) {
                 self.add(lists, other, START, Weight::Wishes);
             }
         }
-        for other in def.edges(EdgeKind::Conflicts) {
+        for other in def.targets(EdgeKind::Conflicts) {
             if self.get(other).txn & NO_STOP != 0 {
                 return self.refuse(lists, unit, NO_UP);
             }
             self.add(lists, other, STOP | CONFLICTED, weight);
         }
         // Who declares the conflict makes no difference to whether both can be up, only to who insists.
-        for other in def.edges(EdgeKind::ConflictedBy) {
+        for other in def.targets(EdgeKind::ConflictedBy) {
             if self.get(other).txn & NO_STOP != 0 {
                 return self.refuse(lists, unit, NO_UP);
             }
@@ -277,7 +278,7 @@ impl Supervisor<'_> {
     fn pull_in_for_stop(&mut self, lists: &mut Lists, def: &Unit<'_>) {
         let unit = def.id();
         let weight = self.weight_of(unit, STOP_MATTERS);
-        for other in STOPPED_WITH.iter().flat_map(|&kind| def.edges(kind)) {
+        for other in STOPPED_WITH.iter().flat_map(|&kind| def.targets(kind)) {
             if self.get(other).txn & NO_STOP != 0 {
                 return self.refuse(lists, unit, NO_STOP);
             }
@@ -291,7 +292,7 @@ impl Supervisor<'_> {
 
     /// Can no job upward be, whatever else is asked for?
     fn is_absent(&self, unit: UnitId) -> bool {
-        self.plan.unit(unit).is_none_or(|def| def.has(unit_flags::NOT_FOUND) || def.has(unit_flags::MASKED))
+        self.def(unit).is_none_or(|def| def.is(unit_flags::NOT_FOUND) || def.is(unit_flags::MASKED))
     }
 
     /// Requisite= starts nothing, so it can't call off a stop that is queued either.
@@ -307,10 +308,10 @@ impl Supervisor<'_> {
         }
         self.at(unit).txn |= which;
         lists.again = 1;
-        let Some(def) = self.plan.unit(unit) else { return };
+        let Some(def) = self.def(unit) else { return };
         let insisting: &[EdgeKind] = if which == NO_UP { &REQUIRERS } else { &STOPS_WITH };
         let conflicting: &[EdgeKind] = if which == NO_UP { &[] } else { &CONFLICTING };
-        for other in insisting.iter().chain(conflicting).flat_map(|&kind| def.edges(kind)) {
+        for other in insisting.iter().chain(conflicting).flat_map(|&kind| def.targets(kind)) {
             if self.get(other).txn & TYPES != 0 {
                 self.look_at(lists, other);
             }

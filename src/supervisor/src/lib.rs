@@ -30,6 +30,7 @@ pub mod notify;
 mod order;
 pub mod policy;
 mod queue;
+mod reading;
 mod request;
 mod shutdown;
 mod socket;
@@ -45,7 +46,7 @@ pub type Millis = u64;
 use hostel_contract::ShutdownKind;
 use hostel_contract::control::ControlResult;
 use hostel_contract::status::StatusRow;
-use hostel_plan::{KillMode, Plan, UnitId, UnitKind};
+use hostel_plan::{KillMode, Plan, Unit, UnitId, UnitKind};
 use order::JobEnd;
 use queue::Actions;
 use state::{Boot, Watching, flag, work};
@@ -93,7 +94,14 @@ impl<'a> Supervisor<'a> {
         self.plan
     }
 
-    /// State of a unit, to be changed.
+    /// The definition of a unit; None where there's no such unit.
+    #[inline(never)]
+    pub(crate) fn def(&self, unit: UnitId) -> Option<Unit<'a>> {
+        self.plan.unit(unit)
+    }
+
+    /// State of a unit, to be changed. A call is smaller than the check, and there are hundreds.
+    #[inline(never)]
     pub(crate) fn at(&mut self, unit: UnitId) -> &mut UnitState {
         match self.units.get_mut(unit.index()) {
             Some(state) => state,
@@ -102,6 +110,7 @@ impl<'a> Supervisor<'a> {
     }
 
     /// State of a unit, to be looked at.
+    #[inline(never)]
     pub(crate) fn get(&self, unit: UnitId) -> &UnitState {
         self.units.get(unit.index()).unwrap_or(&self.spare)
     }
@@ -274,7 +283,7 @@ impl<'a> Supervisor<'a> {
     /// Does the unit wait for its cgroup to empty? Init looks after each batch of reaped processes, once a
     /// second, and behind actions: the group of a unit that begins to wait may be empty already.
     pub fn awaits_empty(&self, unit: UnitId) -> bool {
-        let Some(def) = self.plan.unit(unit) else { return false };
+        let Some(def) = self.def(unit) else { return false };
         if !self.is_grouped(&def) {
             return false;
         }
@@ -301,7 +310,7 @@ impl<'a> Supervisor<'a> {
     /// The unit's row of the status page, less what only init knows (`stored`).
     pub fn row(&self, unit: UnitId) -> StatusRow {
         let state = self.get(unit);
-        let kind = self.plan.unit(unit).map_or(UnitKind::Target, |def| def.kind());
+        let kind = self.def(unit).map_or(UnitKind::Target, |def| def.kind());
         let watching = if state.has(flag::WATCHING) { Watching::Init } else { Watching::Service };
         let (exit_kind, exit_status) = state.exit_bytes();
         let running = if state.has(flag::JOB_RUNNING) { 128 } else { 0 };

@@ -111,7 +111,7 @@ impl Supervisor<'_> {
 
     /// NotifyAccess=.
     fn listens_to(&self, unit: UnitId, sender: Pid) -> bool {
-        let Some(def) = self.plan.unit(unit) else { return false };
+        let Some(def) = self.def(unit) else { return false };
         let state = self.get(unit);
         let main = sender != 0 && sender == state.main_pid;
         let control = sender != 0 && sender == state.control_pid && !state.has(flag::HELPER);

@@ -14,6 +14,7 @@ use crate::action::Message;
 use crate::descend::is_failure;
 use crate::life::{Cause, Step, decide};
 use crate::policy;
+use crate::reading::Reading;
 use crate::state::{Job, State, flag, work};
 use crate::{Supervisor, UnitId};
 use hostel_contract::control::ControlResult;
@@ -64,13 +65,13 @@ impl JobEnd {
 impl Supervisor<'_> {
     /// Is no job in the way of the unit's?
     pub(crate) fn is_runnable(&self, unit: UnitId) -> bool {
-        let Some(def) = self.plan.unit(unit) else { return false };
+        let Some(def) = self.def(unit) else { return false };
         let stops = |job| matches!(job, Job::Stop | Job::Restart);
         let Some(job) = self.get(unit).job() else { return false };
         let waits_for_earlier =
-            !stops(job) && def.edges(EdgeKind::After).any(|o| o != unit && self.get(o).job().is_some());
+            !stops(job) && def.targets(EdgeKind::After).any(|o| o != unit && self.get(o).job().is_some());
         let waits_for_later =
-            || def.edges(EdgeKind::Before).any(|o| o != unit && self.get(o).job().is_some_and(stops));
+            || def.targets(EdgeKind::Before).any(|o| o != unit && self.get(o).job().is_some_and(stops));
         !waits_for_earlier && !waits_for_later()
     }
 
@@ -107,7 +108,7 @@ impl Supervisor<'_> {
     }
 
     fn speaks_of_stops(&self, unit: UnitId) -> bool {
-        self.plan.unit(unit).is_some_and(|def| matches!(def.kind(), UnitKind::Service | UnitKind::Mount))
+        self.def(unit).is_some_and(|def| matches!(def.kind(), UnitKind::Service | UnitKind::Mount))
     }
 
     /// Requisite=: up, or failed.
@@ -181,9 +182,9 @@ impl Supervisor<'_> {
 
     /// What waits for the unit's job looks again whether it may run.
     fn wake_ordered(&mut self, unit: UnitId) {
-        let Some(def) = self.plan.unit(unit) else { return };
+        let Some(def) = self.def(unit) else { return };
         for kind in [EdgeKind::After, EdgeKind::Before] {
-            for other in def.edges(kind) {
+            for other in def.targets(kind) {
                 if self.get(other).job().is_some() && !self.get(other).has(flag::JOB_RUNNING) {
                     self.visit_later(other, work::JOB);
                 }
@@ -248,7 +249,7 @@ impl Supervisor<'_> {
         if !quiet {
             self.log_job_end(unit, job, end);
         }
-        let skipped = self.plan.unit(unit).is_some_and(|def| def.has(unit_flags::SKIP));
+        let skipped = self.def(unit).is_some_and(|def| def.is(unit_flags::SKIP));
         let forward = job.leads_up();
         if forward && end.fails_dependents() {
             self.fail_dependents(unit, &[EdgeKind::RequiredBy, EdgeKind::BoundBy, EdgeKind::RequisiteOf]);
@@ -273,9 +274,9 @@ impl Supervisor<'_> {
     }
 
     fn fail_dependents(&mut self, unit: UnitId, kinds: &[EdgeKind]) {
-        let Some(def) = self.plan.unit(unit) else { return };
+        let Some(def) = self.def(unit) else { return };
         for &kind in kinds {
-            for other in def.edges(kind) {
+            for other in def.targets(kind) {
                 if self.get(other).job().is_some_and(Job::leads_up) {
                     self.visit_later(other, work::DEPENDENCY_FAILED);
                 }

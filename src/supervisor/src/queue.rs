@@ -121,7 +121,7 @@ impl Supervisor<'_> {
         if state.job().is_none() || self.header.shutdown != 0 {
             return 0;
         }
-        match self.plan.unit(unit).map_or(INFINITE, |def| def.job_timeout_ms()) {
+        match self.def(unit).map_or(INFINITE, |def| def.job_timeout_ms()) {
             INFINITE => 0,
             span => state.job_began.saturating_add(u64::from(span.max(1))),
         }

@@ -7,6 +7,7 @@ use crate::Millis;
 use crate::action::{Action, Recipient};
 use crate::ascend::can_reload;
 use crate::event::{JobMode, Operation, RequestId};
+use crate::reading::Reading;
 use crate::state::{Job, PendingRequest, State, work};
 use crate::{Supervisor, UnitId};
 use hostel_contract::control::ControlResult;
@@ -37,7 +38,7 @@ impl Supervisor<'_> {
         operation: Operation,
         mode: JobMode,
     ) -> Result<(), ControlResult> {
-        let def = self.plan.unit(unit).ok_or(ControlResult::NoSuchUnit)?;
+        let def = self.def(unit).ok_or(ControlResult::NoSuchUnit)?;
         let job = match operation {
             Operation::Kill { recipient, signal } => return Err(self.kill(unit, recipient, signal)),
             Operation::ResetFailed => return Err(self.reset_failed(now, unit)),
@@ -67,12 +68,12 @@ impl Supervisor<'_> {
         if self.header.shutdown != 0 && job != Job::Stop {
             return Err(ControlResult::Refused);
         }
-        if def.has(unit_flags::NOT_FOUND) && (job != Job::Stop || state.is_settled()) {
+        if def.is(unit_flags::NOT_FOUND) && (job != Job::Stop || state.is_settled()) {
             return Err(ControlResult::NoSuchUnit);
         }
-        let refused = (def.has(unit_flags::MASKED) && job != Job::Stop)
-            || (def.has(unit_flags::REFUSE_MANUAL_START) && starts)
-            || (def.has(unit_flags::REFUSE_MANUAL_STOP) && stops)
+        let refused = (def.is(unit_flags::MASKED) && job != Job::Stop)
+            || (def.is(unit_flags::REFUSE_MANUAL_START) && starts)
+            || (def.is(unit_flags::REFUSE_MANUAL_STOP) && stops)
             || (job == Job::Reload && !can_reload(def));
         if refused {
             return Err(ControlResult::Refused);

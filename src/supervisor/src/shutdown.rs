@@ -52,7 +52,7 @@ impl Supervisor<'_> {
     /// A stop that is under way and waits for ever has so much time left, and one that was extended by
     /// EXTEND_TIMEOUT_USEC= not much more; a shorter time stays.
     fn bound_stop(&mut self, now: Millis, unit: UnitId) {
-        let span = self.plan.unit(unit).map_or(0, |def| bounded(def.stop_timeout_ms()));
+        let span = self.def(unit).map_or(0, |def| bounded(def.stop_timeout_ms()));
         let latest = now.saturating_add(policy::SHUTDOWN_EXTENSION_MS.max(u64::from(span)));
         match self.get(unit).deadline {
             0 => self.arm(now, unit, policy::UNBOUNDED_STOP_MS),
