@@ -45,8 +45,8 @@ fn main() -> ExitCode {
         "compile" => compile::run(rest),
         "serve" => serve::run(rest),
         "logs" => serve::logs::run(rest),
-        "list" | "status" | "start" | "stop" | "restart" | "try-restart" | "reload" | "kill" | "reset-failed"
-        | "shutdown" | "plan" | "daemon-reload" => ctl::run(command, rest),
+        "list" | "status" | "start" | "stop" | "restart" | "try-restart" | "reload" | "kill"
+        | "reset-failed" | "shutdown" | "plan" | "daemon-reload" => ctl::run(command, rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             ExitCode::SUCCESS

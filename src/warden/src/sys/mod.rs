@@ -66,7 +66,8 @@ pub fn map_file(fd: BorrowedFd<'_>) -> Result<&'static [u8], Errno> {
     // SAFETY: a fresh mapping at an address of the kernel's choice aliases nothing; it is never unmapped, so the
     // slice lives as long as the process; `size` is the file's, and the plan is sealed against shrinking.
     unsafe {
-        let at = libc::mmap(std::ptr::null_mut(), size, libc::PROT_READ, libc::MAP_PRIVATE, fd.as_raw_fd(), 0);
+        let at =
+            libc::mmap(std::ptr::null_mut(), size, libc::PROT_READ, libc::MAP_PRIVATE, fd.as_raw_fd(), 0);
         if at == libc::MAP_FAILED {
             return Err(last_errno());
         }
@@ -85,12 +86,8 @@ pub enum Reach {
 
 /// Makes the mount at `path` read-only, and nothing else about it different (mount_setattr, Linux 5.12).
 pub fn make_read_only(path: &std::ffi::CStr, reach: Reach) -> Result<(), Errno> {
-    let attributes = libc::mount_attr {
-        attr_set: libc::MOUNT_ATTR_RDONLY,
-        attr_clr: 0,
-        propagation: 0,
-        userns_fd: 0,
-    };
+    let attributes =
+        libc::mount_attr { attr_set: libc::MOUNT_ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 };
     let flags = if reach == Reach::Tree { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: `path` is NUL-terminated, `attributes` is as large as the size says, and both outlive the call.
     check(unsafe {
