@@ -87,12 +87,7 @@ impl Nspawn {
         let console = std::env::temp_dir().join(format!("{name}.console"));
         let log = fs::File::create(&console).map_err(|e| OracleError::NotUp(e.to_string()))?;
         let log_too = log.try_clone().map_err(|e| OracleError::NotUp(e.to_string()))?;
-        // A shell enters the cgroups and then becomes systemd-nspawn: `--keep-unit` stays where it is.
-        let mut script = String::new();
-        for cgroup in &cgroups {
-            script.push_str(&format!("echo $$ > {}/cgroup.procs; ", cgroup.display()));
-        }
-        script.push_str("exec systemd-nspawn \"$@\"");
+        let script = script_in(&cgroups);
         let process = Command::new("sh")
             .args(["-c", &script, "systemd-nspawn", "-b", "--quiet", "--register=no", "--keep-unit"])
             .args(["--private-network", "--console=read-only", "--volatile=overlay", "-M", name, "-D"])
@@ -168,16 +163,7 @@ impl Drop for Nspawn {
         }
         let _ = fs::remove_file(&self.console);
         let _ = fs::remove_dir(Path::new("/run/systemd/nspawn/propagate").join(&self.name));
-        // The guest's last processes may take a moment to die.
-        for cgroup in &self.cgroups {
-            let gone = until(CGROUP_LIMIT, || {
-                remove_cgroup(cgroup);
-                (!cgroup.exists()).then_some(())
-            });
-            if gone.is_none() {
-                eprintln!("cannot remove {}", cgroup.display());
-            }
-        }
+        remove_cgroups(&self.cgroups);
     }
 }
 
@@ -254,10 +240,30 @@ fn is_first_of_its_namespace(pid: u32) -> bool {
 
 /// A cgroup of its own in each hierarchy that systemd uses, so that it makes none beside ours. Where that
 /// can't be had systemd-nspawn makes its own where it stands.
-fn make_cgroups(name: &str) -> Vec<PathBuf> {
+pub fn make_cgroups(name: &str) -> Vec<PathBuf> {
     let mounts = cgroup_mounts().into_iter().filter(|mount| mount.for_systemd);
     let folders = mounts.map(|mount| mount.path.join(name));
     folders.filter(|folder| folder.is_dir() || fs::create_dir(folder).is_ok()).collect()
+}
+
+/// A shell script that enters the cgroups and then becomes systemd-nspawn, with the script's own arguments:
+/// with `--keep-unit` that makes its cgroups where it stands.
+pub fn script_in(cgroups: &[PathBuf]) -> String {
+    let enter = cgroups.iter().map(|cgroup| format!("echo $$ > {}/cgroup.procs; ", cgroup.display()));
+    enter.collect::<String>() + "exec systemd-nspawn \"$@\""
+}
+
+/// Removes cgroups of a guest that was ended, whose last processes may take a moment to die.
+pub fn remove_cgroups(cgroups: &[PathBuf]) {
+    for cgroup in cgroups {
+        let gone = until(CGROUP_LIMIT, || {
+            remove_cgroup(cgroup);
+            (!cgroup.exists()).then_some(())
+        });
+        if gone.is_none() {
+            eprintln!("cannot remove {}", cgroup.display());
+        }
+    }
 }
 
 /// Removes a cgroup and those below it, as far as they are empty.

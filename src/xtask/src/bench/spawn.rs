@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use hostel_tests::run::{RunError, run};
-use hostel_tests::{cli, small};
+use hostel_tests::{cli, oracle, small};
 
 use super::root::Scratch;
 use super::{Table, median_ms};
@@ -28,7 +28,8 @@ pub fn table() -> Result<Table, Error> {
     let root = scratch.join("root");
     small::make(&root).about("make", &root)?;
     let cgroup2 = Cgroup2::hold();
-    let contestants = contestants(&scratch, &root, cgroup2.as_ref())?;
+    let cgroups = oracle::make_cgroups(&format!("bench-{}", std::process::id()));
+    let contestants = contestants(&scratch, &root, cgroup2.as_ref(), oracle::script_in(&cgroups))?;
     let mut table = Table::new(&format!("Spawn of /bin/true in a context, median of {ROUNDS}"), &["ms"]);
     let mut measured: Vec<Vec<Duration>> = vec![Vec::new(); contestants.len()];
     let mut failed: Vec<Option<RunError>> = contestants.iter().map(|_| None).collect();
@@ -43,6 +44,7 @@ pub fn table() -> Result<Table, Error> {
             }
         }
     }
+    oracle::remove_cgroups(&cgroups);
     for (index, contestant) in contestants.iter().enumerate() {
         match &failed[index] {
             None => table.row(contestant.name, &[median_ms(&mut measured[index])]),
@@ -58,7 +60,12 @@ pub fn table() -> Result<Table, Error> {
     Ok(table)
 }
 
-fn contestants(scratch: &Scratch, root: &Path, cgroup2: Option<&Cgroup2>) -> Result<Vec<Contestant>, Error> {
+fn contestants(
+    scratch: &Scratch,
+    root: &Path,
+    cgroup2: Option<&Cgroup2>,
+    nspawn_script: String,
+) -> Result<Vec<Contestant>, Error> {
     let bundle = scratch.join("bundle");
     std::fs::create_dir_all(&bundle).about("make", &bundle)?;
     scratch.write("bundle/config.json", &oci_config(root))?;
@@ -124,7 +131,8 @@ fn contestants(scratch: &Scratch, root: &Path, cgroup2: Option<&Cgroup2>) -> Res
         contestant(
             "systemd-nspawn",
             Box::new(move || {
-                let mut command = Command::new("systemd-nspawn");
+                let mut command = Command::new("sh");
+                command.args(["-c", &nspawn_script, "systemd-nspawn"]);
                 command
                     .args(["--quiet", "--register=no", "--keep-unit", "--private-network", "-D"])
                     .arg(&root_3);
