@@ -28,7 +28,7 @@ pub fn table() -> Result<Table, Error> {
     let root = scratch.join("root");
     small::make(&root).about("make", &root)?;
     let cgroup2 = Cgroup2::hold();
-    let cgroups = oracle::make_cgroups(&format!("bench-{}", std::process::id()));
+    let cgroups = oracle::make_cgroups(&format!("bench-nspawn-{}", std::process::id()));
     let contestants = contestants(&scratch, &root, cgroup2.as_ref(), oracle::script_in(&cgroups))?;
     let mut table = Table::new(&format!("Spawn of /bin/true in a context, median of {ROUNDS}"), &["ms"]);
     let mut measured: Vec<Vec<Duration>> = vec![Vec::new(); contestants.len()];
