@@ -1,10 +1,11 @@
 //! One command in a new context, from the call to its end: a static /bin/true in a BusyBox root.
 
+use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use hostel_tests::run::{RunError, run};
+use hostel_tests::run::{RunError, run, until};
 use hostel_tests::{cli, oracle, small};
 
 use super::root::Scratch;
@@ -67,7 +68,7 @@ fn contestants(
     nspawn_script: String,
 ) -> Result<Vec<Contestant>, Error> {
     let bundle = scratch.join("bundle");
-    std::fs::create_dir_all(&bundle).about("make", &bundle)?;
+    fs::create_dir_all(&bundle).about("make", &bundle)?;
     scratch.write("bundle/config.json", &oci_config(root))?;
     let lxc = scratch.write("lxc.conf", &lxc_config(root))?;
     let lxc_folder = scratch.path().to_path_buf();
@@ -177,7 +178,11 @@ impl Cgroup2 {
         let script = "mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec sleep infinity";
         let mut command = Command::new("unshare");
         command.args(["-m", "sh", "-c", script]).stdin(Stdio::null());
-        command.spawn().ok().map(Cgroup2)
+        let holder = Cgroup2(command.spawn().ok()?);
+        // It is `sleep` once it has mounted.
+        let comm = format!("/proc/{}/comm", holder.0.id());
+        let ready = || (fs::read_to_string(&comm).ok()?.trim() == "sleep").then_some(());
+        until(LIMIT, ready).map(|()| holder)
     }
 }
 
