@@ -10,7 +10,7 @@ use crate::reading::Reading;
 use crate::state::{Job, State, UnitState, flag, work};
 use crate::{Supervisor, UnitId};
 use hostel_contract::status::UnitResult;
-use hostel_plan::{Phase, Restart, ServiceType, Unit, command_flags};
+use hostel_plan::{Phase, Restart, ServiceType, Unit, command_flags, unit_flags};
 
 /// Did a main process end well? (systemd.service(5), SuccessExitStatus=)
 fn is_clean_main(def: &Unit<'_>, status: ExitStatus) -> bool {
@@ -113,7 +113,11 @@ impl Supervisor<'_> {
             Report::AssertFailed => self.at(unit).set(flag::ASSERT_FALSE),
             Report::Done { pid: found } => {
                 self.conditions_hold(unit);
-                self.at(unit).set(flag::HELPER_DONE);
+                // A PIDFile= that names no process of the unit is as none: the start fails.
+                let named = self.def(unit).is_some_and(|def| def.is(unit_flags::PID_FILE));
+                if !(reads_pid && named && found.is_none()) {
+                    self.at(unit).set(flag::HELPER_DONE);
+                }
                 if let Some(main) = found.filter(|&main| reads_pid && main != 0 && main != pid) {
                     let state = self.at(unit);
                     state.main_pid = main;
@@ -199,7 +203,7 @@ impl Supervisor<'_> {
         let unit = def.id();
         let at = self.get(unit).state();
         // Without a PIDFile= the helper only guesses: where it can't, the group says when the service ends.
-        let guessed = at == State::PidFile && !def.is(hostel_plan::unit_flags::PID_FILE);
+        let guessed = at == State::PidFile && !def.is(unit_flags::PID_FILE);
         if end == HelperEnd::Done || guessed {
             return self.react(now, unit, Cause::ControlDone, UnitResult::Success);
         }

@@ -168,6 +168,15 @@ fn given_a_forking_service_when_its_pid_file_does_not_come_then_that_is_a_protoc
 }
 
 #[test]
+fn given_a_pid_file_that_names_no_process_of_the_unit_when_read_then_that_is_a_protocol_failure() {
+    let mut guest = Guest::of([service_of("a.service", ServiceType::Forking).flag(unit_flags::PID_FILE)]);
+    let request = guest.start("a.service");
+    guest.control_ends("a.service", exited(0));
+    guest.helper_is_done("a.service", None);
+    assert_eq!((guest.answer(request), guest.result("a.service")), (Some(Failed), UnitResult::Protocol));
+}
+
+#[test]
 fn given_a_forking_service_without_pid_file_when_the_guess_fails_then_its_group_is_its_life() {
     let mut guest = Guest::of([service_of("a.service", ServiceType::Forking)]);
     let request = guest.start("a.service");
