@@ -6,6 +6,15 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// Writes a program back to its disk. The pages of one that was just built are dirty, and those that a process
+/// maps would count as its own, though they are the file's.
+pub fn write_back(program: &Path) {
+    if let Ok(file) = fs::File::open(program) {
+        let _ = file.sync_all();
+    }
+}
 
 /// KiB of a process's own memory; 0 for one that is gone.
 pub fn own_kib(pid: u32) -> u64 {

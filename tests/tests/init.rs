@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hostel_tests::run::until;
-use hostel_tests::{Guest, cli, memory};
+use hostel_tests::{Guest, cli, memory, paths};
 
 /// Most private dirty memory of init with 100 services, with its memfds. 64 KiB is the aim.
 const MEMORY_MAX_KIB: u64 = 96;
@@ -11,6 +11,7 @@ const MEMORY_MAX_KIB: u64 = 96;
 #[test]
 #[ignore = "boots a guest: cargo xtask test"]
 fn given_100_running_services_then_init_has_at_most_96_kib_of_its_own() {
+    memory::write_back(&paths::program("hostel-init"));
     let mut builder = Guest::debian12("hundred");
     for number in 0..100 {
         let unit = "[Service]\nExecStart=/bin/sleep infinity\n";
