@@ -32,6 +32,8 @@ pub const FOR_TESTS: &[Need] = &[
     need("ssh-keygen", "openssh-client"),
     need("psql", "postgresql-client"),
     need("redis-cli", "redis-tools"),
+    // One of the log sink's tests, which `--all` runs.
+    need("strace", "strace"),
 ];
 
 /// What the benchmarks need besides: the peers.

@@ -4,12 +4,15 @@
 //! the crates, those of `hostel-init`, and the guests'. Without `--all` those in a module `long` are left to
 //! it, which is said; with `--all` a test that was left out counts as a failed one.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use hostel_tests::cache::{DISTRIBUTIONS, Distribution};
 use hostel_tests::run::{RunError, line_of};
 
-use crate::shell::{Done, Error, cargo};
+use crate::shell::{Done, Error, cargo, show};
 use crate::{build, guests, packages};
 
 /// Tests with this in their path take long.
@@ -36,6 +39,7 @@ pub fn task(arguments: &[String]) -> Done {
     packages::install(packages::FOR_TESTS)?;
     build::programs()?;
     guests::all()?;
+    compile_plans()?;
     let mut tally = Tally::default();
     for mut command in commands(&choice) {
         let part = count(&mut command)?;
@@ -100,12 +104,42 @@ fn commands(choice: &Choice) -> Vec<Command> {
     if !choice.all {
         whole.args(["--skip", LONG]);
     }
+    // The spawner's own, which need root and the built programs: a matter of seconds, so not for --all only.
+    let mut spawner = cargo();
+    spawner.args(["test", "--no-fail-fast", "-p", "hostel", "--tests"]).args(filter);
+    spawner.args(["--", "--ignored", "--test-threads=1"]);
+
     let mut commands = vec![crates, harness, init, whole];
+    if !choice.all {
+        commands.insert(1, spawner);
+    }
     for command in &mut commands {
         // Crates that try themselves on real guests' files find them here, too.
         command.env("HOSTEL_CACHE", hostel_tests::paths::cache());
+        command.env("HOSTEL_TEST_ROOTS", joined(DISTRIBUTIONS.iter().map(|d| d.root())));
+        command.env("HOSTEL_SIM_PLANS", joined(DISTRIBUTIONS.iter().map(plan_file)));
+        command.env("HOSTEL_PROGRAMS", hostel_tests::paths::programs());
     }
     commands
+}
+
+/// Where the plan of a guest is left for the simulation.
+fn plan_file(distribution: &Distribution) -> PathBuf {
+    hostel_tests::paths::target().join(format!("{}.plan", distribution.name))
+}
+
+fn joined(paths: impl Iterator<Item = PathBuf>) -> OsString {
+    std::env::join_paths(paths).unwrap_or_default()
+}
+
+/// Compiles the guests' own units: the simulation runs on real plans, too.
+fn compile_plans() -> Done {
+    for distribution in &DISTRIBUTIONS {
+        let mut compile = Command::new(hostel_tests::paths::program("hostel-warden"));
+        compile.args(["compile", "--root"]).arg(distribution.root());
+        show(compile.arg("--output").arg(plan_file(distribution)))?;
+    }
+    Ok(())
 }
 
 /// Runs tests, shows what they say, and counts. Tests that can't even be built are one failure.
