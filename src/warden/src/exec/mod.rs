@@ -144,7 +144,7 @@ fn perform(job: &Job<'_>) -> Result<Answer, Failure> {
             }
             Ok(Answer { descriptors, ..done() })
         }
-        Phase::ReadPidFile => Ok(Answer { pid: pid_file::wait(job)?, ..done() }),
+        Phase::ReadPidFile => Ok(Answer { pid: pid_file::main_process(job)?, ..done() }),
         Phase::WaitBusName => bus::wait(job).map(|()| done()),
         Phase::CleanUp => clean_up(job).map(|()| done()),
         Phase::Condition

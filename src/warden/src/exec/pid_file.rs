@@ -1,7 +1,12 @@
-//! The phase read-pid-file: waits until PIDFile= names a process that lives.
+//! The phase read-pid-file: which process is a forking service's main one.
 //!
-//! Waiting has no end of its own: the unit's start time-out ends it, by a signal. A file of an earlier life names a
-//! process that is gone, and is waited out. Init checks that the process belongs to the unit.
+//! With PIDFile=, waits until it names a process that lives. Waiting has no end of its own: the unit's start time-out
+//! ends it, by a signal. A file of an earlier life names a process that is gone, and is waited out. Init checks that
+//! the process belongs to the unit.
+//!
+//! Without one, guesses as GuessMainPID= has it, in one look: the one process of the unit's cgroup that the start
+//! left to pid 1. Where there are none or several, there is no main process, which is no failure: the cgroup then
+//! says when the service ends.
 
 use super::failure::{At, Failure};
 use super::job::Job;
@@ -16,15 +21,39 @@ use std::time::Duration;
 /// First and longest pause between two looks. A daemon mostly has written its file before its parent exits.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(50));
 
-/// Waits for the process.
-pub fn wait(job: &Job<'_>) -> Result<u32, Failure> {
-    let file = job
-        .setting(SettingKey::PidFile)
-        .ok_or_else(|| Failure::new(ExecStep::PidFile, format!("{} has no PIDFile=", job.unit.name())))?;
-    let path = if file.starts_with('/') { file.to_string() } else { format!("/run/{file}") };
+/// Where init mounts the guest's cgroups.
+const CGROUPS: &str = "/sys/fs/cgroup";
+
+/// The main process: the one that PIDFile= names, or a guess. 0 where a guess finds none.
+pub fn main_process(job: &Job<'_>) -> Result<u32, Failure> {
+    match job.setting(SettingKey::PidFile) {
+        Some(file) if file.starts_with('/') => wait(Path::new(file)),
+        Some(file) => wait(&Path::new("/run").join(file)),
+        None => Ok(guess(job.unit.cgroup()).unwrap_or(0)),
+    }
+}
+
+/// The only process of the cgroup that is a child of pid 1 and isn't this helper.
+fn guess(cgroup: &str) -> Option<u32> {
+    if cgroup.is_empty() {
+        return None;
+    }
+    let listed = std::fs::read_to_string(Path::new(CGROUPS).join(cgroup).join("cgroup.procs")).ok()?;
+    only_child_of_init(&listed, std::process::id(), parent)
+}
+
+fn only_child_of_init(listed: &str, own: u32, parent: impl Fn(u32) -> Option<u32>) -> Option<u32> {
+    let pids = listed.lines().filter_map(|line| line.parse::<u32>().ok());
+    let mut children = pids.filter(|pid| *pid > 1 && *pid != own && parent(*pid) == Some(1));
+    // A second one makes it ambiguous.
+    children.next().filter(|_| children.next().is_none())
+}
+
+/// Waits for a process in the file.
+fn wait(path: &Path) -> Result<u32, Failure> {
     let mut pause = PAUSES.0;
     loop {
-        if let Some(pid) = read(Path::new(&path)).at(ExecStep::PidFile, || format!("PIDFile={path}"))? {
+        if let Some(pid) = read(path).at(ExecStep::PidFile, || format!("PIDFile={}", path.display()))? {
             return Ok(pid);
         }
         std::thread::sleep(pause);
@@ -50,10 +79,18 @@ fn read(path: &Path) -> Result<Option<u32>, Errno> {
 
 /// Whether a process is there, and more than a zombie.
 fn lives(pid: u32) -> bool {
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
-    // The name, in parentheses, may hold anything; the state follows the last one.
-    stat.rsplit_once(')')
-        .is_some_and(|(_, rest)| !matches!(rest.trim_start().bytes().next(), Some(b'Z' | b'X') | None))
+    parent(pid).is_some()
+}
+
+/// The parent of a process that lives; none for a zombie.
+fn parent(pid: u32) -> Option<u32> {
+    // The name may be anything, in UTF-8 or not.
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let stat = String::from_utf8_lossy(&stat);
+    // It stands in parentheses; state and parent follow the last one.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?;
+    fields.next()?.parse().ok().filter(|_| !matches!(state, "Z" | "X"))
 }
 
 #[cfg(test)]
@@ -89,6 +126,26 @@ mod tests {
         }
         child.wait().unwrap();
         assert!(!lives(pid) && lives(std::process::id()));
+    }
+
+    #[test]
+    fn given_the_processes_of_a_cgroup_when_guessed_then_only_a_single_child_of_init_is_the_main_process() {
+        let parents = |pid| match pid {
+            10 | 20 | 30 => Some(1),
+            11 => Some(10),
+            _ => None,
+        };
+        for (listed, expected) in [
+            ("", None),
+            ("30\n", None),
+            ("11\n40\n", None),
+            ("30\n11\n10\n0\n", Some(10)),
+            ("10\n30\n20\n", None),
+        ] {
+            assert_eq!(only_child_of_init(listed, 30, parents), expected, "{listed:?}");
+        }
+        assert_eq!(parent(std::process::id()), Some(std::os::unix::process::parent_id()));
+        assert_eq!((guess(""), guess("no.slice/such.service")), (None, None));
     }
 
     #[test]

@@ -336,6 +336,15 @@ fn given_a_pid_file_when_it_comes_later_then_it_is_awaited() {
 }
 
 #[test]
+fn given_no_pid_file_and_nothing_to_guess_from_when_read_then_there_is_no_main_process_at_once() {
+    let began = std::time::Instant::now();
+    let outcome = Case::of(UnitKind::Service, Phase::ReadPidFile).run();
+    outcome.answered(ExecOutcome::Done);
+    assert_eq!(outcome.record.unwrap().pid, 0);
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+}
+
+#[test]
 fn given_a_request_that_fits_no_plan_when_read_then_it_is_a_protocol_failure() {
     let mut case = Case::start(&["/bin/true"]);
     case.request.command = 7;
