@@ -215,16 +215,21 @@ fn given_mounts_when_compiled_then_mount_and_umount_are_their_commands_and_users
 }
 
 #[test]
-fn given_units_of_the_skip_list_when_compiled_then_they_keep_their_place_in_the_order_only() {
+fn given_units_of_the_skip_list_when_compiled_then_they_keep_their_place_in_the_order_and_what_they_want() {
     let temp = small_guest();
     temp.file(&format!("{ETC}/systemd-udevd.service"),
-            "[Unit]\nDefaultDependencies=no\nRequires=x.service\nAfter=sysinit.target\n[Service]\nExecStart=/bin/u\n")
+            "[Unit]\nDefaultDependencies=no\nRequires=x.service\nAfter=sysinit.target\nWants=b.target user.slice systemd-udev-trigger.service\n[Service]\nExecStart=/bin/u\n")
+        .file(&format!("{ETC}/b.target"), "[Unit]\n")
+        .file(&format!("{ETC}/systemd-udev-trigger.service"), "[Service]\nExecStart=/bin/t\n")
         .file(&format!("{ETC}/a.service"), "[Unit]\nRequires=systemd-udevd.service modprobe@fuse.service\n[Service]\nExecStart=/bin/a\n");
     let (model, notes) = model(&temp.root);
     assert_eq!(notes, [""; 0]);
     let skipped = unit(&model, "systemd-udevd.service");
     assert_eq!(skipped.flags, unit_flags::SKIP | UnitModel::new("x.service", UnitKind::Service).flags);
-    assert_eq!(skipped.edges, [(EdgeKind::After, "sysinit.target".to_owned())]);
+    let edges =
+        [(EdgeKind::After, "sysinit.target"), (EdgeKind::Wants, "b.target"), (EdgeKind::Wants, "user.slice")];
+    assert_eq!(skipped.edges, edges.map(|(kind, other)| (kind, other.to_owned())));
+    assert!(unit(&model, "user.slice").flags & (unit_flags::NOT_FOUND | unit_flags::SKIP) == 0);
     assert_eq!(settings(skipped, SettingKey::SkipReason).len(), 1);
     assert!(skipped.commands.is_empty());
     assert!(unit(&model, "modprobe@fuse.service").flags & unit_flags::NOT_FOUND == 0);

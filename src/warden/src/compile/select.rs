@@ -207,11 +207,16 @@ impl Selection<'_> {
     }
 }
 
-/// A unit that is passed over: only its place in the order stays, for what is ordered around it.
+/// A unit that is passed over: its place in the order stays, for what is ordered around it, and what it wants that
+/// isn't passed over too, as a target that others only wait for. What it requires is for its own work, and goes.
 fn skipped(read: Draft, reason: &str) -> Draft {
     let mut draft = Draft::missing(&read.name, unit_flags::SKIP);
-    let is_order = |(kind, _): &(EdgeKind, String)| matches!(kind, EdgeKind::After | EdgeKind::Before);
-    draft.model.edges = read.model.edges.into_iter().filter(is_order).collect();
+    let stays = |(kind, other): &(EdgeKind, String)| match kind {
+        EdgeKind::After | EdgeKind::Before => true,
+        EdgeKind::Wants => policy::skip_reason(other).is_none(),
+        _ => false,
+    };
+    draft.model.edges = read.model.edges.into_iter().filter(stays).collect();
     draft.model.source = read.model.source;
     draft.settings().push((SettingKey::SkipReason, reason.to_owned()));
     draft
