@@ -255,12 +255,19 @@ fn write_whole(folder: impl AsFd, bytes: &[u8]) -> rustix::io::Result<()> {
     renameat(&folder, c"exit.new", &folder, c"exit")
 }
 
+fn set_all(disposition: Disposition) {
+    for signal in 1..=signals::MAX {
+        sys::signal::set_disposition(signal, disposition);
+    }
+}
+
 /// Cleans up. Every descriptor of the keeper is close-on-exec.
 fn become_hostel(hostel: &CStr, name: &CStr) -> ! {
-    for signal in IGNORED {
-        sys::signal::set_disposition(*signal, Disposition::Default);
-    }
+    // Blocked, they wait even where they are ignored, and would end the keeper at the unblocking if they had their
+    // default by then. Ignoring drops those that wait.
+    set_all(Disposition::Ignore);
     sys::signal::unblock_all();
+    set_all(Disposition::Default);
     let mut room = [0u8; 16];
     if let Some(command) = Room::new(&mut room).push(ENDED_COMMAND.as_bytes()).path() {
         exec_path(hostel, &[hostel, command, name]);

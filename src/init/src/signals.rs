@@ -8,6 +8,8 @@ use hostel_contract::ShutdownKind;
 
 /// SIGRTMIN as the C library has it: the kernel's first two are its own.
 pub const RTMIN: u8 = 34;
+/// The last signal there is.
+pub const MAX: u8 = 64;
 /// Numbers that are the same on all processors that we build for.
 pub const HUP: u8 = 1;
 /// Interrupt.
