@@ -53,7 +53,10 @@ impl Supervisor<'_> {
     pub(crate) fn begin(&mut self, now: Millis, unit: UnitId) {
         let Some(def) = self.def(unit) else { return };
         if def.is(unit_flags::SKIP) {
-            self.log(unit, Message::Skipped);
+            if !self.get(unit).has(flag::SKIP_LOGGED) {
+                self.at(unit).set(flag::SKIP_LOGGED);
+                self.log(unit, Message::Skipped);
+            }
             return self.finish_job(now, unit, JobEnd::Skipped);
         }
         if self.lacks_what_it_is_bound_to(&def) {

@@ -280,9 +280,11 @@ pub(crate) mod flag {
     pub const AWAITING: u32 = 1 << 21;
     /// The job in force needs no line in the log when it ends: there was nothing to do.
     pub const JOB_QUIET: u32 = 1 << 22;
+    /// That the guest skips it was logged: once is enough, it never changes.
+    pub const SKIP_LOGGED: u32 = 1 << 23;
 
     /// What outlives a life: cleared by no start.
-    pub const KEPT: u32 = JOB_RUNNING | JOB_BOOT | AWAITING | GROUP_USED;
+    pub const KEPT: u32 = JOB_RUNNING | JOB_BOOT | AWAITING | GROUP_USED | SKIP_LOGGED;
 }
 
 /// Bits of [`UnitState::work`]: why a unit is in the queue of those to visit.

@@ -67,3 +67,22 @@ fn given_a_unit_of_the_skip_list_when_logged_then_its_reason_is_said() {
     guest.start("udev.service");
     assert_eq!(guest.log(), ["udev.service is skipped in a guest: devices are the host's"]);
 }
+
+#[test]
+fn given_a_skipped_unit_that_a_failing_service_wants_when_that_restarts_then_the_skip_is_logged_once() {
+    let mut guest = Guest::of([
+        service("a.service")
+            .needs("udev.service")
+            .restarts(Restart::Always)
+            .with(|unit| unit.restart_ms = 300),
+        service("udev.service").flag(unit_flags::SKIP),
+    ]);
+    guest.start("a.service");
+    for _ in 0..3 {
+        guest.main_ends("a.service", exited(1));
+        guest.pass(300);
+    }
+    let log = guest.log();
+    assert_eq!(log.iter().filter(|line| line.contains("Scheduled restart job")).count(), 3);
+    assert_eq!(log.iter().filter(|line| line.contains("is skipped in a guest")).count(), 1);
+}
