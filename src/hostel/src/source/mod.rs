@@ -5,6 +5,7 @@
 
 use crate::context::root;
 use crate::error::{Error, Result};
+use crate::launch::say;
 use crate::name::GuestName;
 use crate::places::Places;
 use crate::store::{Guest, Ids, VERSION, Writes, new_uuid, now};
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 mod debian;
+mod host;
 mod layer;
 mod tar;
 
@@ -83,6 +85,13 @@ impl Source {
     pub fn take_in(&self, places: &Places, name: &GuestName, ids: Ids, wishes: &Wishes) -> Result<Guest> {
         if wishes.include.is_some() && !matches!(self, Source::Debian(_)) {
             return Err(self.refuse("--include is for debian:SUITE only"));
+        }
+        if matches!(self, Source::Host)
+            && let Some(note) = std::fs::read_to_string("/proc/self/mountinfo")
+                .ok()
+                .and_then(|mountinfo| host::note_of_mounts_left_out(&mountinfo))
+        {
+            say(&note);
         }
         let memory_or = |otherwise: Writes| if wishes.volatile { Writes::Memory } else { otherwise };
         let (root, writes) = match self {
