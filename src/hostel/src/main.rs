@@ -63,13 +63,17 @@ fn main() -> ExitCode {
 
 /// Help goes to standard output; a complaint to standard error, with what it quotes made harmless.
 fn explain(error: &clap::Error) -> ExitCode {
-    let text = error.render().to_string();
     if error.use_stderr() {
-        eprint!("{}", escape::printable(text.as_bytes()));
+        eprint!("{}", complaint(error));
         return ExitCode::from(exit::USAGE);
     }
-    command::print(&text);
+    command::print(&error.render().to_string());
     ExitCode::from(exit::OK)
+}
+
+/// What clap says of a command line, which it quotes as it is.
+fn complaint(error: &clap::Error) -> String {
+    escape::printable(error.render().to_string().as_bytes())
 }
 
 fn status_for_command(error: &Error) -> u8 {
@@ -111,5 +115,23 @@ fn run(cli: &Cli) -> Result<u8> {
 fn print_error(error: &Error) {
     if !matches!(error, Error::Said(_)) {
         eprintln!("hostel: {}", escape::printable(error.to_string().as_bytes()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_control_characters_on_the_command_line_when_refused_then_the_complaint_has_them_written_out() {
+        for line in [
+            &["hostel", "status", "\u{1b}[31m"],
+            &["hostel", "run", "\u{1b}[31m"],
+            &["hostel", "\u{1b}[31m", "x"],
+        ] {
+            let said = complaint(&Cli::try_parse_from(line).unwrap_err());
+            assert!(!said.contains('\u{1b}'), "{said:?}");
+            assert!(said.contains("[31m"), "{said:?}");
+        }
     }
 }
