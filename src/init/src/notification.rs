@@ -138,10 +138,69 @@ mod tests {
     }
 
     #[test]
+    fn given_the_other_assignments_when_read_then_they_are_told_apart() {
+        let message =
+            b"RELOADING=1\nX_OWN=1\nSTOPPING=1\nWATCHDOG=1\nWATCHDOG=trigger\nERRNO=2\nFDSTORE=1\nBARRIER=1";
+        let read: Vec<_> = assignments(message).collect();
+        assert_eq!(
+            read,
+            [
+                Assignment::Reloading,
+                Assignment::Stopping,
+                Assignment::Watchdog,
+                Assignment::WatchdogTrigger,
+                Assignment::Errno(2),
+            ]
+        );
+        let status = assignments(b"STATUS=Processing = fine").next();
+        assert_eq!(status, Some(Assignment::Status(b"Processing = fine")));
+    }
+
+    #[test]
+    fn given_what_is_no_assignment_when_read_then_it_is_left_out() {
+        let junk: [&[u8]; 8] = [
+            b"",
+            b"\n\n\n",
+            b"READY",
+            b"READY=0",
+            b"MAINPID=0",
+            b"MAINPID=-1\nMAINPID=4294967296\nMAINPID=99999999999999999999999",
+            b"WATCHDOG_USEC=1s\nERRNO=-1",
+            b"=1\n\xff\xfe=\xfd\nready=1",
+        ];
+        for message in junk {
+            assert_eq!(assignments(message).count(), 0, "{message:?}");
+            assert_eq!(store(message), Store::default(), "{message:?}");
+        }
+    }
+
+    #[test]
+    fn given_any_bytes_when_read_then_nothing_panics() {
+        let mut state = 1u64;
+        for length in 0..2_000 {
+            let bytes: Vec<u8> = (0..length % 300)
+                .map(|_| {
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    b"READYMAINPID=0123456789\nWATCHDOG_USEC\xff"[(state >> 33) as usize % 38]
+                })
+                .collect();
+            let _ = (assignments(&bytes).count(), store(&bytes));
+        }
+    }
+
+    #[test]
     fn given_a_time_when_read_then_it_is_rounded_up_and_never_wraps() {
         let read: Vec<_> =
-            assignments(b"WATCHDOG_USEC=1001\nEXTEND_TIMEOUT_USEC=18446744073709551615").collect();
-        assert_eq!(read, [Assignment::WatchdogMillis(2), Assignment::ExtendTimeoutMillis(u32::MAX)]);
+            assignments(b"WATCHDOG_USEC=0\nWATCHDOG_USEC=1001\nEXTEND_TIMEOUT_USEC=18446744073709551615")
+                .collect();
+        assert_eq!(
+            read,
+            [
+                Assignment::WatchdogMillis(0),
+                Assignment::WatchdogMillis(2),
+                Assignment::ExtendTimeoutMillis(u32::MAX)
+            ]
+        );
     }
 
     #[test]
@@ -150,5 +209,7 @@ mod tests {
         assert_eq!(read, Store { keep: true, remove: false, name: Some(b"queue"), keep_dead: true });
         assert_eq!(store(b"FDSTORE=1\nFDNAME=a:b").name, None);
         assert_eq!(store(b"FDSTORE=1\nFDNAME=").name, None);
+        let read = store(b"FDSTOREREMOVE=1\nFDNAME=a");
+        assert_eq!(read, Store { keep: false, remove: true, name: Some(b"a"), keep_dead: false });
     }
 }

@@ -1,7 +1,4 @@
-//! sd_notify(3) datagrams: reading one, and what a unit makes of it.
-//!
-//! [`assignments`] is for init: pure, bounded by the datagram, and silent about what it doesn't know, as
-//! systemd is. What concerns descriptors, texts and processes is handed out raw, for init to check.
+//! sd_notify(3): what a unit makes of what its processes say. Init reads the datagrams, and checks what they name.
 
 use crate::Millis;
 use crate::action::Message;
@@ -12,73 +9,6 @@ use crate::state::{State, flag, work};
 use crate::{Supervisor, UnitId};
 use hostel_contract::status::UnitResult;
 use hostel_plan::NotifyAccess;
-
-/// One assignment of a datagram.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Assignment<'a> {
-    /// Goes to the supervisor as it is.
-    Notification(Notification),
-    /// MAINPID=: to be checked by init, then `Notification::MainPid`.
-    MainPid(Pid),
-    /// STATUS=, as bytes.
-    Status(&'a [u8]),
-    /// FDSTORE=1: the datagram's descriptors are to be stored.
-    FdStore,
-    /// FDSTOREREMOVE=1: those stored under FDNAME= are to be closed.
-    FdStoreRemove,
-    /// FDNAME=, as bytes.
-    FdName(&'a [u8]),
-    /// BARRIER=1: the datagram's one descriptor is to be closed when all before is done.
-    Barrier,
-}
-
-/// The assignments of one datagram, in order. Lines that say nothing known are left out.
-pub fn assignments(datagram: &[u8]) -> impl Iterator<Item = Assignment<'_>> {
-    datagram.split(|&byte| byte == b'\n').filter_map(assignment)
-}
-
-fn assignment(line: &[u8]) -> Option<Assignment<'_>> {
-    let at = line.iter().position(|&byte| byte == b'=')?;
-    let (key, value) = (line.get(..at)?, line.get(at + 1..)?);
-    let flag = |is: Assignment<'static>| (value == b"1").then_some(is);
-    let note = |is| Some(Assignment::Notification(is));
-    match key {
-        b"READY" => flag(Assignment::Notification(Notification::Ready)),
-        b"RELOADING" => flag(Assignment::Notification(Notification::Reloading)),
-        b"STOPPING" => flag(Assignment::Notification(Notification::Stopping)),
-        b"WATCHDOG" if value == b"trigger" => note(Notification::WatchdogTrigger),
-        b"WATCHDOG" => flag(Assignment::Notification(Notification::Watchdog)),
-        b"WATCHDOG_USEC" => note(Notification::WatchdogMillis(millis(decimal(value)?))),
-        b"EXTEND_TIMEOUT_USEC" => note(Notification::ExtendTimeoutMillis(millis(decimal(value)?))),
-        b"ERRNO" => note(Notification::Errno(i32::try_from(decimal(value)?).ok()?)),
-        b"MAINPID" => {
-            let pid = u32::try_from(decimal(value)?).ok()?;
-            (pid != 0).then_some(Assignment::MainPid(pid))
-        }
-        b"STATUS" => Some(Assignment::Status(value)),
-        b"FDSTORE" => flag(Assignment::FdStore),
-        b"FDSTOREREMOVE" => flag(Assignment::FdStoreRemove),
-        b"FDNAME" => Some(Assignment::FdName(value)),
-        b"BARRIER" => flag(Assignment::Barrier),
-        _ => None,
-    }
-}
-
-/// A plain decimal number; None for anything else.
-fn decimal(text: &[u8]) -> Option<u64> {
-    if text.is_empty() || text.len() > 20 {
-        return None;
-    }
-    text.iter().try_fold(0u64, |sum, &byte| {
-        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
-        sum.checked_mul(10)?.checked_add(digit)
-    })
-}
-
-/// Microseconds as milliseconds, rounded up; at most what counts as infinite.
-fn millis(usec: u64) -> u32 {
-    u32::try_from(usec.div_ceil(1000)).unwrap_or(u32::MAX)
-}
 
 impl Supervisor<'_> {
     /// A notification came from a process of the unit.

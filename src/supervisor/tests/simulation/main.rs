@@ -10,6 +10,8 @@ mod kernel;
 mod plans;
 mod rng;
 mod sabotage;
+#[path = "../words/mod.rs"]
+mod words;
 mod world;
 
 use sabotage::Sabotage;

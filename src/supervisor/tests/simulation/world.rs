@@ -5,11 +5,11 @@ use crate::kernel::{Happening, Kernel, Weather};
 use crate::plans;
 use crate::rng::Rng;
 use crate::sabotage::Sabotage;
+use crate::words::Line;
 use hostel_contract::ShutdownKind;
 use hostel_plan::build::build;
 use hostel_plan::model::Model;
 use hostel_plan::*;
-use hostel_supervisor::message::Line;
 use hostel_supervisor::*;
 use std::fmt::Write;
 

@@ -3,13 +3,13 @@
 //! Children are made at once, and groups are empty once nobody is known to be in them; everything else happens
 //! only when a test says so.
 
+use crate::words::Line;
 use hostel_contract::ShutdownKind;
 use hostel_contract::control::ControlResult;
 use hostel_contract::status::UnitResult;
 use hostel_plan::build::build;
 use hostel_plan::model::{CommandModel, Model, UnitModel};
 use hostel_plan::*;
-use hostel_supervisor::message::Line;
 use hostel_supervisor::*;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -4,7 +4,6 @@ mod guest;
 
 mod dependencies;
 mod messages;
-mod notifications;
 mod requests;
 mod restarting;
 mod services;
@@ -13,3 +12,5 @@ mod sockets;
 mod starting;
 mod stopping;
 mod table;
+#[path = "../words/mod.rs"]
+mod words;

@@ -1,4 +1,4 @@
-//! The words of the log are systemd's.
+//! What is logged, told in systemd's words.
 
 use crate::guest::*;
 use hostel_contract::status::UnitResult;

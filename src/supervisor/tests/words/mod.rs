@@ -1,12 +1,11 @@
-//! What the supervisor says, in systemd's words: administrators and their scripts know them.
+//! The supervisor's messages in systemd's words, for the specifications and for the stories of the simulation.
 //!
-//! It touches nothing: a [`Line`] is written by whoever has a place for it.
+//! Init has words of its own: without `core::fmt`, which PID 1 has no room for.
 
-use crate::action::Message;
-use crate::event::{ExitKind, ExitStatus};
-use core::fmt::{Display, Formatter, Result};
 use hostel_contract::exec::ExecStep;
 use hostel_plan::{Phase, SettingKey, Unit, UnitKind};
+use hostel_supervisor::{ExitKind, ExitStatus, Message};
+use std::fmt::{Display, Formatter, Result};
 
 /// A message about a unit, ready to be written.
 #[derive(Clone, Copy, Debug)]
@@ -28,36 +27,6 @@ impl<'a> Line<'a> {
             kind: unit.kind(),
             message,
         }
-    }
-}
-
-/// Does a line report something that is not as it should be? (For its priority in the log.)
-pub const fn is_warning(message: &Message) -> bool {
-    match message {
-        Message::Starting
-        | Message::Started
-        | Message::Finished
-        | Message::ConditionFalse
-        | Message::Skipped
-        | Message::Stopping
-        | Message::Stopped
-        | Message::Reloaded
-        | Message::RestartScheduled(_)
-        | Message::JobCanceled => false,
-        Message::AssertFailed
-        | Message::StartFailed
-        | Message::ReloadFailed
-        | Message::Failed(_)
-        | Message::ProcessFailed(_, _)
-        | Message::SpawnFailed(_)
-        | Message::TimedOut(_)
-        | Message::JobTimedOut
-        | Message::RuntimeLimit
-        | Message::WatchdogTimeout
-        | Message::StartLimitHit
-        | Message::DependencyFailed
-        | Message::LeftBehind
-        | Message::NotifyIgnored(_) => true,
     }
 }
 
