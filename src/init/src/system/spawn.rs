@@ -159,7 +159,8 @@ impl System {
             Some(ExecOutcome::Done) if phase == Phase::OpenSockets => self.take_sockets(unit, descriptors),
             Some(ExecOutcome::Done) => {
                 let pid = Some(record.pid).filter(|pid| *pid > 1 && self.belongs(unit, *pid));
-                if phase == Phase::ReadPidFile && pid.is_none() {
+                // 0: nothing was guessed, and that's well.
+                if phase == Phase::ReadPidFile && pid.is_none() && record.pid != 0 {
                     let (text, pid) = (record.text.lossy(), record.pid);
                     self.log.say(&[
                         name.into(),
