@@ -18,7 +18,7 @@ pub fn write_back(program: &Path) {
 
 /// KiB of a process's own memory; 0 for one that is gone.
 pub fn own_kib(pid: u32) -> u64 {
-    private_kib(pid) + memfds_kib(pid)
+    private_kib(pid) + memfds_kib(pid, |_| true)
 }
 
 /// KiB of private dirty pages, but for those of mapped memfds.
@@ -38,13 +38,14 @@ pub fn private_kib(pid: u32) -> u64 {
     sum
 }
 
-/// KiB of the memfds that a process has open.
-pub fn memfds_kib(pid: u32) -> u64 {
+/// KiB of the memfds that a process has open, of those whose name `is_meant`.
+pub fn memfds_kib(pid: u32, is_meant: impl Fn(&str) -> bool) -> u64 {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
-        let is_memfd =
-            fs::read_link(entry.path()).is_ok_and(|to| to.to_string_lossy().starts_with("/memfd:"));
-        if let (true, Ok(file)) = (is_memfd, fs::metadata(entry.path())) {
+        let target = fs::read_link(entry.path()).unwrap_or_default();
+        let name = target.to_string_lossy();
+        let meant = name.strip_prefix("/memfd:").is_some_and(&is_meant);
+        if let (true, Ok(file)) = (meant, fs::metadata(entry.path())) {
             // Blocks are of 512 bytes.
             files.insert(file.ino(), file.blocks() / 2);
         }
