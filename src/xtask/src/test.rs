@@ -1,22 +1,36 @@
 //! `cargo xtask test`: everything that is tested, and one closing line that counts it.
 //!
 //! First what the guests' tests need (packages, guests, the oracle's lists, the programs), then the tests of
-//! the crates, those of `hostel-init`, and the guests'. Without `--all` those in a module `long` are left to
-//! it, which is said; with `--all` a test that was left out counts as a failed one.
+//! the crates, those of `hostel-init`, and the guests'. One test program runs at a time, and one guest. Without `--all`
+//! those in a module `long` are left to it, which is said; with `--all` a test that was left out counts as a failed one.
+//!
+//! A test that fails is run once more, alone: what then passes is *flaky*, said by name and counted apart. A loaded
+//! machine makes a test fail now and then that has nothing to do with the change at hand; a defect fails twice.
+
+mod binaries;
+mod harness;
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
+use binaries::Binary;
 use hostel_tests::cache::{DISTRIBUTIONS, Distribution};
-use hostel_tests::run::{RunError, line_of};
 
-use crate::shell::{Done, Error, cargo, show};
+use crate::shell::{Done, Error, show};
 use crate::{build, guests, packages};
 
 /// Tests with this in their path take long.
 const LONG: &str = "long::";
+/// More failures than these are no accident, and not run again.
+const RERUN_MAX: usize = 12;
+/// Packages whose ignored tests need root and guests, and take long only in a module `long`. Elsewhere all that are
+/// ignored take long.
+const GUESTS: [&str; 2] = ["hostel", "hostel-tests"];
+
+fn takes_long(binary: &Binary, test: &str) -> bool {
+    !GUESTS.contains(&binary.package.as_str()) || test.contains(LONG)
+}
 
 /// What is to be run.
 struct Choice {
@@ -24,13 +38,43 @@ struct Choice {
     filter: Option<String>,
 }
 
+/// A test that failed, or a whole program of them that broke off.
+struct Failure<'a> {
+    binary: &'a Binary,
+    /// Nothing: the program broke off.
+    test: Option<String>,
+    /// What it was run with.
+    arguments: Vec<String>,
+}
+
+impl Failure<'_> {
+    fn name(&self) -> String {
+        format!("{} {}", self.binary.name(), self.test.as_deref().unwrap_or("(broke off)"))
+    }
+
+    /// Runs it again, alone. True: it passed.
+    fn passes_alone(&self, environment: &[(&str, OsString)]) -> Result<bool, Error> {
+        let mut arguments: Vec<&str> = match &self.test {
+            Some(test) => vec!["--exact", test, "--include-ignored"],
+            None => self.arguments.iter().map(String::as_str).collect(),
+        };
+        if !arguments.contains(&ONE_BY_ONE) {
+            arguments.push(ONE_BY_ONE);
+        }
+        let outcome = harness::run(self.binary, &arguments, environment)?;
+        Ok(outcome.broke.is_none() && outcome.failed.is_empty() && outcome.passed > 0)
+    }
+}
+
+/// Guests' tests are marked as ignored, so that a plain `cargo test` needs neither root nor guests. One after the
+/// other: they load the machine, and measure time.
+const ONE_BY_ONE: &str = "--test-threads=1";
+
 /// What was counted.
 #[derive(Default)]
-struct Tally {
+struct Tally<'a> {
     passed: u64,
-    failed: u64,
-    ignored: u64,
-    filtered: u64,
+    failures: Vec<Failure<'a>>,
 }
 
 /// `cargo xtask test`.
@@ -40,29 +84,70 @@ pub fn task(arguments: &[String]) -> Done {
     build::programs()?;
     guests::all()?;
     compile_plans()?;
+    let binaries = binaries::build()?;
+    let environment = environment(&choice);
     let mut tally = Tally::default();
-    for mut command in commands(&choice) {
-        let part = count(&mut command)?;
-        tally.passed += part.passed;
-        tally.failed += part.failed;
-        tally.ignored += part.ignored;
-        tally.filtered += part.filtered;
+    let mut left_out = 0;
+    // The quick ones first.
+    for binary in binaries.iter().filter(|binary| binary.package != "hostel-tests" || binary.kind == "lib") {
+        run_part(&mut tally, binary, &[], &choice, &environment)?;
     }
-    if choice.filter.is_none() && !choice.all {
-        println!(
-            "{} tests that take long were left to `cargo xtask test --all`",
-            tally.ignored + tally.filtered
-        );
+    for binary in &binaries {
+        let ignored = harness::ignored(binary)?;
+        let long = ignored.iter().filter(|test| takes_long(binary, test)).count();
+        if choice.all && !ignored.is_empty() {
+            run_part(&mut tally, binary, &["--ignored", ONE_BY_ONE], &choice, &environment)?;
+        } else if ignored.len() > long {
+            run_part(&mut tally, binary, &["--ignored", ONE_BY_ONE, "--skip", LONG], &choice, &environment)?;
+        }
+        if !choice.all {
+            left_out += long;
+        }
     }
-    if choice.all {
-        tally.failed += tally.ignored;
-    }
-    println!("{} passed, {} failed", tally.passed, tally.failed);
-    match (tally.failed, tally.passed) {
+    let failed = tally.failures.len();
+    let (flaky, failures) = run_again(tally.failures, &environment)?;
+    close(&choice, tally.passed, left_out, &flaky, &failures);
+    match (failures.len(), tally.passed + failed as u64) {
         (0, 0) => Err(Error::Wrong("no test was run".into())),
         (0, _) => Ok(()),
         (failed, _) => Err(Error::Wrong(format!("{failed} tests failed"))),
     }
+}
+
+/// Says what failed, what was flaky, and the count, which is the last line.
+fn close(choice: &Choice, passed: u64, left_out: usize, flaky: &[Failure<'_>], failures: &[Failure<'_>]) {
+    println!();
+    for failure in failures {
+        println!("FAILED {}", failure.name());
+    }
+    for failure in flaky {
+        println!("FLAKY {}: failed, and passed when run alone", failure.name());
+    }
+    if choice.filter.is_none() && !choice.all {
+        println!("{left_out} tests that take long were left to `cargo xtask test --all`");
+    }
+    let apart = if flaky.is_empty() { String::new() } else { format!(", {} flaky", flaky.len()) };
+    println!("{passed} passed, {} failed{apart}", failures.len());
+}
+
+/// Runs failed tests once more. Gives those that passed then, and those that did not.
+fn run_again<'a>(
+    failures: Vec<Failure<'a>>,
+    environment: &[(&str, OsString)],
+) -> Result<(Vec<Failure<'a>>, Vec<Failure<'a>>), Error> {
+    if failures.len() > RERUN_MAX {
+        println!("\n{} tests failed: too many to be an accident, so none is run again", failures.len());
+        return Ok((Vec::new(), failures));
+    }
+    let (mut flaky, mut failed) = (Vec::new(), Vec::new());
+    for failure in failures {
+        println!("\nOnce more, alone: {}", failure.name());
+        match failure.passes_alone(environment)? {
+            true => flaky.push(failure),
+            false => failed.push(failure),
+        }
+    }
+    Ok((flaky, failed))
 }
 
 fn choose(arguments: &[String]) -> Result<Choice, Error> {
@@ -80,47 +165,40 @@ fn choose(arguments: &[String]) -> Result<Choice, Error> {
     Ok(choice)
 }
 
-/// The calls of Cargo, cheapest first. Every one goes on after a failure, so that all are counted.
-fn commands(choice: &Choice) -> Vec<Command> {
-    let filter = choice.filter.as_deref();
-    let ignored: &[&str] = if choice.all { &["--include-ignored"] } else { &[] };
+/// Runs one test program, and adds what it came to.
+fn run_part<'a>(
+    tally: &mut Tally<'a>,
+    binary: &'a Binary,
+    arguments: &[&str],
+    choice: &Choice,
+    environment: &[(&str, OsString)],
+) -> Done {
+    let mut arguments = arguments.to_vec();
+    arguments.extend(choice.filter.as_deref());
+    let outcome = harness::run(binary, &arguments, environment)?;
+    tally.passed += outcome.passed;
+    let failed = outcome.failed.into_iter().map(Some).chain(outcome.broke.map(|status| {
+        println!("{} broke off: {status}", binary.name());
+        None
+    }));
+    let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
+    tally.failures.extend(failed.map(|test| Failure { binary, test, arguments: arguments.clone() }));
+    Ok(())
+}
 
-    let mut crates = cargo();
-    crates.args(["test", "--no-fail-fast", "--workspace", "--exclude", "hostel-tests"]);
-    crates.args(filter).arg("--").args(ignored);
-
-    let mut harness = cargo();
-    harness.args(["test", "--no-fail-fast", "-p", "hostel-tests", "--lib"]).args(filter);
-
-    let mut init = cargo();
-    init.args(["test", "--no-fail-fast", "--manifest-path", "src/init/Cargo.toml", "--target-dir"]);
-    init.arg(hostel_tests::paths::target().join("init-tests")).args(filter).arg("--").args(ignored);
-
-    // Guests' tests are marked as ignored, so that a plain `cargo test` needs neither root nor guests. One after
-    // the other: they look at the whole machine for what a guest left.
-    let mut whole = cargo();
-    whole.args(["test", "--no-fail-fast", "-p", "hostel-tests", "--tests"]).args(filter);
-    whole.args(["--", "--ignored", "--test-threads=1"]);
-    if !choice.all {
-        whole.args(["--skip", LONG]);
+/// What tests find in their environment: crates that try themselves on real guests' files find them here, too.
+fn environment(choice: &Choice) -> Vec<(&'static str, OsString)> {
+    let mut environment = vec![
+        ("HOSTEL_CACHE", hostel_tests::paths::cache().into()),
+        ("HOSTEL_TEST_ROOTS", joined(DISTRIBUTIONS.iter().map(|d| d.root()))),
+        ("HOSTEL_SIM_PLANS", joined(DISTRIBUTIONS.iter().map(plan_file))),
+        ("HOSTEL_PROGRAMS", hostel_tests::paths::programs().into()),
+    ];
+    if choice.all {
+        // A test that lacks something on this machine fails then, and does not pass unheard.
+        environment.push(("HOSTEL_TEST_ALL", "1".into()));
     }
-    // The spawner's own, which need root and the built programs: a matter of seconds, so not for --all only.
-    let mut spawner = cargo();
-    spawner.args(["test", "--no-fail-fast", "-p", "hostel", "--tests"]).args(filter);
-    spawner.args(["--", "--ignored", "--test-threads=1"]);
-
-    let mut commands = vec![crates, harness, init, whole];
-    if !choice.all {
-        commands.insert(1, spawner);
-    }
-    for command in &mut commands {
-        // Crates that try themselves on real guests' files find them here, too.
-        command.env("HOSTEL_CACHE", hostel_tests::paths::cache());
-        command.env("HOSTEL_TEST_ROOTS", joined(DISTRIBUTIONS.iter().map(|d| d.root())));
-        command.env("HOSTEL_SIM_PLANS", joined(DISTRIBUTIONS.iter().map(plan_file)));
-        command.env("HOSTEL_PROGRAMS", hostel_tests::paths::programs());
-    }
-    commands
+    environment
 }
 
 /// Where the plan of a guest is left for the simulation.
@@ -140,53 +218,4 @@ fn compile_plans() -> Done {
         show(compile.arg("--output").arg(plan_file(distribution)))?;
     }
     Ok(())
-}
-
-/// Runs tests, shows what they say, and counts. Tests that can't even be built are one failure.
-fn count(command: &mut Command) -> Result<Tally, Error> {
-    let line = line_of(command);
-    eprintln!("+ {line}");
-    let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
-    let mut child = spawned.map_err(|source| RunError::Spawn { line: line.clone(), source })?;
-    let mut tally = Tally::default();
-    let stdout = child.stdout.take().map(BufReader::new);
-    for said in stdout.into_iter().flat_map(BufRead::lines).map_while(Result::ok) {
-        println!("{said}");
-        if let Some(result) = said.strip_prefix("test result: ") {
-            tally.passed += counted(result, "passed");
-            tally.failed += counted(result, "failed");
-            tally.ignored += counted(result, "ignored");
-            tally.filtered += counted(result, "filtered");
-        }
-    }
-    let status = child.wait().map_err(|source| RunError::Spawn { line: line.clone(), source })?;
-    if !status.success() && tally.failed == 0 {
-        println!("`{line}` ended with {status}");
-        tally.failed = 1;
-    }
-    Ok(tally)
-}
-
-/// The number before a word in `ok. 3 passed; 0 failed; ...`.
-fn counted(result: &str, word: &str) -> u64 {
-    let mut previous = "";
-    for piece in result.split([' ', ';']).filter(|piece| !piece.is_empty()) {
-        if piece == word {
-            return previous.parse().unwrap_or_default();
-        }
-        previous = piece;
-    }
-    0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::counted;
-
-    #[test]
-    fn given_a_result_of_libtest_when_counted_then_each_number_is_found() {
-        let result = "FAILED. 3 passed; 1 failed; 2 ignored; 0 measured; 4 filtered out; finished in 0.01s";
-        let numbers = ["passed", "failed", "ignored", "filtered"].map(|word| counted(result, word));
-        assert_eq!(numbers, [3, 1, 2, 4]);
-    }
 }
