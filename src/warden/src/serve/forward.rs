@@ -3,16 +3,17 @@
 //! Every record goes as one datagram to /run/systemd/journal/syslog, where Debian's rsyslog reads, as
 //! `<PRI>TIMESTAMP IDENTIFIER[PID]: text`; what came by /dev/log has brought its identifier along.
 //!
-//! The log is exact, this is not quite. A syslogd that does not keep up is waited for, but only a moment; then
-//! records pass it by, and are counted, until it has caught up. And a warden killed between a send and its note of
-//! it sends one datagram twice. A syslogd that isn't there yet, or any more, misses what comes meanwhile.
+//! The log is exact, this is not quite. Nothing here waits: what a syslogd with a full queue doesn't take stays in a
+//! backlog, until there is room; what the backlog can't take either passes the syslogd by, and is counted. A warden
+//! killed between a send and its note of it sends one datagram twice, and its backlog is gone. A syslogd that isn't
+//! there yet, or any more, misses what comes meanwhile.
 
+use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, send, socket_with,
@@ -22,11 +23,10 @@ use super::record::{Origin, Record, put_number};
 use crate::timer::calendar::ZoneName;
 use crate::timer::zone::{DAY, Date, SECOND, Zone, Zones};
 
-/// How long a syslogd with a full queue is waited for in any one [`PERIOD`]. The sink does nothing else meanwhile:
-/// long enough for one that reads, short enough to carry one that does not.
-const PATIENCE: Duration = Duration::from_millis(100);
-/// What [`PATIENCE`] is counted in.
-const PERIOD: Duration = Duration::from_secs(1);
+/// Bytes that wait for a syslogd that does not keep up.
+const BACKLOG_MAX: usize = 256 * 1024;
+/// Between two complaints that a syslogd missed something: journald's own.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(30);
 /// Longest text of a forwarded line: as much as rsyslog takes by default (8K) with its head.
 const TEXT_MAX: usize = 8000;
 
@@ -100,11 +100,22 @@ pub struct Forwarder {
     /// The guest's own zone, as it was when the syslogd was found: a syslogd that was started anew sees a new one.
     zone: Zone,
     socket: Option<OwnedFd>,
-    /// When the period began, and how long the syslogd was waited for in it.
-    period: Instant,
-    waited: Duration,
+    /// Datagrams that it had no room for, and their bytes.
+    backlog: VecDeque<Box<[u8]>>,
+    backlog_bytes: usize,
     /// Records that passed it by, and were not told of yet.
     missed: u64,
+    complained: Option<Instant>,
+}
+
+/// What came of a send.
+enum Sent {
+    /// It is on its way, or never will be.
+    Done,
+    /// There is no room in the syslogd's queue.
+    Full,
+    /// There is no syslogd.
+    Nobody,
 }
 
 impl Forwarder {
@@ -117,9 +128,10 @@ impl Forwarder {
             zones,
             zone: Zone::fixed(0),
             socket: None,
-            period: Instant::now(),
-            waited: Duration::ZERO,
+            backlog: VecDeque::new(),
+            backlog_bytes: 0,
             missed: 0,
+            complained: None,
         }
     }
 
@@ -149,56 +161,65 @@ impl Forwarder {
     /// Sends the datagrams from `first` on; `sent` is told after each how many of all are done.
     pub fn send(&mut self, outgoing: &Outgoing, first: usize, mut sent: impl FnMut(u64)) {
         for index in first..outgoing.len() {
-            if !self.send_one(outgoing.get(index)) {
-                self.missed += 1;
-            }
+            self.offer(outgoing.get(index));
             sent(index as u64 + 1);
         }
     }
 
-    /// Records that passed the syslogd by, once a period, so that the note of it is no flood of its own.
+    /// Sends what there is room for now of what waits.
+    pub fn send_backlog(&mut self) {
+        while let Some(datagram) = self.backlog.pop_front() {
+            match self.send_one(&datagram) {
+                Sent::Done => self.backlog_bytes -= datagram.len(),
+                Sent::Full => return self.backlog.push_front(datagram),
+                Sent::Nobody => {
+                    self.backlog.clear();
+                    self.backlog_bytes = 0;
+                }
+            }
+        }
+    }
+
+    /// The socket whose room something waits for.
+    pub fn waits_for(&self) -> Option<BorrowedFd<'_>> {
+        self.socket.as_ref().filter(|_| !self.backlog.is_empty()).map(AsFd::as_fd)
+    }
+
+    /// Records that passed the syslogd by, now and then, so that the note of it is no flood of its own.
     pub fn missed(&mut self) -> Option<u64> {
-        if self.missed == 0 || self.period.elapsed() < PERIOD {
+        if self.missed == 0 || self.complained.is_some_and(|last| last.elapsed() < COMPLAIN_EVERY) {
             return None;
         }
+        self.complained = Some(Instant::now());
         Some(std::mem::take(&mut self.missed))
     }
 
-    fn send_one(&mut self, datagram: &[u8]) -> bool {
-        for _ in 0..3 {
-            let Some(socket) = &self.socket else { return false };
+    /// Sends one behind those that wait.
+    fn offer(&mut self, datagram: &[u8]) {
+        if self.backlog.is_empty() && !matches!(self.send_one(datagram), Sent::Full) {
+            return;
+        }
+        if self.backlog_bytes + datagram.len() > BACKLOG_MAX {
+            self.missed += 1;
+        } else {
+            self.backlog_bytes += datagram.len();
+            self.backlog.push_back(datagram.into());
+        }
+    }
+
+    fn send_one(&mut self, datagram: &[u8]) -> Sent {
+        for _ in 0..2 {
+            let Some(socket) = &self.socket else { return Sent::Nobody };
             match send(socket, datagram, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-                Ok(_) => return true,
-                Err(Errno::AGAIN | Errno::NOBUFS) => {
-                    if !self.wait() {
-                        return false;
-                    }
-                }
+                Err(Errno::AGAIN | Errno::NOBUFS) => return Sent::Full,
                 // It went away; perhaps there is a new one at the same place.
                 Err(Errno::CONNREFUSED | Errno::CONNRESET | Errno::NOTCONN | Errno::PIPE) => {
                     self.socket = self.connect().ok();
                 }
-                Err(_) => return false,
+                Ok(_) | Err(_) => return Sent::Done,
             }
         }
-        false
-    }
-
-    /// Waits for room in the queue, as long as there is patience left.
-    fn wait(&mut self) -> bool {
-        let began = Instant::now();
-        if began.duration_since(self.period) >= PERIOD {
-            (self.period, self.waited) = (began, Duration::ZERO);
-        }
-        let left = PATIENCE.saturating_sub(self.waited);
-        let (Some(socket), false) = (&self.socket, left.is_zero()) else { return false };
-        let mut waited_for = [PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::OUT)];
-        let room = match Timespec::try_from(left) {
-            Ok(timeout) => matches!(poll(&mut waited_for, Some(&timeout)), Ok(1..)),
-            Err(_) => false,
-        };
-        self.waited += began.elapsed();
-        room
+        Sent::Nobody
     }
 }
 
@@ -266,17 +287,56 @@ mod tests {
     }
 
     #[test]
-    fn given_a_syslogd_that_reads_nothing_when_records_are_sent_then_the_sink_goes_on_and_counts_them() {
+    fn given_a_syslogd_that_reads_nothing_when_records_are_sent_then_nothing_waits_and_what_is_too_much_is_counted()
+     {
         let guest = Guest::new("slow");
         let syslogd = guest.syslogd();
         let mut forwarder = Forwarder::new(&guest.0);
-        assert!(forwarder.ready());
-        let began = Instant::now();
-        forwarder.send(&outgoing(5000), 0, |_| ());
-        assert!(began.elapsed() < Duration::from_millis(900), "{:?}", began.elapsed());
-        assert!(forwarder.missed > 0);
-        assert_eq!(forwarder.missed(), None);
+        assert!(forwarder.ready() && forwarder.waits_for().is_none());
+        forwarder.send(&outgoing(20_000), 0, |_| ());
+        assert!(forwarder.waits_for().is_some());
+        assert!(forwarder.backlog_bytes <= BACKLOG_MAX);
+        let missed = forwarder.missed().unwrap();
+        assert!(missed > 0 && missed < 20_000, "{missed}");
+        forwarder.send(&outgoing(1), 0, |_| ());
+        assert_eq!((forwarder.missed, forwarder.missed()), (1, None), "said once in a while");
         drop(syslogd);
+    }
+
+    #[test]
+    fn given_a_syslogd_that_reads_at_last_when_the_backlog_is_sent_then_it_gets_all_in_order() {
+        let guest = Guest::new("late");
+        let syslogd = guest.syslogd();
+        syslogd.set_nonblocking(true).unwrap();
+        let mut forwarder = Forwarder::new(&guest.0);
+        assert!(forwarder.ready());
+        forwarder.send(&outgoing(2000), 0, |_| ());
+        let mut buffer = [0; 100];
+        for number in 0..2000 {
+            let length = syslogd.recv(&mut buffer).unwrap_or_else(|_| {
+                forwarder.send_backlog();
+                syslogd.recv(&mut buffer).unwrap()
+            });
+            let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            assert!(text.ends_with(&format!(" line {number}")), "{text} for {number}");
+        }
+        assert!(forwarder.waits_for().is_none());
+        assert_eq!((forwarder.backlog_bytes, forwarder.missed()), (0, None));
+    }
+
+    #[test]
+    fn given_a_syslogd_that_goes_away_when_records_are_sent_then_none_counts_as_missed() {
+        let guest = Guest::new("gone");
+        let syslogd = guest.syslogd();
+        let mut forwarder = Forwarder::new(&guest.0);
+        assert!(forwarder.ready());
+        forwarder.send(&outgoing(2000), 0, |_| ());
+        assert!(forwarder.waits_for().is_some());
+        drop(syslogd);
+        forwarder.send_backlog();
+        forwarder.send(&outgoing(10), 0, |_| ());
+        assert!(forwarder.waits_for().is_none());
+        assert_eq!((forwarder.backlog_bytes, forwarder.missed()), (0, None));
     }
 
     #[test]

@@ -35,6 +35,7 @@ const PIPES: u64 = 1;
 const DEVLOG: u64 = 2;
 const TIMERS: u64 = 3;
 const MANAGER: u64 = 4;
+const SYSLOGD: u64 = 5;
 
 /// Why nothing is received at the moment.
 struct Trouble {
@@ -190,7 +191,20 @@ impl<'a> Serve<'a> {
                 .during("change the epoll set")?;
             self.channel_flags = flags;
         }
+        self.await_syslogd();
         Ok(())
+    }
+
+    /// Has the wait end once when the guest's syslogd has room again for what waits for it.
+    fn await_syslogd(&mut self) {
+        let Some(socket) = self.sink.waits_for() else { return };
+        let flags = epoll::EventFlags::OUT | epoll::EventFlags::ONESHOT;
+        let data = epoll::EventData::new_u64(SYSLOGD);
+        // A syslogd that was started anew has another socket, which is not in the set. One that can't be waited for
+        // is tried again with the next line.
+        if epoll::modify(&self.set, socket, data, flags).is_err() {
+            let _ = epoll::add(&self.set, socket, data, flags);
+        }
     }
 
     /// The one wait.

@@ -25,7 +25,7 @@ use hostel_contract::channel::NO_UNIT;
 use super::devlog::DevLog;
 use super::forward::{Forwarder, Outgoing};
 use super::lines::{Carry, emit_note};
-use super::record::{Origin, Record, SYSLOG, split_syslog};
+use super::record::{Origin, Record, SYSLOG, WARDEN, split_syslog};
 use super::spool::Spool;
 use super::state::{Kind, Mark, Progress, SEGMENTS_MAX, Segment, State};
 use super::units::Units;
@@ -161,6 +161,11 @@ impl<W: LogWriter> Sink<W> {
         self.segments.is_empty()
     }
 
+    /// A socket for whose room something waits: to be written out again when there is some.
+    pub fn waits_for(&self) -> Option<BorrowedFd<'_>> {
+        self.forwarder.waits_for()
+    }
+
     /// Bytes that were received and are not in the log.
     pub fn waiting(&self) -> u64 {
         self.spool.end() - self.state.snapshot().consumed + self.state.snapshot().carry_length
@@ -265,7 +270,9 @@ impl<W: LogWriter> Sink<W> {
 
     /// Writes out everything that was received. An error leaves what was not written as it was: to be tried again.
     pub fn write_out(&mut self) -> io::Result<()> {
-        if let Some(missed) = self.forwarder.missed() {
+        self.forwarder.send_backlog();
+        // A guest that stops stops its syslogd before its last words.
+        if let Some(missed) = self.forwarder.missed().filter(|_| !self.units.is_guest_stopping()) {
             self.note(&format!(
                 "{missed} messages were not forwarded: the guest's syslogd did not take them in time"
             ))?;
@@ -333,7 +340,8 @@ impl<W: LogWriter> Sink<W> {
         let forward = forwarder.ready();
         let mut emit = |record: &Record<'_>| {
             writer.add(record);
-            if forward {
+            // As journald has it, what the sink itself says is for the log alone: the more so that the syslogd is slow.
+            if forward && record.name != WARDEN {
                 outgoing.add(record, units.identifier(record.name), forwarder.zone());
             }
         };

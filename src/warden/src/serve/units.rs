@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use hostel_contract::channel::NO_UNIT;
-use hostel_contract::status::{MAGIC, StatusHeader, StatusRow, row_offset};
+use hostel_contract::status::{GuestState, MAGIC, StatusHeader, StatusRow, row_offset};
 use hostel_plan::{Phase, Plan, SettingKey, Unit};
 use rustix::fs::fstat;
 use rustix::io::pread;
@@ -84,10 +84,7 @@ impl Units {
         if unit == NO_UNIT {
             return 1;
         }
-        if self.status.is_none() {
-            self.status = File::open(&self.status_path).ok();
-        }
-        let Some(status) = &self.status else { return 0 };
+        let Some(status) = self.status() else { return 0 };
         let mut head = [0; StatusHeader::SIZE];
         let mut row = [0; StatusRow::SIZE];
         let read = |bytes: &mut [u8], at: usize| status.read_exact_at(bytes, at as u64).is_ok();
@@ -102,6 +99,22 @@ impl Units {
             }
             _ => 0,
         }
+    }
+
+    fn status(&mut self) -> Option<&File> {
+        if self.status.is_none() {
+            self.status = File::open(&self.status_path).ok();
+        }
+        self.status.as_ref()
+    }
+
+    /// Whether the guest is on its way down, as the status page has it.
+    pub fn is_guest_stopping(&mut self) -> bool {
+        let mut head = [0; StatusHeader::SIZE];
+        let read = self.status().is_some_and(|status| status.read_exact_at(&mut head, 0).is_ok());
+        let header = StatusHeader::decode(&head).filter(|header| read && header.magic == MAGIC);
+        let state = header.and_then(|header| GuestState::from_code(header.state));
+        matches!(state, Some(GuestState::Stopping | GuestState::Ended))
     }
 
     /// The unit that a process belongs to by its cgroup; `NO_UNIT` for none.
