@@ -115,6 +115,12 @@ impl Builder {
         builder
     }
 
+    /// A symbolic link.
+    pub fn link(mut self, path: &str, target: &str) -> Builder {
+        self.links.push((path.trim_start_matches('/').to_owned(), target.to_owned()));
+        self
+    }
+
     /// Makes the guest and starts it; it is ready when this returns.
     pub fn start(self) -> Guest {
         let mut guest = self.create();
@@ -168,9 +174,7 @@ impl Builder {
             write_anew(&root.join(path), text, *mode);
         }
         for (path, target) in &self.links {
-            let path = root.join(path);
-            std::os::unix::fs::symlink(target, &path)
-                .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            link_anew(&root.join(path), target);
         }
         Some(root)
     }
@@ -190,6 +194,20 @@ fn write_anew(path: &Path, text: &str, mode: u32) {
         fs::set_permissions(path, fs::Permissions::from_mode(mode))
     })();
     written.unwrap_or_else(|error: std::io::Error| panic!("{}: {error}", path.display()));
+}
+
+/// Makes a symbolic link, in place of one that may be there.
+fn link_anew(path: &Path, target: &str) {
+    let linked = (|| {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        if path.symlink_metadata().is_ok() {
+            fs::remove_file(path)?;
+        }
+        std::os::unix::fs::symlink(target, path)
+    })();
+    linked.unwrap_or_else(|error: std::io::Error| panic!("{}: {error}", path.display()));
 }
 
 impl Guest {

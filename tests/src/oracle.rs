@@ -108,9 +108,14 @@ impl Nspawn {
 
     /// Runs a command inside.
     pub fn ask(&self, command: &[&str]) -> Result<String, OracleError> {
+        self.ask_for(command, QUESTION_LIMIT)
+    }
+
+    /// Runs a command inside that may take a while.
+    pub fn ask_for(&self, command: &[&str], limit: Duration) -> Result<String, OracleError> {
         let mut nsenter = Command::new("nsenter");
         nsenter.args(["-t", &self.init.to_string(), "-m", "-u", "-i", "-n", "-p"]).args(command);
-        Ok(run(&mut nsenter, QUESTION_LIMIT)?.success()?.stdout)
+        Ok(run(&mut nsenter, limit)?.success()?.stdout)
     }
 
     /// Waits until systemd has no more jobs to do.

@@ -1,0 +1,56 @@
+//! Directive by directive: what systemd's units say has the same effect under Hostel as under systemd.
+//!
+//! The cases are data (`tests/behaviour`); see `hostel_tests::behaviour`.
+
+use std::collections::BTreeSet;
+
+use hostel_tests::behaviour::compare::{self, Difference, differences};
+use hostel_tests::behaviour::{cases_for, guest, keep, text, under_hostel, under_systemd};
+use hostel_tests::cache::Distribution;
+
+/// Boots the cases under both systems, and compares.
+fn behaves_like_systemd(distribution: Distribution) {
+    let cases = cases_for(distribution);
+    let mut guest = guest(distribution, &cases);
+    let systemd = under_systemd(&guest, &cases).unwrap_or_else(|error| panic!("{error}"));
+    let hostel = under_hostel(&mut guest, &cases);
+    let files = [keep(distribution, "systemd", &systemd), keep(distribution, "hostel", &hostel)];
+    let expected = compare::parse_table(&text("differences.tsv")).unwrap_or_else(|error| panic!("{error}"));
+    let expected: BTreeSet<Difference> = expected.into_iter().map(|row| row.difference).collect();
+    let mut wrong = Vec::new();
+    for case in &cases {
+        match (systemd.get(&case.name), hostel.get(&case.name)) {
+            (Some(there), Some(here)) => wrong.extend(differences(&case.name, there, here)),
+            (there, here) => panic!("{}: no record: {there:?}, {here:?}", case.name),
+        }
+    }
+    let stale =
+        expected.iter().filter(|row| cases.iter().any(|case| case.name == row.case) && !wrong.contains(row));
+    let stale: Vec<String> = stale.map(|row| format!("{row}\t(expected, and not so)")).collect();
+    wrong.retain(|difference| !expected.contains(difference));
+    let lines: Vec<String> = wrong.iter().map(Difference::to_string).chain(stale).collect();
+    assert!(
+        lines.is_empty(),
+        "{} cases; what differs (all of it in {} and {}):\n{}",
+        cases.len(),
+        files[0].display(),
+        files[1].display(),
+        lines.join("\n")
+    );
+}
+
+#[test]
+#[ignore = "boots a guest under each system: cargo xtask test"]
+fn given_a_unit_for_each_directive_when_run_under_debian_12s_systemd_and_under_hostel_then_it_has_the_same_effect()
+ {
+    behaves_like_systemd(hostel_tests::cache::DEBIAN12);
+}
+
+mod long {
+    #[test]
+    #[ignore = "boots a guest under each system: cargo xtask test --all"]
+    fn given_a_unit_for_each_directive_when_run_under_debian_13s_systemd_and_under_hostel_then_it_has_the_same_effect()
+     {
+        super::behaves_like_systemd(hostel_tests::cache::DEBIAN13);
+    }
+}
