@@ -1,63 +1,7 @@
-//! `hostel-warden`: init's restartable companion inside a guest.
-//!
-//! One static program with several commands, the first argument says which. `exec` is run once for every start
-//! of a service, so this dispatch looks at nothing else before it: no locale, no allocation to speak of, no
-//! argument library. `compile` makes the plan, `serve` stays beside init, the rest are applets for people.
-//!
-//! It may touch the guest's files and kernel interfaces. Nothing may need it for staying alive.
+//! The program `hostel-warden`; all of it is in the library.
 
-mod compile;
-mod ctl;
-mod exec;
-mod serve;
-mod signals;
-mod sys;
-#[cfg(test)]
-mod testing;
-mod timer;
-
-use std::ffi::OsString;
 use std::process::ExitCode;
 
-const USAGE: &str = "\
-usage: hostel-warden COMMAND [ARGUMENT...]
-
- list                                  units and their states
- status [UNIT] [--json]                the guest, or one unit, in detail
- start|stop|restart|try-restart|reload UNIT...
- kill [-s SIGNAL] UNIT...              signal a unit's processes
- reset-failed UNIT...                  forget a failure
- shutdown poweroff|reboot|halt         end the guest
- logs [UNIT] [-n LINES] [-f] [--json]  what was logged
- plan --print [FILE] | --diff OLD NEW  plans as text
-
- compile, exec, serve                  for hostel-init
-";
-
 fn main() -> ExitCode {
-    let args: Vec<OsString> = std::env::args_os().collect();
-    let (command, rest) = match args.get(1).and_then(|a| a.to_str()) {
-        Some(command) => (command, &args[2..]),
-        None => ("", &args[..0]),
-    };
-    match command {
-        "exec" => exec::run(rest),
-        "compile" => compile::run(rest),
-        "serve" => serve::run(rest),
-        "logs" => serve::logs::run(rest),
-        "list" | "status" | "start" | "stop" | "restart" | "try-restart" | "reload" | "kill"
-        | "reset-failed" | "shutdown" | "plan" | "daemon-reload" => ctl::run(command, rest),
-        "help" | "--help" | "-h" => {
-            print!("{USAGE}");
-            ExitCode::SUCCESS
-        }
-        "--version" => {
-            println!("hostel-warden {}", env!("CARGO_PKG_VERSION"));
-            ExitCode::SUCCESS
-        }
-        _ => {
-            eprint!("hostel-warden: unknown command `{command}`\n\n{USAGE}");
-            ExitCode::from(2)
-        }
-    }
+    hostel_warden::main()
 }

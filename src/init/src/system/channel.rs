@@ -100,11 +100,12 @@ impl System {
     /// Starts a warden, or tries to send again.
     pub(super) fn warden_is_due(&mut self) {
         self.warden.due = None;
-        if self.warden.pid.is_none() && self.guest.is_some() {
-            if let Err(errno) = self.start_warden() {
-                self.log.say(&["the warden can't be started: ".into(), super::messages::reason(errno)]);
-                self.warden.due = Some(sys::now_ms() + LONG_LIFE_MS);
-            }
+        if self.warden.pid.is_none()
+            && self.guest.is_some()
+            && let Err(errno) = self.start_warden()
+        {
+            self.log.say(&["the warden can't be started: ".into(), super::messages::reason(errno)]);
+            self.warden.due = Some(sys::now_ms() + LONG_LIFE_MS);
         }
         self.pump_channel();
     }

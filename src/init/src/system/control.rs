@@ -102,13 +102,13 @@ impl System {
                 answer(fd.as_fd(), ControlResult::Busy, 0, b"too many connections: try again");
                 continue;
             };
-            if self.poll.add(fd.as_fd(), Source::Connection(index), EventFlags::IN).is_ok() {
-                if let Some(connection) = self.control.connections.get_mut(index) {
-                    connection.fd.set(fd);
-                    connection.uid = uid;
-                    connection.generation = connection.generation.wrapping_add(1);
-                    connection.waiting = 0;
-                }
+            if self.poll.add(fd.as_fd(), Source::Connection(index), EventFlags::IN).is_ok()
+                && let Some(connection) = self.control.connections.get_mut(index)
+            {
+                connection.fd.set(fd);
+                connection.uid = uid;
+                connection.generation = connection.generation.wrapping_add(1);
+                connection.waiting = 0;
             }
         }
         self.reserve.take_back(&self.signals);

@@ -250,10 +250,10 @@ fn prepare(
     {
         let socket = super::notify::open(unit.name())?;
         slot.notify.set(socket);
-        if let (Some(number), Some(slot)) = (guest.slots.number(unit.id()), guest.slots.of(unit.id())) {
-            if let Some(socket) = slot.notify.get() {
-                poll.add(socket, Source::Notify(number), EventFlags::IN)?;
-            }
+        if let (Some(number), Some(slot)) = (guest.slots.number(unit.id()), guest.slots.of(unit.id()))
+            && let Some(socket) = slot.notify.get()
+        {
+            poll.add(socket, Source::Notify(number), EventFlags::IN)?;
         }
     }
     Ok(())

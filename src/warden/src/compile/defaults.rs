@@ -100,7 +100,7 @@ pub fn possible_mounts(draft: &Draft) -> Vec<UnitName> {
 
 fn units_of(paths: &[String]) -> Vec<String> {
     let prefixes = paths.iter().flat_map(|path| prefixes(path));
-    prefixes.map(|prefix| format!("{}.mount", escape_path(prefix))).collect()
+    prefixes.filter_map(|prefix| Some(format!("{}.mount", escape_path(prefix)?))).collect()
 }
 
 /// A path and all that it lies in, but `/`.

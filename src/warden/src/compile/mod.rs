@@ -19,8 +19,9 @@ mod exec;
 mod generator;
 mod load;
 mod mount;
-mod name;
+pub mod name;
 mod notes;
+pub mod parsers;
 mod path;
 mod policy;
 mod quoting;
@@ -210,10 +211,10 @@ fn report(notes: &Notes, log: Option<&Path>) {
     }
     let Some(log) = log else { return };
     // An init of another host may have made no such folder.
-    if let Err(error) = std::fs::write(log, text) {
-        if error.kind() != io::ErrorKind::NotFound {
-            eprintln!("{}: can't write the log of the compilation: {error}", log.display());
-        }
+    if let Err(error) = std::fs::write(log, text)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        eprintln!("{}: can't write the log of the compilation: {error}", log.display());
     }
 }
 

@@ -74,7 +74,7 @@ pub fn finish(draft: &mut Draft, notes: &mut Notes) {
     let Some(place) = place.or_else(|| unescape_path(draft.name.stem())) else {
         return draft.refuse("Mount unit has no Where=", "add Where=", notes);
     };
-    if escape_path(&place) != draft.name.stem() {
+    if escape_path(&place).as_deref() != Some(draft.name.stem()) {
         let remedy = "name the unit as systemd-escape --path --suffix=mount says";
         return draft.refuse("Where= setting doesn't match the unit's name", remedy, notes);
     }

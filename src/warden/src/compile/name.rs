@@ -113,13 +113,66 @@ fn escape_byte(byte: u8, first: bool, out: &mut String) {
     }
 }
 
-/// Escapes a path, as `systemd-escape --path PATH` does.
-pub fn escape_path(path: &str) -> String {
+/// Escapes a path, as `systemd-escape --path PATH` does; `None` where it leads upwards, and so can't be told.
+pub fn escape_path(path: &str) -> Option<String> {
     let simple = simplify_path(path);
-    match simple.trim_matches('/') {
+    if simple.split('/').any(|part| part == "..") {
+        return None;
+    }
+    Some(match simple.trim_matches('/') {
         "" => "-".to_owned(),
         inner => escape(inner),
+    })
+}
+
+/// Suffixes of all kinds of units that systemd knows: a guest has no use for some of them, and they are kinds still.
+const SUFFIXES: [&str; 11] = [
+    "service",
+    "mount",
+    "swap",
+    "socket",
+    "target",
+    "device",
+    "automount",
+    "timer",
+    "path",
+    "slice",
+    "scope",
+];
+
+/// The unit that a person means by `text`, as `systemd-escape --mangle` has it: a path is its mount or device, what
+/// has no suffix is a service, and what can't stand in a name is escaped. `None` where that is no name.
+pub fn mangle(text: &str) -> Option<String> {
+    let suffixed = |text: &str| text.rsplit_once('.').is_some_and(|(_, suffix)| SUFFIXES.contains(&suffix));
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b":-_.\\@".contains(&b);
+    if text.starts_with('/') {
+        let suffix = if is_device_path(text) { "device" } else { "mount" };
+        if let Some(path) = escape_path(text) {
+            let name = format!("{path}.{suffix}");
+            if name.len() <= NAME_MAX {
+                return Some(name);
+            }
+        }
     }
+    let mut name = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'/' => name.push('-'),
+            b if allowed(b) => name.push(char::from(b)),
+            b => name.push_str(&format!("\\x{b:02x}")),
+        }
+    }
+    if !suffixed(&name) {
+        name.push_str(".service");
+    }
+    let valid = name.len() <= NAME_MAX && !name.starts_with(['.', '@']);
+    valid.then_some(name)
+}
+
+/// Below /dev or /sys: what a path of a device unit is.
+fn is_device_path(path: &str) -> bool {
+    let path = simplify_path(path);
+    path.starts_with("/dev/") || path.starts_with("/sys/")
 }
 
 /// Takes an escape back; `None` where it is no valid one.
@@ -244,7 +297,7 @@ mod tests {
             };
             assert_eq!(escape(text), plain, "{text}");
             if text.starts_with('/') {
-                assert_eq!(escape_path(text), ask(&["--path"]).unwrap(), "{text}");
+                assert_eq!(escape_path(text), ask(&["--path"]), "{text}");
             }
             assert_eq!(unescape(&plain).as_deref(), Some(text));
         }

@@ -9,6 +9,7 @@ mod page;
 mod plan;
 mod show;
 
+use crate::compile::name::mangle;
 use crate::signals;
 use client::{Client, ClientError};
 use hostel_contract::ShutdownKind;
@@ -115,11 +116,9 @@ impl<'a> Arguments<'a> {
     }
 }
 
-/// A unit's full name: a service where no suffix says otherwise.
+/// A unit's full name: a service where no suffix says otherwise. What can be none is left for init to refuse.
 fn full_name(name: &str) -> String {
-    let has_suffix =
-        name.rsplit_once('.').is_some_and(|(_, suffix)| hostel_plan::UnitKind::from_name(suffix).is_some());
-    if has_suffix { name.to_string() } else { format!("{name}.service") }
+    mangle(name).unwrap_or_else(|| name.to_owned())
 }
 
 fn dispatch(name: &str, arguments: &Arguments<'_>) -> Result<u8, Refusal> {

@@ -87,17 +87,16 @@ pub fn set_limits(job: &Job<'_>) {
 
 /// Sets the nice level, the OOM score, and how the process is scheduled.
 pub fn set_scheduling(job: &Job<'_>) {
-    if let Some(score) = job.setting(SettingKey::OomScoreAdjust) {
-        if let Err(error) = std::fs::write("/proc/self/oom_score_adj", score) {
-            refused(job, &format!("OOMScoreAdjust={score}"), error.raw_os_error());
-        }
+    if let Some(score) = job.setting(SettingKey::OomScoreAdjust)
+        && let Err(error) = std::fs::write("/proc/self/oom_score_adj", score)
+    {
+        refused(job, &format!("OOMScoreAdjust={score}"), error.raw_os_error());
     }
-    if let Some(text) = job.setting(SettingKey::Nice) {
-        if let Some(Err(errno)) =
+    if let Some(text) = job.setting(SettingKey::Nice)
+        && let Some(Err(errno)) =
             text.parse().ok().map(|nice| rustix::process::setpriority_process(None, nice))
-        {
-            refused(job, &format!("Nice={text}"), Some(errno.raw_os_error()));
-        }
+    {
+        refused(job, &format!("Nice={text}"), Some(errno.raw_os_error()));
     }
     set_cpu_scheduling(job);
     set_io_scheduling(job);
@@ -168,10 +167,8 @@ fn set_affinity(job: &Job<'_>) {
             }
         }
     }
-    if any {
-        if let Err(errno) = rustix::thread::sched_setaffinity(None, &set) {
-            refused(job, "CPUAffinity=", Some(errno.raw_os_error()));
-        }
+    if any && let Err(errno) = rustix::thread::sched_setaffinity(None, &set) {
+        refused(job, "CPUAffinity=", Some(errno.raw_os_error()));
     }
 }
 

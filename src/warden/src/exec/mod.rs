@@ -11,7 +11,7 @@ mod bus;
 mod capabilities;
 mod conditions;
 mod directories;
-mod env_file;
+pub mod env_file;
 mod environment;
 mod expand;
 mod failure;

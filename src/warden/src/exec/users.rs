@@ -141,10 +141,10 @@ pub fn group(wanted: &str) -> Result<u32, Failure> {
     if let Some(gid) = find_group(&text_of(GROUP), wanted) {
         return Ok(gid);
     }
-    if let Ok(gid) = wanted.parse::<u32>() {
-        if gid < u32::MAX {
-            return Ok(gid);
-        }
+    if let Ok(gid) = wanted.parse::<u32>()
+        && gid < u32::MAX
+    {
+        return Ok(gid);
     }
     getent("group", wanted).and_then(|line| groups(&line).next().map(|(_, gid, _)| gid)).ok_or_else(|| {
         let text = format!("no group `{wanted}` in {GROUP}, nor by getent; make it or change Group=");
@@ -211,10 +211,11 @@ pub fn identity(job: &Job<'_>) -> Result<Identity, Failure> {
 /// The groups that a user is a member of; by getent where the user isn't in the files.
 fn member_groups(user: &User) -> Vec<u32> {
     let mut all = groups_of(&text_of(GROUP), &user.name);
-    if find_user(&text_of(PASSWD), &user.name).is_none() && user.name.parse::<u32>().is_err() {
-        if let Some(line) = getent("initgroups", &user.name) {
-            all.extend(line.split_whitespace().skip(1).filter_map(|gid| gid.parse::<u32>().ok()));
-        }
+    if find_user(&text_of(PASSWD), &user.name).is_none()
+        && user.name.parse::<u32>().is_err()
+        && let Some(line) = getent("initgroups", &user.name)
+    {
+        all.extend(line.split_whitespace().skip(1).filter_map(|gid| gid.parse::<u32>().ok()));
     }
     all
 }

@@ -16,7 +16,7 @@ use hostel_contract::log::{LogRecord, TEXT_MAX};
 use hostel_contract::{Text, paths};
 
 use super::record::put_escaped;
-use lines::Line;
+pub use lines::Line;
 use options::{Format, Options, USAGE};
 use reader::{Follower, last_lines};
 

@@ -22,6 +22,9 @@ mod takeover;
 mod units;
 mod writer;
 
+pub use lines::Carry;
+pub use logs::Line;
+
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;

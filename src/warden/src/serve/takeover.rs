@@ -93,10 +93,10 @@ fn spool_and_state(inventory: &mut Inventory, plan: u64) -> Result<(Spool, State
     let (spool, state) = (inventory.held.remove(held::SPOOL), inventory.held.remove(held::STATE));
     if let (Some(spool), Some(state)) = (spool, state) {
         let spool = Spool::adopt(spool).during("adopt the spool")?;
-        if let Some(state) = State::adopt(state).during("adopt the sink's state")? {
-            if state.snapshot().consumed <= spool.end() {
-                return Ok((spool, state, true));
-            }
+        if let Some(state) = State::adopt(state).during("adopt the sink's state")?
+            && state.snapshot().consumed <= spool.end()
+        {
+            return Ok((spool, state, true));
         }
     }
     let spool = Spool::create().during("make the spool")?;

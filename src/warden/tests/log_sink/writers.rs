@@ -38,10 +38,10 @@ pub enum Pace {
 
 impl Pace {
     fn keep(self, random: &mut Random) {
-        if let Pace::Pauses(microseconds) = self {
-            if random.below(8) == 0 {
-                std::thread::sleep(Duration::from_micros(random.below(microseconds)));
-            }
+        if let Pace::Pauses(microseconds) = self
+            && random.below(8) == 0
+        {
+            std::thread::sleep(Duration::from_micros(random.below(microseconds)));
         }
     }
 }

@@ -115,15 +115,15 @@ pub fn enter(job: &Job<'_>, wanted: &Wanted) {
             "sandbox: this guest may make no mount namespace ({why}): ProtectSystem=, PrivateTmp= and the like are without effect"
         ));
     }
-    if wanted.private_tmp {
-        if let Err(errno) = private_tmp::enter(job) {
-            lost(job, "PrivateTmp=", errno);
-        }
+    if wanted.private_tmp
+        && let Err(errno) = private_tmp::enter(job)
+    {
+        lost(job, "PrivateTmp=", errno);
     }
-    if wanted.private_devices {
-        if let Err(errno) = devices::enter() {
-            lost(job, "PrivateDevices=", errno);
-        }
+    if wanted.private_devices
+        && let Err(errno) = devices::enter()
+    {
+        lost(job, "PrivateDevices=", errno);
     }
     rules::apply(job, &wanted.rules);
 }

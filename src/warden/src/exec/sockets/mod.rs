@@ -171,10 +171,9 @@ fn open_fifo(job: &Job<'_>, files: &Files, path: &str) -> Result<OwnedFd, Errno>
         return Err(Errno::EXIST);
     }
     if let Some(size) = job.directive(SettingKey::SocketOption, "PipeSize").and_then(|text| text.parse().ok())
+        && let Err(errno) = rustix::pipe::fcntl_setpipe_size(&fifo, size)
     {
-        if let Err(errno) = rustix::pipe::fcntl_setpipe_size(&fifo, size) {
-            job.log.line(&format!("PipeSize={size}: {}, goes without", reason(errno.raw_os_error())));
-        }
+        job.log.line(&format!("PipeSize={size}: {}, goes without", reason(errno.raw_os_error())));
     }
     Ok(fifo)
 }

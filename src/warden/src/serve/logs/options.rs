@@ -1,5 +1,6 @@
 //! What `logs` was asked for.
 
+use crate::compile::name::mangle;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -77,7 +78,7 @@ impl Options {
 fn full_name(name: &OsString) -> Result<String, String> {
     let name = name.to_str().ok_or_else(|| format!("{} is no unit's name", name.to_string_lossy()))?;
     let known = ["hostel-init", "hostel-warden", "syslog"].contains(&name);
-    Ok(if name.contains('.') || known { name.to_string() } else { format!("{name}.service") })
+    Ok(if known { name.to_owned() } else { mangle(name).unwrap_or_else(|| name.to_owned()) })
 }
 
 #[cfg(test)]
