@@ -97,6 +97,8 @@ crate::code_enum! {
         Stdout = 209, "STDOUT";
         /// Root directory.
         Chroot = 210, "CHROOT";
+        /// Secure bits.
+        SecureBits = 213, "SECUREBITS";
         /// Groups.
         Group = 216, "GROUP";
         /// User.

@@ -41,6 +41,8 @@ mod value;
 #[cfg(test)]
 mod guest_tests;
 
+pub use value::parse_size;
+
 use crate::sys;
 use hostel_contract::paths;
 use hostel_plan::build::{BuildError, build};

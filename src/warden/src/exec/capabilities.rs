@@ -87,25 +87,64 @@ pub fn bounding<'a>(entries: impl Iterator<Item = &'a str>, mut unknown: impl Fn
 }
 
 /// The sets of a unit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
     /// CapabilityBoundingSet=, less what the sandbox takes away; none: as init has it.
     pub bounding: Option<u64>,
     /// AmbientCapabilities=.
     pub ambient: u64,
+    /// SecureBits=.
+    pub secure_bits: CapabilitiesSecureBits,
+    /// What this program itself needs behind the change of user, until its exec.
+    pub keep: u64,
 }
 
-/// Reads the sets of a unit. PrivateDevices= takes the capabilities away that devices are made and driven with.
-pub fn wanted(job: &Job<'_>, private_devices: bool) -> Wanted {
+impl Wanted {
+    /// Whether the permitted set must survive the change of user.
+    fn keeps(&self) -> bool {
+        self.ambient | self.keep != 0 || !self.secure_bits.is_empty()
+    }
+}
+
+/// What directives of the sandbox take out of the bounding set.
+const TAKEN: [(&str, &[&str]); 4] = [
+    ("PrivateDevices", &["MKNOD", "SYS_RAWIO"]),
+    ("ProtectKernelModules", &["SYS_MODULE"]),
+    ("ProtectKernelLogs", &["SYSLOG"]),
+    ("ProtectClock", &["SYS_TIME", "WAKE_ALARM"]),
+];
+
+/// Bits of SecureBits=.
+const SECURE_BITS: [(&str, CapabilitiesSecureBits); 6] = [
+    ("keep-caps", CapabilitiesSecureBits::KEEP_CAPS),
+    ("keep-caps-locked", CapabilitiesSecureBits::KEEP_CAPS_LOCKED),
+    ("no-setuid-fixup", CapabilitiesSecureBits::NO_SETUID_FIXUP),
+    ("no-setuid-fixup-locked", CapabilitiesSecureBits::NO_SETUID_FIXUP_LOCKED),
+    ("noroot", CapabilitiesSecureBits::NO_ROOT),
+    ("noroot-locked", CapabilitiesSecureBits::NO_ROOT_LOCKED),
+];
+
+/// Reads the sets of a unit, less what its sandbox takes away: devices are made, modules loaded and clocks set with
+/// capabilities. `keep` is what this program needs until the exec.
+pub fn wanted(job: &Job<'_>, keep: u64) -> Wanted {
     let tell =
         |name: &str| job.log.line(&format!("`{name}` is no capability that this build knows: ignored"));
     let mut bounding = bounding(job.words(SettingKey::CapabilityBoundingSet), tell);
-    if private_devices {
-        let devices = bit("MKNOD").unwrap_or(0) | bit("SYS_RAWIO").unwrap_or(0);
-        bounding = Some(bounding.unwrap_or(u64::MAX) & !devices);
+    for (directive, names) in TAKEN {
+        if job.directive(SettingKey::Sandbox, directive).is_some_and(super::job::is_yes) {
+            let taken = names.iter().filter_map(|name| bit(name)).fold(0, |set, bit| set | bit);
+            bounding = Some(bounding.unwrap_or(u64::MAX) & !taken);
+        }
     }
     let ambient = job.words(SettingKey::AmbientCapabilities).filter_map(bit).fold(0, |set, bit| set | bit);
-    Wanted { bounding, ambient }
+    let mut secure_bits = CapabilitiesSecureBits::empty();
+    for name in job.directives(SettingKey::Sandbox, "SecureBits") {
+        match SECURE_BITS.iter().find(|(known, _)| *known == name) {
+            Some((_, bit)) => secure_bits |= *bit,
+            None => job.log.line(&format!("SecureBits={name}: not understood, ignored")),
+        }
+    }
+    Wanted { bounding, ambient, secure_bits, keep }
 }
 
 /// Every capability that this kernel has, as single bits.
@@ -128,20 +167,20 @@ pub fn drop_bounding(wanted: &Wanted) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Makes the permitted set survive the change of user, where some of it is to be ambient.
+/// Makes the permitted set survive the change of user, where some of it is needed behind it.
 pub fn keep_over_user_change(wanted: &Wanted) -> Result<(), Failure> {
-    if wanted.ambient == 0 {
+    if !wanted.keeps() {
         return Ok(());
     }
     rustix::thread::set_capabilities_secure_bits(CapabilitiesSecureBits::KEEP_CAPS)
-        .at(ExecStep::Capabilities, || {
-            "AmbientCapabilities=: keeping capabilities over the change of user".to_string()
-        })
+        .at(ExecStep::Capabilities, || "keeping capabilities over the change of user".to_string())
 }
 
-/// Raises the ambient set, behind the change of user. What init itself does not have can't be given: one line.
-pub fn raise_ambient(job: &Job<'_>, wanted: &Wanted, is_root: bool) -> Result<(), Failure> {
-    if wanted.ambient == 0 {
+/// Leaves the wanted sets, behind the change of user. What init itself does not have can't be given: one line.
+///
+/// What is kept for this program alone is permitted, and neither inheritable nor ambient: it goes with the exec.
+pub fn settle(job: &Job<'_>, wanted: &Wanted, is_root: bool) -> Result<(), Failure> {
+    if !wanted.keeps() {
         return Ok(());
     }
     let text = || "AmbientCapabilities=".to_string();
@@ -155,13 +194,19 @@ pub fn raise_ambient(job: &Job<'_>, wanted: &Wanted, is_root: bool) -> Result<()
     }
     sets.inheritable |= ambient;
     if !is_root {
-        sets.permitted = ambient;
+        let secures =
+            if wanted.secure_bits.is_empty() { CapabilitySet::empty() } else { CapabilitySet::SETPCAP };
+        sets.permitted &= ambient | CapabilitySet::from_bits_retain(wanted.keep) | secures;
     }
     sets.effective = sets.permitted;
     rustix::thread::set_capabilities(None, sets).at(ExecStep::Capabilities, text)?;
     for bit in kernel_has().filter(|bit| ambient.bits() & bit != 0) {
         rustix::thread::configure_capability_in_ambient_set(CapabilitySet::from_bits_retain(bit), true)
             .at(ExecStep::Capabilities, text)?;
+    }
+    if !wanted.secure_bits.is_empty() {
+        rustix::thread::set_capabilities_secure_bits(wanted.secure_bits)
+            .at(ExecStep::SecureBits, || "SecureBits=".to_string())?;
     }
     Ok(())
 }

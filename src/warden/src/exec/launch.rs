@@ -10,12 +10,13 @@ use super::expand;
 use super::failure::{At, Failure};
 use super::job::Job;
 use super::users::{self, Identity, User};
-use super::{directories, limits, sandbox, streams};
+use super::{directories, limits, sandbox, seccomp, streams};
 use crate::sys;
 use hostel_contract::exec::{ENV_FD_NAMES, ExecStep};
 use hostel_plan::{Command, Phase, SettingKey, UnitKind, command_flags};
 use rustix::fs::{Gid, Mode, Uid};
 use rustix::io::Errno;
+use rustix::thread::CapabilitySet;
 use std::ffi::CString;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -103,7 +104,11 @@ fn prepare(job: &Job<'_>) -> Result<std::convert::Infallible, Stopped> {
     let environment = environment::build(job, &launch)?;
     let argv = arguments(job, &command, &environment)?;
     limits::set_limits(job);
-    confine(job, confinement, &identity)?;
+    let filters = match confinement {
+        Confinement::None => seccomp::Filters::default(),
+        Confinement::Full | Confinement::KeepsUser => seccomp::wanted(job),
+    };
+    confine(job, confinement, &identity, &filters)?;
     change_directory(job, &identity)?;
     let program = find_program(&command)?;
     place_descriptors(job, &streams)?;
@@ -112,6 +117,7 @@ fn prepare(job: &Job<'_>) -> Result<std::convert::Infallible, Stopped> {
         false => sys::Sigpipe::Default,
     };
     sys::reset_signals(sigpipe);
+    filters.install(job);
     let errno = sys::execve(&program, &argv, &environment.to_strings());
     Err(exec_failure(&program, errno))
 }
@@ -168,7 +174,12 @@ fn arguments(
 }
 
 /// Sandbox, groups, capabilities, user: in this order, for each needs what the next takes away.
-fn confine(job: &Job<'_>, confinement: Confinement, identity: &Identity) -> Result<(), Failure> {
+fn confine(
+    job: &Job<'_>,
+    confinement: Confinement,
+    identity: &Identity,
+    filters: &seccomp::Filters,
+) -> Result<(), Failure> {
     if confinement == Confinement::None {
         return Ok(());
     }
@@ -178,7 +189,14 @@ fn confine(job: &Job<'_>, confinement: Confinement, identity: &Identity) -> Resu
         rustix::process::chroot(root).at(ExecStep::Chroot, || format!("RootDirectory={root}"))?;
         rustix::process::chdir("/").at(ExecStep::Chroot, || format!("RootDirectory={root}"))?;
     }
-    let capabilities = capabilities::wanted(job, sandbox.private_devices);
+    let no_new_privileges = job.is_on(SettingKey::NoNewPrivileges) || job.is_on(SettingKey::DynamicUser);
+    // A filter is installed with no_new_privs or with this; it comes last, and setuid programs go on working.
+    let keep = if filters.has_programs() && !no_new_privileges {
+        CapabilitySet::SYS_ADMIN
+    } else {
+        CapabilitySet::empty()
+    };
+    let capabilities = capabilities::wanted(job, keep.bits());
     set_groups(job, identity)?;
     capabilities::drop_bounding(&capabilities)?;
     if let Some(user) = identity.user.as_ref().filter(|user| user.uid != 0) {
@@ -188,8 +206,8 @@ fn confine(job: &Job<'_>, confinement: Confinement, identity: &Identity) -> Resu
             .at(ExecStep::User, || format!("User={} ({}): not mapped in this guest?", user.name, user.uid))?;
     }
     let is_root = identity.user.as_ref().is_none_or(|user| user.uid == 0);
-    capabilities::raise_ambient(job, &capabilities, is_root)?;
-    if job.is_on(SettingKey::NoNewPrivileges) || job.is_on(SettingKey::DynamicUser) {
+    capabilities::settle(job, &capabilities, is_root)?;
+    if no_new_privileges {
         rustix::thread::set_no_new_privs(true)
             .at(ExecStep::NoNewPrivileges, || "NoNewPrivileges=".to_string())?;
     }

@@ -61,8 +61,11 @@ fn in_words(limit: Option<u64>) -> String {
     limit.map_or("infinity".to_string(), |number| number.to_string())
 }
 
-/// Sets the limits of a unit.
+/// Sets the limits of a unit. RestrictRealtime= takes that for real time away, where the unit says nothing of it.
 pub fn set_limits(job: &Job<'_>) {
+    if job.directive(SettingKey::Sandbox, "RestrictRealtime").is_some_and(super::job::is_yes) {
+        let _ = rustix::process::setrlimit(Resource::Rtprio, Rlimit { current: Some(0), maximum: Some(0) });
+    }
     for text in job.unit.settings_of(SettingKey::Limit) {
         let Some((name, resource, wanted)) = parse_limit(text) else {
             job.log.line(&format!("Limit{text}: not understood, ignored"));
@@ -101,6 +104,22 @@ pub fn set_scheduling(job: &Job<'_>) {
     set_cpu_scheduling(job);
     set_io_scheduling(job);
     set_affinity(job);
+    set_personality(job);
+}
+
+/// Personality=: what machine uname(2) tells a program that it is on.
+fn set_personality(job: &Job<'_>) {
+    const LINUX: u32 = 0;
+    const LINUX32: u32 = 8;
+    let Some(name) = job.directive(SettingKey::Sandbox, "Personality") else { return };
+    let persona = match (name, std::env::consts::ARCH) {
+        ("x86-64", "x86_64") | ("arm64", "aarch64") => LINUX,
+        ("x86", "x86_64") | ("arm", "aarch64") => LINUX32,
+        _ => return job.log.line(&format!("Personality={name}: this processor has no such, runs without")),
+    };
+    if let Err(errno) = sys::set_personality(persona) {
+        refused(job, &format!("Personality={name}"), Some(errno.raw_os_error()));
+    }
 }
 
 fn refused(job: &Job<'_>, setting: &str, errno: Option<i32>) {

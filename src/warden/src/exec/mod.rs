@@ -21,6 +21,7 @@ mod limits;
 mod pid_file;
 mod safe_path;
 mod sandbox;
+mod seccomp;
 mod sockets;
 mod streams;
 mod users;

@@ -5,10 +5,12 @@
 
 mod datagram;
 mod process;
+mod seccomp;
 mod socket;
 
 pub use datagram::*;
 pub use process::*;
+pub use seccomp::*;
 pub use socket::*;
 
 use rustix::io::Errno;

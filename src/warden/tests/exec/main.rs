@@ -3,6 +3,7 @@
 //! The tests run as root, as init does; they touch nothing outside their temporary directories and /run/hostel-test-*.
 
 mod init;
+mod seccomp;
 mod sys;
 
 use hostel_contract::exec::{EVALUATE_CONDITIONS, ExecOutcome, ExecStep};

@@ -22,26 +22,10 @@ pub fn operator(text: &str) -> Option<(Holds, &str)> {
     OPERATORS.iter().find_map(|(sign, holds)| text.strip_prefix(sign).map(|rest| (*holds, rest.trim())))
 }
 
-/// `OPERATOR NUMBER[K|M|G|T]`; without an operator, "at least".
+/// `OPERATOR SIZE`, as in `>= 1.5G` or `< infinity`; without an operator, "at least".
 pub fn number(text: &str, actual: u64) -> bool {
     let (holds, rest): (Holds, _) = operator(text.trim()).unwrap_or((Ordering::is_ge, text.trim()));
-    size(rest).is_some_and(|wanted| holds(actual.cmp(&wanted)))
-}
-
-/// A size with a binary suffix.
-fn size(text: &str) -> Option<u64> {
-    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let shift = match text[digits.len()..].trim() {
-        "" | "B" => 0,
-        "K" => 10,
-        "M" => 20,
-        "G" => 30,
-        "T" => 40,
-        "P" => 50,
-        "E" => 60,
-        _ => return None,
-    };
-    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
+    crate::compile::parse_size(rest).is_some_and(|wanted| holds(actual.cmp(&wanted)))
 }
 
 /// Compares two versions: digits as numbers, letters as text, part by part (strverscmp's order, near enough to

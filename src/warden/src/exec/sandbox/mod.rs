@@ -24,8 +24,7 @@ use rustix::mount::{MountPropagationFlags, mount_change};
 pub struct Wanted {
     rules: Vec<Rule>,
     private_tmp: bool,
-    /// PrivateDevices=: also takes capabilities away.
-    pub private_devices: bool,
+    private_devices: bool,
 }
 
 /// What ProtectSystem= makes read-only, by its level.
