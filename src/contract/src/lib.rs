@@ -22,5 +22,7 @@ pub mod paths;
 pub mod shutdown;
 pub mod status;
 
+#[doc(hidden)]
+pub use record::same_name;
 pub use record::{Field, Text};
 pub use shutdown::ShutdownKind;

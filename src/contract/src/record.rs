@@ -99,6 +99,17 @@ impl<const N: usize> Field for Text<N> {
     }
 }
 
+/// Are these equal? (`str`'s own comparison is no `const fn`.)
+#[doc(hidden)]
+pub const fn same_name(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut at = 0;
+    while at < a.len() && at < b.len() && a[at] == b[at] {
+        at += 1;
+    }
+    at == a.len() && at == b.len()
+}
+
 /// Defines a record: a plain struct with `SIZE`, `encode` and `decode`.
 ///
 /// `decode` takes a slice of exactly `SIZE` bytes or more and ignores what follows; shorter is `None`.
@@ -125,6 +136,19 @@ macro_rules! record {
                     at += <$t as $crate::Field>::SIZE;
                 )*
                 out
+            }
+
+            /// Where a field is in the encoding, for who reads single ones. To be asked in a `const`, so that a
+            /// name that there isn't is an error of the build.
+            pub const fn offset(field: &str) -> usize {
+                let mut at = 0;
+                $(
+                    if $crate::same_name(field, stringify!($field)) {
+                        return at;
+                    }
+                    at += <$t as $crate::Field>::SIZE;
+                )*
+                panic!("no such field")
             }
 
             /// The record in the first `SIZE` bytes; `None` where there are fewer.

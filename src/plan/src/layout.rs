@@ -183,20 +183,27 @@ pub const fn split_run(word: u16) -> (u8, usize) {
     ((word >> 11) as u8, word as usize & RUN_MAX)
 }
 
-/// The byte there; 0 beyond the end, which no validated plan leads to.
+/// The byte there; 0 beyond the end, which no validated plan leads to. These four are calls: hundreds of accesses go
+/// through them, and PID 1 has a size to keep.
+#[inline(never)]
 pub fn u8_at(bytes: &[u8], at: usize) -> u8 {
     bytes.get(at).copied().unwrap_or(0)
 }
 
 /// The number there; 0 beyond the end.
+#[inline(never)]
 pub fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    match bytes.get(at..).and_then(|b| b.first_chunk()) {
-        Some(chunk) => u16::from_le_bytes(*chunk),
-        None => 0,
-    }
+    bytes.get(at..).map_or(0, u16::get)
+}
+
+/// The number there; 0 beyond the end.
+#[inline(never)]
+pub fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    bytes.get(at..).map_or(0, u32::get)
 }
 
 /// The reference there; 0 beyond the end.
+#[inline(never)]
 pub fn reference_at(bytes: &[u8], at: usize) -> usize {
     match bytes.get(at..).and_then(|b| b.first_chunk::<REFERENCE_SIZE>()) {
         Some(chunk) => Reference::get(chunk).0 as usize,

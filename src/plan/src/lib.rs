@@ -27,5 +27,5 @@ pub mod print;
 #[cfg(feature = "build")]
 mod write;
 
-pub use reader::{Command, Plan, PlanError, Unit};
+pub use reader::{Command, Exit, ExitList, Plan, PlanError, Unit};
 pub use types::*;

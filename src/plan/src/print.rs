@@ -6,7 +6,7 @@
 
 use crate::layout;
 use crate::model::UnitModel;
-use crate::reader::{Plan, Unit};
+use crate::reader::{Exit, ExitList, Plan, Unit};
 use crate::types::*;
 use std::borrow::ToOwned;
 use std::collections::BTreeMap;
@@ -172,12 +172,9 @@ fn policy_lines(unit: &Unit<'_>) -> Vec<String> {
     let restart_kill = unit.restart_kill_signal().to_string();
     line("RestartKillSignal", restart_kill, default.restart_kill_signal.to_string());
     line("FileDescriptorStoreMax", unit.fdstore_max().to_string(), default.fdstore_max.to_string());
-    let success = exit_set(|n| unit.success_has(n), |n| unit.success_has_signal(n));
-    line("SuccessExitStatus", success, String::new());
-    let prevent = exit_set(|n| unit.restart_prevent_has(n), |n| unit.restart_prevent_has_signal(n));
-    line("RestartPreventExitStatus", prevent, String::new());
-    let force = exit_set(|n| unit.restart_force_has(n), |n| unit.restart_force_has_signal(n));
-    line("RestartForceExitStatus", force, String::new());
+    line("SuccessExitStatus", exit_set(unit, ExitList::Success), String::new());
+    line("RestartPreventExitStatus", exit_set(unit, ExitList::RestartPrevent), String::new());
+    line("RestartForceExitStatus", exit_set(unit, ExitList::RestartForce), String::new());
     lines
 }
 
@@ -185,9 +182,9 @@ fn span(ms: Millis32) -> String {
     if ms == INFINITE { String::from("infinity") } else { format!("{ms}ms") }
 }
 
-fn exit_set(status: impl Fn(u8) -> bool, signal: impl Fn(u8) -> bool) -> String {
-    let statuses = (0..=255).filter(|n| status(*n)).map(|n| n.to_string());
-    let signals = (1..=64).filter(|n| signal(*n)).map(|n| format!("signal:{n}"));
+fn exit_set(unit: &Unit<'_>, list: ExitList) -> String {
+    let statuses = (0..=255).filter(|n| unit.lists(list, Exit::Status(*n))).map(|n| n.to_string());
+    let signals = (1..=64).filter(|n| unit.lists(list, Exit::Signal(*n))).map(|n| format!("signal:{n}"));
     statuses.chain(signals).collect::<Vec<_>>().join(" ")
 }
 

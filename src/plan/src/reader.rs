@@ -3,7 +3,7 @@
 //! Every accessor would give a harmless value (nothing, zero, the default) where the bytes are not as the format says;
 //! after [`Plan::parse`] there's no such place. Nothing is copied: strings and lists are read in the plan's bytes.
 
-use crate::layout::{self, PlanHeader, PolicyRecord, Reference, UnitRecord};
+use crate::layout::{self, PlanHeader, PolicyRecord, UnitRecord};
 use crate::types::*;
 
 /// Why bytes are no plan.
@@ -41,8 +41,6 @@ impl core::error::Error for PlanError {}
 #[derive(Clone, Copy)]
 pub struct Plan<'a> {
     bytes: &'a [u8],
-    text: &'a str,
-    header: PlanHeader,
 }
 
 /// One unit of a plan.
@@ -56,7 +54,7 @@ pub struct Unit<'a> {
 #[derive(Clone, Copy)]
 pub struct Command<'a> {
     plan: Plan<'a>,
-    offset: u32,
+    offset: usize,
 }
 
 impl<'a> Plan<'a> {
@@ -65,9 +63,9 @@ impl<'a> Plan<'a> {
         crate::validate::validate(bytes)
     }
 
-    /// What `validate` makes of validated parts.
-    pub(crate) const fn from_parts(bytes: &'a [u8], text: &'a str, header: PlanHeader) -> Plan<'a> {
-        Plan { bytes, text, header }
+    /// What `validate` makes of validated bytes.
+    pub(crate) const fn of(bytes: &'a [u8]) -> Plan<'a> {
+        Plan { bytes }
     }
 
     /// The plan's own bytes, without what may follow them.
@@ -77,12 +75,12 @@ impl<'a> Plan<'a> {
 
     /// Identifies the plan (`plan_checksum` of the status page).
     pub fn checksum(&self) -> u64 {
-        self.header.checksum
+        PlanHeader::decode(self.bytes).map_or(0, |header| header.checksum)
     }
 
     /// How many units there are.
     pub fn len(&self) -> usize {
-        usize::from(self.header.units)
+        usize::from(layout::u16_at(self.bytes, const { PlanHeader::offset("units") }))
     }
 
     /// Are there none?
@@ -91,22 +89,31 @@ impl<'a> Plan<'a> {
     }
 
     /// None where the index is out of range.
+    #[inline(never)]
     pub fn unit(&self, id: UnitId) -> Option<Unit<'a>> {
         (id.index() < self.len()).then_some(Unit { plan: *self, id })
+    }
+
+    /// The same for who never asks for one that isn't there, and is spared the question: an index out of range gives a
+    /// target without a name, of which nothing is known.
+    #[inline(never)]
+    pub fn definition(&self, id: UnitId) -> Unit<'a> {
+        let bytes: &[u8] = if id.index() < self.len() { self.bytes } else { &[] };
+        Unit { plan: Plan { bytes }, id }
     }
 
     /// All units, ordered by name.
     pub fn units(&self) -> impl Iterator<Item = Unit<'a>> + use<'a> {
         let plan = *self;
-        (0..self.header.units).map(move |index| Unit { plan, id: UnitId(index) })
+        (0..self.len()).map(move |index| Unit { plan, id: UnitId(index as u16) })
     }
 
     /// By full name (binary search).
     pub fn find(&self, name: &str) -> Option<Unit<'a>> {
-        let (mut low, mut high) = (0, self.header.units);
+        let (mut low, mut high) = (0, self.len());
         while low < high {
             let middle = low + (high - low) / 2;
-            let unit = Unit { plan: *self, id: UnitId(middle) };
+            let unit = Unit { plan: *self, id: UnitId(middle as u16) };
             match unit.name().cmp(name) {
                 core::cmp::Ordering::Equal => return Some(unit),
                 core::cmp::Ordering::Less => low = middle + 1,
@@ -118,44 +125,78 @@ impl<'a> Plan<'a> {
 
     /// What is started at boot; None where the model named none that exists.
     pub fn default_target(&self) -> Option<UnitId> {
-        self.unit(UnitId(self.header.default_target)).map(|unit| unit.id)
+        let target = UnitId(layout::u16_at(self.bytes, const { PlanHeader::offset("default_target") }));
+        (target.index() < self.len()).then_some(target)
+    }
+
+    /// Where a string of the text pool begins.
+    fn text_at(&self, offset: usize) -> usize {
+        layout::u32_at(self.bytes, const { PlanHeader::offset("text_at") }) as usize + offset
     }
 
     /// The string at an offset of the text pool, without its NUL.
+    #[inline(never)]
     pub(crate) fn text(&self, offset: usize) -> &'a str {
-        let tail = self.text.get(offset..).unwrap_or("");
-        let end = tail.bytes().position(|byte| byte == 0).unwrap_or(tail.len());
-        tail.get(..end).unwrap_or("")
+        let tail = self.bytes.get(self.text_at(offset)..).unwrap_or(&[]);
+        let end = tail.iter().position(|byte| *byte == 0).unwrap_or(0);
+        core::str::from_utf8(tail.get(..end).unwrap_or(&[])).unwrap_or("")
     }
 
     /// What stands from a block on; nothing for no block.
-    fn block(&self, block: Reference) -> &'a [u8] {
-        match block.0 {
+    fn block(&self, block: usize) -> &'a [u8] {
+        match block {
             0 => &[],
-            at => self.bytes.get(at as usize..).unwrap_or(&[]),
+            at => self.bytes.get(at..).unwrap_or(&[]),
         }
-    }
-
-    fn exit_set_has(&self, block: Reference, bit: usize) -> bool {
-        layout::u8_at(self.block(block), bit / 8) & (1 << (bit % 8)) != 0
     }
 }
 
-/// Signal `n` is bit `n - 1` behind the 256 statuses. 0 and what is above 64 are no signals.
-fn signal_bit(signal: u8) -> Option<usize> {
-    (1..=64).contains(&signal).then(|| 255 + usize::from(signal))
+/// The lists of exit statuses and signals that a unit has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitList {
+    /// SuccessExitStatus=.
+    Success,
+    /// RestartPreventExitStatus=.
+    RestartPrevent,
+    /// RestartForceExitStatus=.
+    RestartForce,
+}
+
+/// How a process ended, to be looked for in an [`ExitList`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// With this status.
+    Status(u8),
+    /// By this signal. 0 and what is above 64 are no signals.
+    Signal(u8),
 }
 
 impl<'a> Unit<'a> {
-    fn record(&self) -> UnitRecord {
-        let bytes = self.plan.bytes.get(layout::unit_at(self.id.index())..).unwrap_or(&[]);
-        UnitRecord::decode(bytes).unwrap_or(NO_RECORD)
+    /// Where a field of its record is.
+    fn record(&self, offset: usize) -> usize {
+        layout::unit_at(self.id.index()) + offset
     }
 
-    fn policy(&self) -> PolicyRecord {
-        let at =
-            self.plan.header.policies_at as usize + usize::from(self.record().policy) * PolicyRecord::SIZE;
-        PolicyRecord::decode(self.plan.bytes.get(at..).unwrap_or(&[])).unwrap_or(NO_POLICY)
+    /// Where a field of its policy is.
+    fn policy(&self, offset: usize) -> usize {
+        let policy = layout::u16_at(self.plan.bytes, self.record(const { UnitRecord::offset("policy") }));
+        let policies = layout::u32_at(self.plan.bytes, const { PlanHeader::offset("policies_at") });
+        policies as usize + usize::from(policy) * PolicyRecord::SIZE + offset
+    }
+
+    #[inline(never)]
+    fn reference(&self, offset: usize) -> usize {
+        layout::reference_at(self.plan.bytes, self.record(offset))
+    }
+
+    #[inline(never)]
+    fn policy_code(&self, offset: usize) -> u8 {
+        layout::u8_at(self.plan.bytes, self.policy(offset))
+    }
+
+    #[inline(never)]
+    fn policy_number(&self, offset: usize) -> u32 {
+        layout::u32_at(self.plan.bytes, self.policy(offset))
     }
 
     /// The plan that it is of.
@@ -169,200 +210,233 @@ impl<'a> Unit<'a> {
     }
 
     /// Full name with suffix.
+    #[inline(never)]
     pub fn name(&self) -> &'a str {
-        self.plan.text(self.record().name.0 as usize)
+        self.plan.text(self.reference(const { UnitRecord::offset("name") }))
     }
 
     /// Kind.
+    #[inline(never)]
     pub fn kind(&self) -> UnitKind {
-        UnitKind::from_code(self.record().kind).unwrap_or(UnitKind::Target)
+        let code = layout::u8_at(self.plan.bytes, self.record(const { UnitRecord::offset("kind") }));
+        UnitKind::from_code(code).unwrap_or(UnitKind::Target)
     }
 
     /// [`unit_flags`].
     pub fn flags(&self) -> u32 {
-        self.record().flags
+        layout::u32_at(self.plan.bytes, self.record(const { UnitRecord::offset("flags") }))
     }
 
     /// Is any of these flags set?
+    #[inline(never)]
     pub fn has(&self, flag: u32) -> bool {
         self.flags() & flag != 0
     }
 
     /// Depth in the order of starts: higher than that of everything that it is after. 0: after nothing.
     pub fn rank(&self) -> u16 {
-        self.record().rank
+        layout::u16_at(self.plan.bytes, self.record(const { UnitRecord::offset("rank") }))
     }
 
     /// Type= of a service.
+    #[inline(never)]
     pub fn service_type(&self) -> ServiceType {
-        ServiceType::from_code(self.policy().service_type).unwrap_or(ServiceType::Simple)
+        let code = self.policy_code(const { PolicyRecord::offset("service_type") });
+        ServiceType::from_code(code).unwrap_or(ServiceType::Simple)
     }
 
     /// Restart=.
     pub fn restart(&self) -> Restart {
-        Restart::from_code(self.policy().restart).unwrap_or(Restart::No)
+        let code = self.policy_code(const { PolicyRecord::offset("restart") });
+        Restart::from_code(code).unwrap_or(Restart::No)
     }
 
     /// RestartSec=.
     pub fn restart_ms(&self) -> Millis32 {
-        self.policy().restart_ms
+        self.policy_number(const { PolicyRecord::offset("restart_ms") })
     }
 
     /// TimeoutStartSec=.
     pub fn start_timeout_ms(&self) -> Millis32 {
-        self.policy().start_timeout_ms
+        self.policy_number(const { PolicyRecord::offset("start_timeout_ms") })
     }
 
     /// TimeoutStopSec=.
     pub fn stop_timeout_ms(&self) -> Millis32 {
-        self.policy().stop_timeout_ms
+        self.policy_number(const { PolicyRecord::offset("stop_timeout_ms") })
     }
 
     /// WatchdogSec=; [`INFINITE`] for none.
     pub fn watchdog_ms(&self) -> Millis32 {
-        self.policy().watchdog_ms
+        self.policy_number(const { PolicyRecord::offset("watchdog_ms") })
     }
 
     /// RuntimeMaxSec=.
     pub fn runtime_max_ms(&self) -> Millis32 {
-        self.policy().runtime_max_ms
+        self.policy_number(const { PolicyRecord::offset("runtime_max_ms") })
     }
 
     /// JobTimeoutSec=.
     pub fn job_timeout_ms(&self) -> Millis32 {
-        self.policy().job_timeout_ms
+        self.policy_number(const { PolicyRecord::offset("job_timeout_ms") })
     }
 
     /// StartLimitIntervalSec=; 0 switches the limit off.
     pub fn start_limit_interval_ms(&self) -> Millis32 {
-        self.policy().start_limit_interval_ms
+        self.policy_number(const { PolicyRecord::offset("start_limit_interval_ms") })
     }
 
     /// StartLimitBurst=.
     pub fn start_limit_burst(&self) -> u16 {
-        self.policy().start_limit_burst
+        self.policy_number(const { PolicyRecord::offset("start_limit_burst") }) as u16
     }
 
     /// KillMode=.
+    #[inline(never)]
     pub fn kill_mode(&self) -> KillMode {
-        KillMode::from_code(self.policy().kill_mode).unwrap_or(KillMode::ControlGroup)
+        let code = self.policy_code(const { PolicyRecord::offset("kill_mode") });
+        KillMode::from_code(code).unwrap_or(KillMode::ControlGroup)
     }
 
     /// KillSignal=, 1 to 64.
     pub fn kill_signal(&self) -> u8 {
-        self.policy().kill_signal
+        self.policy_code(const { PolicyRecord::offset("kill_signal") })
     }
 
     /// FinalKillSignal=, 1 to 64.
     pub fn final_kill_signal(&self) -> u8 {
-        self.policy().final_kill_signal
+        self.policy_code(const { PolicyRecord::offset("final_kill_signal") })
     }
 
     /// RestartKillSignal=, 1 to 64; 0: as KillSignal=.
     pub fn restart_kill_signal(&self) -> u8 {
-        self.policy().restart_kill_signal
+        self.policy_code(const { PolicyRecord::offset("restart_kill_signal") })
     }
 
     /// NotifyAccess=.
+    #[inline(never)]
     pub fn notify_access(&self) -> NotifyAccess {
-        NotifyAccess::from_code(self.policy().notify_access).unwrap_or(NotifyAccess::None)
+        let code = self.policy_code(const { PolicyRecord::offset("notify_access") });
+        NotifyAccess::from_code(code).unwrap_or(NotifyAccess::None)
     }
 
     /// FileDescriptorStoreMax=.
     pub fn fdstore_max(&self) -> u16 {
-        self.policy().fdstore_max
+        self.policy_number(const { PolicyRecord::offset("fdstore_max") }) as u16
     }
 
     /// Path below the root of the guest's cgroup. Empty for none.
+    #[inline(never)]
     pub fn cgroup(&self) -> &'a str {
-        self.plan.text(self.record().cgroup.0 as usize)
+        self.plan.text(self.reference(const { UnitRecord::offset("cgroup") }))
     }
 
-    /// Is the status in SuccessExitStatus=?
-    pub fn success_has(&self, status: u8) -> bool {
-        self.plan.exit_set_has(self.policy().success, usize::from(status))
+    /// Is the end of a process in the list?
+    #[inline(never)]
+    pub fn lists(&self, list: ExitList, exit: Exit) -> bool {
+        let field = match list {
+            ExitList::Success => const { PolicyRecord::offset("success") },
+            ExitList::RestartPrevent => const { PolicyRecord::offset("restart_prevent") },
+            ExitList::RestartForce => const { PolicyRecord::offset("restart_force") },
+        };
+        // Signal `n` is bit `n - 1` behind the 256 statuses.
+        let bit = match exit {
+            Exit::Status(status) => usize::from(status),
+            Exit::Signal(signal @ 1..=64) => 255 + usize::from(signal),
+            Exit::Signal(_) => return false,
+        };
+        let block = layout::reference_at(self.plan.bytes, self.policy(field));
+        block != 0 && layout::u8_at(self.plan.bytes, block + bit / 8) & (1 << (bit % 8)) != 0
     }
 
-    /// Is the signal in SuccessExitStatus=?
-    pub fn success_has_signal(&self, signal: u8) -> bool {
-        signal_bit(signal).is_some_and(|bit| self.plan.exit_set_has(self.policy().success, bit))
+    /// The run of its edges that begins at `at`: kind, number, and where the next one begins.
+    fn run(&self, at: usize) -> (u8, usize, usize) {
+        let (kind, count) = layout::split_run(layout::u16_at(self.plan.bytes, at));
+        (kind, count, at + 2 + count * 2)
     }
 
-    /// Is the status in RestartPreventExitStatus=?
-    pub fn restart_prevent_has(&self, status: u8) -> bool {
-        self.plan.exit_set_has(self.policy().restart_prevent, usize::from(status))
+    /// Where its runs of edges begin and end.
+    fn runs(&self) -> core::ops::Range<usize> {
+        let block = self.reference(const { UnitRecord::offset("edges") });
+        let words = if block == 0 { 0 } else { usize::from(layout::u16_at(self.plan.bytes, block)) };
+        block + 2..block + 2 + words * 2
     }
 
-    /// Is the signal in RestartPreventExitStatus=?
-    pub fn restart_prevent_has_signal(&self, signal: u8) -> bool {
-        signal_bit(signal).is_some_and(|bit| self.plan.exit_set_has(self.policy().restart_prevent, bit))
-    }
-
-    /// Is the status in RestartForceExitStatus=?
-    pub fn restart_force_has(&self, status: u8) -> bool {
-        self.plan.exit_set_has(self.policy().restart_force, usize::from(status))
-    }
-
-    /// Is the signal in RestartForceExitStatus=?
-    pub fn restart_force_has_signal(&self, signal: u8) -> bool {
-        signal_bit(signal).is_some_and(|bit| self.plan.exit_set_has(self.policy().restart_force, bit))
-    }
-
-    /// The runs of its edges, as kind and words.
-    fn runs(&self) -> impl Iterator<Item = (EdgeKind, &'a [u8])> + use<'a> {
-        let block = self.plan.block(self.record().edges);
-        let words = usize::from(layout::u16_at(block, 0));
-        let mut left = block.get(2..2 + words * 2).unwrap_or(&[]);
-        core::iter::from_fn(move || {
-            let (kind, count) = layout::split_run(layout::u16_at(left, 0));
-            let run = left.get(2..2 + count * 2)?;
-            left = left.get(2 + count * 2..)?;
-            EdgeKind::from_code(kind).map(|kind| (kind, run))
-        })
+    /// Target number `n` of the edges of one kind. Looks at the heads of the runs before it only.
+    #[inline(never)]
+    fn edge(&self, kind: EdgeKind, mut n: usize) -> Option<UnitId> {
+        let runs = self.runs();
+        let mut at = runs.start;
+        while at < runs.end {
+            let (found, count, next) = self.run(at);
+            if found == kind.code() {
+                if n < count {
+                    return Some(UnitId(layout::u16_at(self.plan.bytes, at + 2 + n * 2)));
+                }
+                n -= count;
+            }
+            at = next;
+        }
+        None
     }
 
     /// Targets of the edges of one kind, ascending.
-    pub fn edges(&self, kind: EdgeKind) -> impl Iterator<Item = UnitId> + use<'a> {
-        self.runs().filter(move |(found, _)| *found == kind).flat_map(|(_, run)| unit_ids(run))
+    pub fn edges(&self, kind: EdgeKind) -> impl Iterator<Item = UnitId> + use<'_, 'a> {
+        (0..).map_while(move |n| self.edge(kind, n))
     }
 
     /// All edges, by kind.
     pub fn all_edges(&self) -> impl Iterator<Item = (EdgeKind, UnitId)> + use<'a> {
-        self.runs().flat_map(|(kind, run)| unit_ids(run).map(move |id| (kind, id)))
+        let unit = *self;
+        EdgeKind::ALL
+            .iter()
+            .flat_map(move |&kind| (0..).map_while(move |n| Some((kind, unit.edge(kind, n)?))))
     }
 
     /// All commands, by phase.
     pub fn commands(&self) -> impl Iterator<Item = (Phase, Command<'a>)> + use<'a> {
-        let plan = self.plan;
-        let block = self.record().commands;
-        let mut left = layout::u16_at(plan.block(block), 0);
-        let mut at = block.0 as usize + 2;
-        core::iter::from_fn(move || {
-            left = left.checked_sub(1)?;
-            let command = Command { plan, offset: at as u32 };
-            let phase = Phase::from_code(layout::u8_at(plan.bytes, at))?;
-            at += layout::COMMAND_HEAD + command.argc() * layout::REFERENCE_SIZE;
-            Some((phase, command))
+        let unit = *self;
+        Phase::ALL.iter().flat_map(move |&phase| {
+            (0..=u8::MAX)
+                .map_while(move |index| unit.command(phase, index))
+                .map(move |command| (phase, command))
         })
     }
 
-    /// Number of commands in a phase.
+    /// A command, counted from 0 in its phase; where there's none, how many the phase has.
+    #[inline(never)]
+    fn look_up(&self, phase: Phase, index: u8) -> Result<Command<'a>, u8> {
+        let plan = self.plan;
+        let block = self.reference(const { UnitRecord::offset("commands") });
+        let left = if block == 0 { 0 } else { layout::u16_at(plan.bytes, block) };
+        let (mut offset, mut count) = (block + 2, 0);
+        for _ in 0..left {
+            let command = Command { plan, offset };
+            if layout::u8_at(plan.bytes, offset) == phase.code() {
+                if count == index {
+                    return Ok(command);
+                }
+                count += 1;
+            }
+            offset += layout::COMMAND_HEAD + command.argc() * layout::REFERENCE_SIZE;
+        }
+        Err(count)
+    }
+
+    /// Number of commands in a phase: at most 255.
     pub fn command_count(&self, phase: Phase) -> u8 {
-        self.commands().filter(|(found, _)| *found == phase).fold(0, |count: u8, _| count.saturating_add(1))
+        self.look_up(phase, u8::MAX).err().unwrap_or(0)
     }
 
     /// A command, counted from 0 in its phase.
     pub fn command(&self, phase: Phase, index: u8) -> Option<Command<'a>> {
-        self.commands()
-            .filter(|(found, _)| *found == phase)
-            .nth(usize::from(index))
-            .map(|(_, command)| command)
+        self.look_up(phase, index).ok()
     }
 
     /// All settings, in the order of the model.
     pub fn settings(&self) -> impl Iterator<Item = (SettingKey, &'a str)> + use<'a> {
         let plan = self.plan;
-        let block = plan.block(self.record().settings);
+        let block = plan.block(self.reference(const { UnitRecord::offset("settings") }));
         let size = usize::from(layout::u16_at(block, 0)) * layout::SETTING_SIZE;
         let list = block.get(2..2 + size).unwrap_or(&[]);
         list.chunks_exact(layout::SETTING_SIZE).filter_map(move |setting| {
@@ -382,69 +456,27 @@ impl<'a> Unit<'a> {
     }
 }
 
-fn unit_ids(run: &[u8]) -> impl Iterator<Item = UnitId> + use<'_> {
-    run.chunks_exact(2).map(|word| UnitId(layout::u16_at(word, 0)))
-}
-
 impl<'a> Command<'a> {
     /// [`command_flags`].
     pub fn flags(&self) -> u8 {
-        layout::u8_at(self.plan.bytes, self.offset as usize + 1)
+        layout::u8_at(self.plan.bytes, self.offset + 1)
     }
 
     /// Number of arguments, argv[0] included.
     pub fn argc(&self) -> usize {
-        usize::from(layout::u16_at(self.plan.bytes, self.offset as usize + 2))
+        usize::from(layout::u16_at(self.plan.bytes, self.offset + 2))
     }
 
     /// The program: absolute, or a name to be looked for.
     pub fn path(&self) -> &'a str {
-        self.plan.text(layout::reference_at(self.plan.bytes, self.offset as usize + 4))
+        self.plan.text(layout::reference_at(self.plan.bytes, self.offset + 4))
     }
 
     /// The arguments, argv[0] first.
     pub fn argv(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         let plan = self.plan;
-        let at = self.offset as usize + layout::COMMAND_HEAD;
+        let at = self.offset + layout::COMMAND_HEAD;
         let list = plan.bytes.get(at..at + self.argc() * layout::REFERENCE_SIZE).unwrap_or(&[]);
         list.chunks_exact(layout::REFERENCE_SIZE).map(move |text| plan.text(layout::reference_at(text, 0)))
     }
 }
-
-const NONE: Reference = Reference(0);
-
-/// Stands for a record that isn't there, which no validated plan leads to.
-const NO_RECORD: UnitRecord = UnitRecord {
-    name: NONE,
-    cgroup: NONE,
-    flags: 0,
-    kind: UnitKind::Target as u8,
-    policy: 0,
-    rank: 0,
-    edges: NONE,
-    commands: NONE,
-    settings: NONE,
-};
-
-/// As [`NO_RECORD`].
-const NO_POLICY: PolicyRecord = PolicyRecord {
-    service_type: ServiceType::Simple as u8,
-    restart: Restart::No as u8,
-    kill_mode: KillMode::ControlGroup as u8,
-    notify_access: NotifyAccess::None as u8,
-    kill_signal: 15,
-    final_kill_signal: 9,
-    restart_kill_signal: 0,
-    start_limit_burst: 0,
-    fdstore_max: 0,
-    restart_ms: 0,
-    start_timeout_ms: 0,
-    stop_timeout_ms: 0,
-    watchdog_ms: INFINITE,
-    runtime_max_ms: INFINITE,
-    job_timeout_ms: INFINITE,
-    start_limit_interval_ms: 0,
-    success: NONE,
-    restart_prevent: NONE,
-    restart_force: NONE,
-};

@@ -2,22 +2,21 @@
 //!
 //! It allocates nothing, and its work is bounded (`layout::WALK_MAX`), however the blocks overlap.
 
-use crate::layout::{self, PlanHeader, PolicyRecord, Reference, UnitRecord};
-use crate::reader::{Plan, PlanError};
+use crate::layout::{self, PlanHeader, PolicyRecord, UnitRecord};
+use crate::reader::{Plan, PlanError, Unit};
 use crate::types::*;
 
-type Checked<T = ()> = Result<T, PlanError>;
+/// Where something is out of bounds.
+struct Malformed(usize);
 
-fn malformed<T>(at: usize) -> Checked<T> {
-    Err(PlanError::Malformed(u32::try_from(at).unwrap_or(u32::MAX)))
-}
+type Checked<T = ()> = Result<T, Malformed>;
 
 fn ensure(holds: bool, at: usize) -> Checked {
-    if holds { Ok(()) } else { malformed(at) }
+    if holds { Ok(()) } else { Err(Malformed(at)) }
 }
 
 /// The whole of `Plan::parse`.
-pub(crate) fn validate(bytes: &[u8]) -> Checked<Plan<'_>> {
+pub(crate) fn validate(bytes: &[u8]) -> Result<Plan<'_>, PlanError> {
     let header = PlanHeader::decode(bytes).ok_or(PlanError::Truncated)?;
     if header.magic != layout::MAGIC {
         return Err(PlanError::Magic);
@@ -32,7 +31,14 @@ pub(crate) fn validate(bytes: &[u8]) -> Checked<Plan<'_>> {
     if layout::checksum(bytes) != header.checksum {
         return Err(PlanError::Checksum);
     }
+    match contents(bytes, &header) {
+        Ok(()) => Ok(Plan::of(bytes)),
+        Err(Malformed(at)) => Err(PlanError::Malformed(u32::try_from(at).unwrap_or(u32::MAX))),
+    }
+}
 
+/// What stands behind the checksum.
+fn contents(bytes: &[u8], header: &PlanHeader) -> Checked {
     let blocks_at = layout::unit_at(usize::from(header.units));
     let policies_at = header.policies_at as usize;
     let text_at = header.text_at as usize;
@@ -42,34 +48,40 @@ pub(crate) fn validate(bytes: &[u8]) -> Checked<Plan<'_>> {
     ensure(header.default_target == layout::NO_UNIT || header.default_target < header.units, 30)?;
 
     let pool = bytes.get(text_at..).unwrap_or(&[]);
-    let text = match core::str::from_utf8(pool) {
-        Ok(text) => text,
-        Err(error) => return malformed(text_at + error.valid_up_to()),
-    };
+    if let Err(error) = core::str::from_utf8(pool) {
+        return Err(Malformed(text_at + error.valid_up_to()));
+    }
     ensure(pool.last() == Some(&0), bytes.len())?;
 
-    let plan = Plan::from_parts(bytes, text, header);
-    let mut walk = Walk { bytes, text, header, blocks: blocks_at..policies_at, walked: 0 };
+    let mut walk = Walk { bytes, pool, header, blocks: blocks_at..policies_at, walked: 0 };
     walk.policies()?;
-    walk.units(&plan)?;
-    Ok(plan)
+    walk.units()
 }
 
 struct Walk<'a> {
     bytes: &'a [u8],
-    text: &'a str,
-    header: PlanHeader,
+    pool: &'a [u8],
+    header: &'a PlanHeader,
     blocks: core::ops::Range<usize>,
     walked: usize,
 }
 
 impl Walk<'_> {
-    /// A text at `at` begins inside the pool, between two characters. (Every string ends: the pool's last byte is NUL.)
-    fn text(&self, text: usize, at: usize) -> Checked {
-        ensure(text < self.text.len() && self.text.is_char_boundary(text), at)
+    fn byte(&self, at: usize) -> u8 {
+        layout::u8_at(self.bytes, at)
+    }
+
+    /// The reference at `at` is of a text that begins inside the pool, between two characters. (Every string ends: the
+    /// pool's last byte is NUL.)
+    #[inline(never)]
+    fn text(&self, at: usize) -> Checked {
+        let first = self.pool.get(layout::reference_at(self.bytes, at));
+        // In UTF-8 the bytes 0x80 to 0xbf go on with a character.
+        ensure(first.is_some_and(|byte| byte & 0xc0 != 0x80), at)
     }
 
     /// `size` bytes from `at` are all in blocks, and there's work left to do on them.
+    #[inline(never)]
     fn extent(&mut self, at: usize, size: usize) -> Checked {
         self.walked = self.walked.saturating_add(size);
         let inside = at >= self.blocks.start && at.saturating_add(size) <= self.blocks.end;
@@ -84,102 +96,95 @@ impl Walk<'_> {
     fn policies(&mut self) -> Checked {
         for index in 0..usize::from(self.header.policies) {
             let at = self.header.policies_at as usize + index * PolicyRecord::SIZE;
-            let Some(policy) = self.bytes.get(at..).and_then(PolicyRecord::decode) else {
-                return malformed(at);
-            };
-            let codes = ServiceType::from_code(policy.service_type).is_some()
-                && Restart::from_code(policy.restart).is_some()
-                && KillMode::from_code(policy.kill_mode).is_some()
-                && NotifyAccess::from_code(policy.notify_access).is_some();
-            let signals = (1..=64).contains(&policy.kill_signal)
-                && (1..=64).contains(&policy.final_kill_signal)
-                && policy.restart_kill_signal <= 64;
-            ensure(codes && signals, at)?;
-            for Reference(set) in [policy.success, policy.restart_prevent, policy.restart_force] {
+            for (offset, is_code) in POLICY_CODES {
+                ensure(is_code(self.byte(at + offset)), at)?;
+            }
+            for offset in EXIT_SETS {
+                let set = layout::reference_at(self.bytes, at + offset);
                 if set != 0 {
-                    self.extent(set as usize, layout::EXIT_SET_SIZE)?;
+                    self.extent(set, layout::EXIT_SET_SIZE)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn units(&mut self, plan: &Plan<'_>) -> Checked {
+    fn units(&mut self) -> Checked {
+        let plan = Plan::of(self.bytes);
         let mut last_name = "";
-        for index in 0..self.header.units {
-            let at = layout::unit_at(usize::from(index));
-            let Some(unit) = self.bytes.get(at..).and_then(UnitRecord::decode) else {
-                return malformed(at);
-            };
-            self.text(unit.name.0 as usize, at)?;
-            self.text(unit.cgroup.0 as usize, at)?;
-            ensure(UnitKind::from_code(unit.kind).is_some() && unit.policy < self.header.policies, at)?;
-            let name = plan.text(unit.name.0 as usize);
+        for unit in plan.units() {
+            let at = layout::unit_at(unit.id().index());
+            self.text(at + const { UnitRecord::offset("name") })?;
+            self.text(at + const { UnitRecord::offset("cgroup") })?;
+            let policy = layout::u16_at(self.bytes, at + const { UnitRecord::offset("policy") });
+            let kind = self.byte(at + const { UnitRecord::offset("kind") });
+            ensure(UnitKind::from_code(kind).is_some() && policy < self.header.policies, at)?;
+            let name = unit.name();
             ensure(name > last_name, at)?;
             last_name = name;
-            if unit.edges.0 != 0 {
-                self.edges(UnitId(index), unit.rank, unit.edges.0 as usize)?;
+            let block = |offset| layout::reference_at(self.bytes, at + offset);
+            let edges = block(const { UnitRecord::offset("edges") });
+            let commands = block(const { UnitRecord::offset("commands") });
+            let settings = block(const { UnitRecord::offset("settings") });
+            if edges != 0 {
+                self.edges(plan, unit, edges)?;
             }
-            if unit.commands.0 != 0 {
-                self.commands(unit.commands.0 as usize)?;
+            if commands != 0 {
+                self.commands(commands)?;
             }
-            if unit.settings.0 != 0 {
-                self.settings(unit.settings.0 as usize)?;
+            if settings != 0 {
+                self.settings(settings)?;
             }
         }
         Ok(())
     }
 
-    fn edges(&mut self, unit: UnitId, rank: u16, block: usize) -> Checked {
+    fn edges(&mut self, plan: Plan<'_>, unit: Unit<'_>, block: usize) -> Checked {
         let mut at = block + 2;
         let end = at + self.word(block)? * 2;
         self.extent(at, end - at)?;
-        let mut last = None;
+        // Kind and target of the last edge, in one number.
+        let mut last = 0;
         while at < end {
             let (code, count) = layout::split_run(layout::u16_at(self.bytes, at));
             let run_end = at + 2 + count * 2;
-            let Some(kind) = EdgeKind::from_code(code) else { return malformed(at) };
+            let kind = EdgeKind::from_code(code).ok_or(Malformed(at))?;
             ensure(count > 0 && run_end <= end, at)?;
             at += 2;
             while at < run_end {
                 let target = UnitId(layout::u16_at(self.bytes, at));
-                ensure(target.0 < self.header.units && target != unit, at)?;
-                ensure(last < Some((kind, target)) && self.keeps_order(rank, kind, target), at)?;
-                last = Some((kind, target));
+                let edge = u32::from(code) << 16 | u32::from(target.0);
+                let other = plan.unit(target).ok_or(Malformed(at))?;
+                // The order rules out that units wait for each other in a circle.
+                let keeps_order = match kind {
+                    EdgeKind::After => other.rank() < unit.rank(),
+                    EdgeKind::Before => other.rank() > unit.rank(),
+                    _ => true,
+                };
+                ensure(target != unit.id() && last < edge && keeps_order, at)?;
+                last = edge;
                 at += 2;
             }
         }
         Ok(())
     }
 
-    /// What rules out that units wait for each other in a circle.
-    fn keeps_order(&self, rank: u16, kind: EdgeKind, target: UnitId) -> bool {
-        let other = self.bytes.get(layout::unit_at(target.index())..).and_then(UnitRecord::decode);
-        match (kind, other) {
-            (EdgeKind::After, Some(other)) => other.rank < rank,
-            (EdgeKind::Before, Some(other)) => other.rank > rank,
-            (_, other) => other.is_some(),
-        }
-    }
-
     fn commands(&mut self, block: usize) -> Checked {
         let mut at = block + 2;
-        let mut in_phase = (Phase::Check, 0u8);
+        let (mut in_phase, mut count) = (0, 0);
         for _ in 0..self.word(block)? {
             self.extent(at, layout::COMMAND_HEAD)?;
             let argc = usize::from(layout::u16_at(self.bytes, at + 2));
-            let Some(phase) = Phase::from_code(layout::u8_at(self.bytes, at)) else { return malformed(at) };
-            in_phase = match phase.cmp(&in_phase.0) {
-                core::cmp::Ordering::Less => return malformed(at),
-                core::cmp::Ordering::Equal if in_phase.1 == u8::MAX => return malformed(at),
-                core::cmp::Ordering::Equal => (phase, in_phase.1 + 1),
-                core::cmp::Ordering::Greater => (phase, 1),
-            };
+            let phase = self.byte(at);
+            if phase != in_phase {
+                count = 0;
+            }
+            ensure(Phase::from_code(phase).is_some() && phase >= in_phase && count < u8::MAX, at)?;
+            (in_phase, count) = (phase, count + 1);
             let argv = at + layout::COMMAND_HEAD;
             self.extent(argv, argc * layout::REFERENCE_SIZE)?;
             for text in 0..=argc {
-                let text_at = at + 4 + text * layout::REFERENCE_SIZE;
-                self.text(layout::reference_at(self.bytes, text_at), text_at)?;
+                self.text(at + 4 + text * layout::REFERENCE_SIZE)?;
             }
             at = argv + argc * layout::REFERENCE_SIZE;
         }
@@ -191,9 +196,31 @@ impl Walk<'_> {
         self.extent(block + 2, count * layout::SETTING_SIZE)?;
         for index in 0..count {
             let at = block + 2 + index * layout::SETTING_SIZE;
-            ensure(SettingKey::from_code(layout::u8_at(self.bytes, at)).is_some(), at)?;
-            self.text(layout::reference_at(self.bytes, at + 1), at)?;
+            ensure(SettingKey::from_code(self.byte(at)).is_some(), at)?;
+            self.text(at + 1)?;
         }
         Ok(())
     }
 }
+
+fn is_signal(code: u8) -> bool {
+    (1..=64).contains(&code)
+}
+
+/// Fields of a policy, and what may stand in them.
+const POLICY_CODES: [(usize, fn(u8) -> bool); 7] = [
+    (PolicyRecord::offset("service_type"), |code| ServiceType::from_code(code).is_some()),
+    (PolicyRecord::offset("restart"), |code| Restart::from_code(code).is_some()),
+    (PolicyRecord::offset("kill_mode"), |code| KillMode::from_code(code).is_some()),
+    (PolicyRecord::offset("notify_access"), |code| NotifyAccess::from_code(code).is_some()),
+    (PolicyRecord::offset("kill_signal"), is_signal),
+    (PolicyRecord::offset("final_kill_signal"), is_signal),
+    (PolicyRecord::offset("restart_kill_signal"), |code| code == 0 || is_signal(code)),
+];
+
+/// Fields of a policy that lead to exit sets.
+const EXIT_SETS: [usize; 3] = [
+    PolicyRecord::offset("success"),
+    PolicyRecord::offset("restart_prevent"),
+    PolicyRecord::offset("restart_force"),
+];

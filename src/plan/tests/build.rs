@@ -36,11 +36,12 @@ fn given_a_rich_model_when_built_then_the_plan_says_all_of_it() {
     assert_eq!((ssh.kill_signal(), ssh.final_kill_signal(), ssh.restart_kill_signal()), (64, 1, 12));
     assert_eq!((ssh.fdstore_max(), ssh.cgroup()), (513, "system.slice/ssh.service"));
     for status in 0..=255 {
-        assert_eq!(ssh.success_has(status), [0, 7, 255].contains(&status), "{status}");
-        assert_eq!(ssh.success_has_signal(status), [1, 64].contains(&status), "{status}");
-        assert_eq!(ssh.restart_prevent_has(status), status == 255, "{status}");
-        assert!(!ssh.restart_prevent_has_signal(status) && !ssh.restart_force_has(status));
-        assert_eq!(ssh.restart_force_has_signal(status), status == 9, "{status}");
+        let (code, signal) = (Exit::Status(status), Exit::Signal(status));
+        assert_eq!(ssh.lists(ExitList::Success, code), [0, 7, 255].contains(&status), "{status}");
+        assert_eq!(ssh.lists(ExitList::Success, signal), [1, 64].contains(&status), "{status}");
+        assert_eq!(ssh.lists(ExitList::RestartPrevent, code), status == 255, "{status}");
+        assert!(!ssh.lists(ExitList::RestartPrevent, signal) && !ssh.lists(ExitList::RestartForce, code));
+        assert_eq!(ssh.lists(ExitList::RestartForce, signal), status == 9, "{status}");
     }
 
     assert_eq!([ssh.command_count(Phase::StartPre), ssh.command_count(Phase::Stop)], [2, 0]);

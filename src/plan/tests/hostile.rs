@@ -24,7 +24,8 @@ fn read_all(plan: &Plan<'_>) -> usize {
             items += 1;
         }
         items += unit.cgroup().len() + unit.kind().name().len() + unit.service_type().name().len();
-        items += usize::from(unit.success_has(7)) + usize::from(unit.restart_force_has_signal(64));
+        items += usize::from(unit.lists(ExitList::Success, Exit::Status(7)))
+            + usize::from(unit.lists(ExitList::RestartForce, Exit::Signal(64)));
         for phase in Phase::ALL {
             for index in 0..unit.command_count(*phase) {
                 items += unit.command(*phase, index).expect("a command in range").argv().count();

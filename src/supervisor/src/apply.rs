@@ -1,6 +1,5 @@
 //! Carries out what the table of [`crate::life`] says: one arm a step.
 
-use crate::Millis;
 use crate::life::{Cause, Step, decide};
 use crate::order::JobEnd;
 use crate::state::{State, flag};
@@ -9,79 +8,79 @@ use hostel_contract::status::UnitResult;
 
 impl Supervisor<'_> {
     /// Something happened to a unit; `fault` is what it would be blamed on.
-    pub(crate) fn react(&mut self, now: Millis, unit: UnitId, cause: Cause, fault: UnitResult) {
+    pub(crate) fn react(&mut self, unit: UnitId, cause: Cause, fault: UnitResult) {
         let step = decide(cause, self.get(unit).state());
-        self.apply(now, unit, step, fault);
+        self.apply(unit, step, fault);
     }
 
     /// Does one step.
-    pub(crate) fn apply(&mut self, now: Millis, unit: UnitId, step: Step, fault: UnitResult) {
+    pub(crate) fn apply(&mut self, unit: UnitId, step: Step, fault: UnitResult) {
         match step {
             Step::Stay => self.blame(unit, fault),
             Step::Impossible | Step::Later | Step::Join => {}
-            Step::Already => self.finish_quietly(now, unit, JobEnd::Done),
-            Step::Refuse => self.finish_job(now, unit, JobEnd::Refused),
-            Step::Begin => self.begin(now, unit),
-            Step::Launched => self.launched(now, unit),
-            Step::Executed => self.launch_reported(now, unit, Executed::Yes),
-            Step::NotExecuted => self.launch_reported(now, unit, Executed::No),
-            Step::NextUp => self.next_up(now, unit),
-            Step::StartMainEnded => self.start_main_ended(now, unit, fault),
-            Step::StartControlDone => self.start_control_done(now, unit),
-            Step::MainGone => self.main_gone(now, unit, fault),
+            Step::Already => self.finish_quietly(unit, JobEnd::Done),
+            Step::Refuse => self.finish_job(unit, JobEnd::Refused),
+            Step::Begin => self.begin(unit),
+            Step::Launched => self.launched(unit),
+            Step::Executed => self.launch_reported(unit, Executed::Yes),
+            Step::NotExecuted => self.launch_reported(unit, Executed::No),
+            Step::NextUp => self.next_up(unit),
+            Step::StartMainEnded => self.start_main_ended(unit, fault),
+            Step::StartControlDone => self.start_control_done(unit),
+            Step::MainGone => self.main_gone(unit, fault),
             Step::StopUnlessBusy => {
                 self.blame(unit, fault);
                 if self.is_quiet(unit) {
-                    self.main_gone(now, unit, fault);
+                    self.main_gone(unit, fault);
                 }
             }
-            Step::ReadyAtStart => self.ready_at_start(now, unit),
-            Step::BeginReload => self.begin_reload(now, unit),
-            Step::NextReload => self.next_reload(now, unit),
+            Step::ReadyAtStart => self.ready_at_start(unit),
+            Step::BeginReload => self.begin_reload(unit),
+            Step::NextReload => self.next_reload(unit),
             Step::ReloadFailed => {
                 self.at(unit).set(flag::RELOAD_FAILED);
-                self.end_reload(now, unit);
+                self.end_reload(unit);
             }
-            Step::ReloadTimedOut => self.reload_timed_out(now, unit),
-            Step::ReloadReady => self.reload_ready(now, unit),
-            Step::ReloadByItself => self.reload_by_itself(now, unit),
+            Step::ReloadTimedOut => self.reload_timed_out(unit),
+            Step::ReloadReady => self.reload_ready(unit),
+            Step::ReloadByItself => self.reload_by_itself(unit),
             Step::NoteReloading => self.at(unit).set(flag::RELOADING),
-            Step::StopByItself => self.stop_by_itself(now, unit),
+            Step::StopByItself => self.stop_by_itself(unit),
             Step::NoteStopping => self.at(unit).set(flag::STOPPING),
-            Step::DownByCommands => self.down(now, unit, State::Stop, fault),
-            Step::DownByAbort => self.down(now, unit, State::Abort, fault),
-            Step::DownBySignal => self.down(now, unit, State::StopSigterm, fault),
+            Step::DownByCommands => self.down(unit, State::Stop, fault),
+            Step::DownByAbort => self.down(unit, State::Abort, fault),
+            Step::DownBySignal => self.down(unit, State::StopSigterm, fault),
             Step::DownBySignalWhenQuiet => {
                 self.blame(unit, fault);
                 if self.is_quiet(unit) {
-                    self.descend(now, unit, State::StopSigterm);
+                    self.descend(unit, State::StopSigterm);
                 }
             }
             Step::DownByKill => {
                 self.blame(unit, fault);
-                self.stop_kill(now, unit);
+                self.stop_kill(unit);
             }
-            Step::DownToStopPost => self.down(now, unit, State::StopPost, fault),
+            Step::DownToStopPost => self.down(unit, State::StopPost, fault),
             Step::DownToStopPostWhenQuiet => {
                 self.blame(unit, fault);
-                self.stop_post_when_quiet(now, unit);
+                self.stop_post_when_quiet(unit);
             }
-            Step::DownToFinal => self.down(now, unit, State::FinalSigterm, fault),
+            Step::DownToFinal => self.down(unit, State::FinalSigterm, fault),
             Step::DownToFinalKill => {
                 self.blame(unit, fault);
-                self.final_kill(now, unit);
+                self.final_kill(unit);
             }
-            Step::DownToCleaning => self.down(now, unit, State::Cleaning, fault),
+            Step::DownToCleaning => self.down(unit, State::Cleaning, fault),
             Step::DownToCleaningWhenQuiet => {
                 self.blame(unit, fault);
-                self.clean_when_quiet(now, unit);
+                self.clean_when_quiet(unit);
             }
-            Step::NextStop | Step::NextStopPost => self.next_down(now, unit),
-            Step::CleaningTimedOut => self.cleaning_timed_out(now, unit),
-            Step::Settle => self.settle(now, unit),
-            Step::SettleUnmet => self.settle_unmet(now, unit),
-            Step::CancelRestart => self.cancel_restart(now, unit),
-            Step::RestartNow => self.restart_now(now, unit),
+            Step::NextStop | Step::NextStopPost => self.next_down(unit),
+            Step::CleaningTimedOut => self.cleaning_timed_out(unit),
+            Step::Settle => self.settle(unit),
+            Step::SettleUnmet => self.settle_unmet(unit),
+            Step::CancelRestart => self.cancel_restart(unit),
+            Step::RestartNow => self.restart_now(unit),
             Step::IdleOver => self.idle_over(unit),
         }
     }
@@ -90,35 +89,35 @@ impl Supervisor<'_> {
         self.at(unit).blame(fault);
     }
 
-    fn down(&mut self, now: Millis, unit: UnitId, to: State, fault: UnitResult) {
+    fn down(&mut self, unit: UnitId, to: State, fault: UnitResult) {
         self.blame(unit, fault);
-        self.descend(now, unit, to);
+        self.descend(unit, to);
     }
 
     /// The main process of a running unit is gone.
-    fn main_gone(&mut self, now: Millis, unit: UnitId, fault: UnitResult) {
-        let Some(def) = self.def(unit) else { return };
+    fn main_gone(&mut self, unit: UnitId, fault: UnitResult) {
+        let def = self.def(unit);
         self.blame(unit, fault);
-        self.service_up(now, &def);
+        self.service_up(&def);
     }
 
-    fn ready_at_start(&mut self, now: Millis, unit: UnitId) {
+    fn ready_at_start(&mut self, unit: UnitId) {
         use hostel_plan::ServiceType as T;
-        let Some(def) = self.def(unit) else { return };
+        let def = self.def(unit);
         match def.service_type() {
             T::Notify | T::NotifyReload => {
                 self.at(unit).clear(flag::RELOADING);
-                self.ascend(now, unit, State::StartPost);
+                self.ascend(unit, State::StartPost);
             }
             T::Simple | T::Exec | T::Forking | T::Oneshot | T::Dbus | T::Idle => {}
         }
     }
 
     /// READY=1 ends a reload that was announced by RELOADING=1.
-    fn reload_ready(&mut self, now: Millis, unit: UnitId) {
+    fn reload_ready(&mut self, unit: UnitId) {
         if self.get(unit).has(flag::RELOADING) {
             self.at(unit).clear(flag::RELOADING);
-            self.end_reload(now, unit);
+            self.end_reload(unit);
         }
     }
 }

@@ -2,11 +2,9 @@
 //!
 //! It gives spawns and log lines, and moves the state; see [`crate::life`] for what leads where.
 
-use crate::Millis;
 use crate::action::{Action, Message, Recipient, Spawn};
 use crate::life::Cause;
 use crate::order::JobEnd;
-use crate::reading::Reading;
 use crate::state::{State, flag, work};
 use crate::{Supervisor, policy};
 use hostel_contract::status::UnitResult;
@@ -50,23 +48,24 @@ fn has_first_command(def: &Unit<'_>) -> bool {
 
 impl Supervisor<'_> {
     /// Begins a life, for a start job that runs: or ends the job where there's to be none.
-    pub(crate) fn begin(&mut self, now: Millis, unit: UnitId) {
-        let Some(def) = self.def(unit) else { return };
-        if def.is(unit_flags::SKIP) {
+    pub(crate) fn begin(&mut self, unit: UnitId) {
+        let now = self.now;
+        let def = self.def(unit);
+        if def.has(unit_flags::SKIP) {
             if !self.get(unit).has(flag::SKIP_LOGGED) {
                 self.at(unit).set(flag::SKIP_LOGGED);
                 self.log(unit, Message::Skipped);
             }
-            return self.finish_job(now, unit, JobEnd::Skipped);
+            return self.finish_job(unit, JobEnd::Skipped);
         }
         if self.lacks_what_it_is_bound_to(&def) {
-            return self.finish_job(now, unit, JobEnd::Dependency);
+            return self.finish_job(unit, JobEnd::Dependency);
         }
         if def.kind() == UnitKind::Socket && self.socket_is_taken(&def) {
-            return self.finish_job(now, unit, JobEnd::Failed);
+            return self.finish_job(unit, JobEnd::Failed);
         }
-        if !self.start_limit_admits(now, &def) {
-            return self.start_limit_hit(now, unit);
+        if !self.start_limit_admits(&def) {
+            return self.start_limit_hit(unit);
         }
         let state = self.at(unit);
         if !state.has(flag::KEEP_RESTARTS) {
@@ -82,23 +81,23 @@ impl Supervisor<'_> {
             INFINITE => 0,
             span => span,
         };
-        if !def.is(unit_flags::CONDITIONS) {
+        if !def.has(unit_flags::CONDITIONS) {
             self.announce(unit);
         }
-        if def.is(unit_flags::CONDITIONS) && !(has_phases(&def) && has_first_command(&def)) {
-            self.enter(now, unit, State::Check);
-            self.arm(now, unit, def.start_timeout_ms().min(policy::HELPER_MS));
+        if def.has(unit_flags::CONDITIONS) && !(has_phases(&def) && has_first_command(&def)) {
+            self.enter(unit, State::Check);
+            self.arm(unit, def.start_timeout_ms().min(policy::HELPER_MS));
             self.spawn(unit, Phase::Check, 0);
         } else if has_phases(&def) {
-            self.ascend(now, unit, State::Condition);
+            self.ascend(unit, State::Condition);
         } else {
-            self.up(now, unit);
+            self.up(unit);
         }
     }
 
     /// Goes up to `to`, or past it where the unit has nothing to do there.
-    pub(crate) fn ascend(&mut self, now: Millis, unit: UnitId, mut to: State) {
-        let Some(def) = self.def(unit) else { return };
+    pub(crate) fn ascend(&mut self, unit: UnitId, mut to: State) {
+        let def = self.def(unit);
         loop {
             let (phase, next) = match to {
                 State::Condition => (Phase::Condition, State::StartPre),
@@ -107,12 +106,12 @@ impl Supervisor<'_> {
                 State::Start => (Phase::Start, State::StartPost),
                 State::PidFile => (Phase::ReadPidFile, State::StartPost),
                 State::StartPost => (Phase::StartPost, State::Running),
-                _ => return self.up(now, unit),
+                _ => return self.up(unit),
             };
             if is_helper(phase) || def.command_count(phase) > 0 {
-                self.enter(now, unit, to);
+                self.enter(unit, to);
                 self.at(unit).command = 0;
-                self.arm(now, unit, def.start_timeout_ms());
+                self.arm(unit, def.start_timeout_ms());
                 return self.spawn(unit, phase, 0);
             }
             to = next;
@@ -121,7 +120,7 @@ impl Supervisor<'_> {
 
     /// Asks for a child.
     pub(crate) fn spawn(&mut self, unit: UnitId, phase: Phase, command: u8) {
-        let checks = self.def(unit).is_some_and(|def| def.is(unit_flags::CONDITIONS));
+        let checks = self.is(unit, unit_flags::CONDITIONS);
         let state = self.at(unit);
         let first = state.has(flag::FIRST);
         state.clear(flag::FIRST);
@@ -141,8 +140,8 @@ impl Supervisor<'_> {
     }
 
     /// The child that was asked for is there.
-    pub(crate) fn spawned(&mut self, now: Millis, unit: UnitId, phase: Phase, pid: u32) {
-        let Some(def) = self.def(unit) else { return };
+    pub(crate) fn spawned(&mut self, unit: UnitId, phase: Phase, pid: u32) {
+        let def = self.def(unit);
         let is_main = phase == Phase::Start && start_is_main(&def);
         let state = self.at(unit);
         state.clear(flag::HELPER | flag::HELPER_DONE | flag::PRODDED);
@@ -162,29 +161,29 @@ impl Supervisor<'_> {
             // The start command itself was launched before.
             return self.refresh(unit);
         }
-        self.react(now, unit, Cause::Spawned, UnitResult::Success);
+        self.react(unit, Cause::Spawned, UnitResult::Success);
     }
 
     /// The start command was forked.
-    pub(crate) fn launched(&mut self, now: Millis, unit: UnitId) {
-        let Some(def) = self.def(unit) else { return };
+    pub(crate) fn launched(&mut self, unit: UnitId) {
+        let def = self.def(unit);
         self.visit_later(unit, work::ROW);
         self.refresh(unit);
         let simple = matches!(def.service_type(), ServiceType::Simple | ServiceType::Idle);
         // With conditions to evaluate, "forked" is not "started" yet: the child says so when it is.
         if start_is_main(&def) && simple && !self.get(unit).has(flag::CHECKING) {
-            self.ascend(now, unit, State::StartPost);
+            self.ascend(unit, State::StartPost);
         }
     }
 
     /// The start command passed its exec, or did not.
-    pub(crate) fn launch_reported(&mut self, now: Millis, unit: UnitId, executed: Executed) {
-        let Some(def) = self.def(unit) else { return };
+    pub(crate) fn launch_reported(&mut self, unit: UnitId, executed: Executed) {
+        let def = self.def(unit);
         match (def.service_type(), executed) {
             (ServiceType::Simple | ServiceType::Idle, Executed::Yes | Executed::No) => {
-                self.ascend(now, unit, State::StartPost);
+                self.ascend(unit, State::StartPost);
             }
-            (ServiceType::Exec, Executed::Yes) => self.ascend(now, unit, State::StartPost),
+            (ServiceType::Exec, Executed::Yes) => self.ascend(unit, State::StartPost),
             (ServiceType::Dbus, Executed::Yes) => self.spawn(unit, Phase::WaitBusName, 0),
             // What the others wait for comes later; a failed exec shows as the exit that follows.
             (ServiceType::Exec | ServiceType::Dbus, Executed::No) => {}
@@ -194,8 +193,8 @@ impl Supervisor<'_> {
     }
 
     /// The next command of a phase of the way up, or the next phase.
-    pub(crate) fn next_up(&mut self, now: Millis, unit: UnitId) {
-        let Some(def) = self.def(unit) else { return };
+    pub(crate) fn next_up(&mut self, unit: UnitId) {
+        let def = self.def(unit);
         let next = match self.get(unit).state() {
             State::Check if has_phases(&def) => State::Condition,
             State::Condition => State::StartPre,
@@ -203,13 +202,13 @@ impl Supervisor<'_> {
             State::Start | State::PidFile => State::StartPost,
             _ => State::Running,
         };
-        if !self.next_command(now, &def, def.start_timeout_ms()) {
-            self.ascend(now, unit, next);
+        if !self.next_command(&def, def.start_timeout_ms()) {
+            self.ascend(unit, next);
         }
     }
 
     /// Spawns the next command of the state's phase, if there is one.
-    pub(crate) fn next_command(&mut self, now: Millis, def: &Unit<'_>, span: u32) -> bool {
+    pub(crate) fn next_command(&mut self, def: &Unit<'_>, span: u32) -> bool {
         let unit = def.id();
         let Some(phase) = self.get(unit).state().phase() else { return false };
         let next = self.get(unit).command.saturating_add(1);
@@ -217,24 +216,24 @@ impl Supervisor<'_> {
             return false;
         }
         self.at(unit).command = next;
-        self.arm(now, unit, span);
+        self.arm(unit, span);
         self.spawn(unit, phase, next);
         true
     }
 
     /// The start command ended, as main process.
-    pub(crate) fn start_main_ended(&mut self, now: Millis, unit: UnitId, fault: UnitResult) {
-        let Some(def) = self.def(unit) else { return };
+    pub(crate) fn start_main_ended(&mut self, unit: UnitId, fault: UnitResult) {
+        let def = self.def(unit);
         self.at(unit).blame(fault);
         let well = fault == UnitResult::Success;
         match def.service_type() {
-            ServiceType::Oneshot if well => self.next_up(now, unit),
+            ServiceType::Oneshot if well => self.next_up(unit),
             // The control process is still to end; then it is seen that there is no main process.
             ServiceType::Forking => {}
             // Another process of the unit may still say READY=1.
             ServiceType::Notify | ServiceType::NotifyReload
                 if well
-                    && def.is(unit_flags::REMAIN_AFTER_EXIT)
+                    && def.has(unit_flags::REMAIN_AFTER_EXIT)
                     && def.notify_access() != hostel_plan::NotifyAccess::Main => {}
             ServiceType::Simple
             | ServiceType::Exec
@@ -244,31 +243,31 @@ impl Supervisor<'_> {
             | ServiceType::Dbus
             | ServiceType::Idle => {
                 self.at(unit).blame(UnitResult::Protocol);
-                self.descend(now, unit, State::StopSigterm);
+                self.descend(unit, State::StopSigterm);
             }
         }
     }
 
     /// The control process of the start ended well.
-    pub(crate) fn start_control_done(&mut self, now: Millis, unit: UnitId) {
-        let Some(def) = self.def(unit) else { return };
+    pub(crate) fn start_control_done(&mut self, unit: UnitId) {
+        let def = self.def(unit);
         let forks = def.kind() == UnitKind::Service && def.service_type() == ServiceType::Forking;
-        let asks = def.is(unit_flags::PID_FILE) || def.is(unit_flags::GUESS_MAIN_PID);
+        let asks = def.has(unit_flags::PID_FILE) || def.has(unit_flags::GUESS_MAIN_PID);
         if forks && asks && !self.get(unit).has(flag::MAIN_KNOWN) {
-            self.ascend(now, unit, State::PidFile);
+            self.ascend(unit, State::PidFile);
         } else {
-            self.next_up(now, unit);
+            self.next_up(unit);
         }
     }
 
     /// Up: everything before is done.
-    pub(crate) fn up(&mut self, now: Millis, unit: UnitId) {
-        let Some(def) = self.def(unit) else { return };
+    pub(crate) fn up(&mut self, unit: UnitId) {
+        let def = self.def(unit);
         self.at(unit).clear(flag::FIRST);
         match def.kind() {
-            UnitKind::Service => self.service_up(now, &def),
+            UnitKind::Service => self.service_up(&def),
             UnitKind::Socket => {
-                self.enter(now, unit, State::Active);
+                self.enter(unit, State::Active);
                 self.visit_later(unit, work::SOCKET);
             }
             UnitKind::Target
@@ -277,23 +276,24 @@ impl Supervisor<'_> {
             | UnitKind::Path
             | UnitKind::Slice
             | UnitKind::Swap
-            | UnitKind::Device => self.enter(now, unit, State::Active),
+            | UnitKind::Device => self.enter(unit, State::Active),
         }
     }
 
     /// A service is up, or goes on after a reload: if there is still something of it.
-    pub(crate) fn service_up(&mut self, now: Millis, def: &Unit<'_>) {
+    pub(crate) fn service_up(&mut self, def: &Unit<'_>) {
+        let now = self.now;
         let unit = def.id();
         let state = self.get(unit);
         let good = state.main_pid != 0 || self.lives_by_its_group(def);
         if good && state.has(flag::STOPPING) {
-            return self.stop_by_itself(now, unit);
+            return self.stop_by_itself(unit);
         }
         if good && state.has(flag::RELOADING) && state.state() != State::ReloadNotify {
-            return self.reload_by_itself(now, unit);
+            return self.reload_by_itself(unit);
         }
         if good {
-            self.enter(now, unit, State::Running);
+            self.enter(unit, State::Running);
             self.at(unit).command = 0;
             if def.runtime_max_ms() != INFINITE {
                 let end = self.get(unit).since_ms.saturating_add(u64::from(def.runtime_max_ms()));
@@ -302,11 +302,11 @@ impl Supervisor<'_> {
             return self.refresh(unit);
         }
         if state.result() != UnitResult::Success {
-            self.descend(now, unit, State::StopSigterm);
-        } else if def.is(unit_flags::REMAIN_AFTER_EXIT) {
-            self.enter(now, unit, State::Exited);
+            self.descend(unit, State::StopSigterm);
+        } else if def.has(unit_flags::REMAIN_AFTER_EXIT) {
+            self.enter(unit, State::Exited);
         } else {
-            self.descend(now, unit, State::Stop);
+            self.descend(unit, State::Stop);
         }
     }
 
@@ -319,22 +319,21 @@ impl Supervisor<'_> {
 
     /// BindsTo= with After=: what it is bound to has to be up at the moment of the start (systemd.unit(5)).
     fn lacks_what_it_is_bound_to(&self, def: &Unit<'_>) -> bool {
-        def.targets(EdgeKind::BindsTo).any(|other| {
-            self.is_missing_for_bound(other) && def.targets(EdgeKind::After).any(|after| after == other)
+        def.edges(EdgeKind::BindsTo).any(|other| {
+            self.is_missing_for_bound(other) && def.edges(EdgeKind::After).any(|after| after == other)
         })
     }
 
     /// Is a unit that others are bound to not there? One that the guest skips counts as there.
     pub(crate) fn is_missing_for_bound(&self, other: UnitId) -> bool {
-        let skipped = self.def(other).is_some_and(|def| def.is(unit_flags::SKIP));
+        let skipped = self.is(other, unit_flags::SKIP);
         let state = self.get(other);
         !skipped && state.state().is_settled() && state.job().is_none()
     }
 
     /// Says that it starts, once.
     pub(crate) fn announce(&mut self, unit: UnitId) {
-        let spoken =
-            self.def(unit).is_some_and(|def| matches!(def.kind(), UnitKind::Service | UnitKind::Mount));
+        let spoken = matches!(self.def(unit).kind(), UnitKind::Service | UnitKind::Mount);
         if spoken && !self.get(unit).has(flag::ANNOUNCED) {
             self.at(unit).set(flag::ANNOUNCED);
             self.log(unit, Message::Starting);
@@ -342,18 +341,18 @@ impl Supervisor<'_> {
     }
 
     /// ExecReload=, or the reload signal.
-    pub(crate) fn begin_reload(&mut self, now: Millis, unit: UnitId) {
-        let Some(def) = self.def(unit) else { return };
+    pub(crate) fn begin_reload(&mut self, unit: UnitId) {
+        let def = self.def(unit);
         self.at(unit).clear(flag::RELOAD_FAILED | flag::RELOADING);
         if def.command_count(Phase::Reload) > 0 {
             self.at(unit).command = 0;
-            self.enter(now, unit, State::Reload);
-            self.arm(now, unit, def.start_timeout_ms());
+            self.enter(unit, State::Reload);
+            self.arm(unit, def.start_timeout_ms());
             return self.spawn(unit, Phase::Reload, 0);
         }
         let Some(main) = self.get(unit).main() else {
             self.at(unit).set(flag::RELOAD_FAILED);
-            return self.job_follows(now, unit);
+            return self.job_follows(unit);
         };
         self.out.push(Action::Signal {
             unit,
@@ -361,62 +360,62 @@ impl Supervisor<'_> {
             pid: Some(main),
             signal: policy::SIGHUP,
         });
-        self.enter(now, unit, State::ReloadNotify);
-        self.arm(now, unit, def.start_timeout_ms());
+        self.enter(unit, State::ReloadNotify);
+        self.arm(unit, def.start_timeout_ms());
     }
 
     /// The next command of ExecReload=, or its end.
-    pub(crate) fn next_reload(&mut self, now: Millis, unit: UnitId) {
-        let Some(def) = self.def(unit) else { return };
+    pub(crate) fn next_reload(&mut self, unit: UnitId) {
+        let def = self.def(unit);
         if self.get(unit).has(flag::PRODDED) {
             self.at(unit).set(flag::RELOAD_FAILED);
-            return self.end_reload(now, unit);
+            return self.end_reload(unit);
         }
-        if !self.next_command(now, &def, def.start_timeout_ms()) {
-            self.end_reload(now, unit);
+        if !self.next_command(&def, def.start_timeout_ms()) {
+            self.end_reload(unit);
         }
     }
 
     /// Back to where the reload came from.
-    pub(crate) fn end_reload(&mut self, now: Millis, unit: UnitId) {
-        let Some(def) = self.def(unit) else { return };
+    pub(crate) fn end_reload(&mut self, unit: UnitId) {
+        let def = self.def(unit);
         match def.kind() {
-            UnitKind::Service => self.service_up(now, &def),
-            _ => self.enter(now, unit, State::Active),
+            UnitKind::Service => self.service_up(&def),
+            _ => self.enter(unit, State::Active),
         }
     }
 
     /// The reload took too long: its command is killed; a daemon that never says READY=1 just goes on.
-    pub(crate) fn reload_timed_out(&mut self, now: Millis, unit: UnitId) {
+    pub(crate) fn reload_timed_out(&mut self, unit: UnitId) {
         self.at(unit).set(flag::RELOAD_FAILED);
         self.at(unit).clear(flag::RELOADING);
         match self.get(unit).control() {
             Some(pid) if !self.get(unit).has(flag::PRODDED) => {
                 self.at(unit).set(flag::PRODDED);
                 self.kill_control(unit, pid);
-                self.arm(now, unit, policy::UNBOUNDED_STOP_MS);
+                self.arm(unit, policy::UNBOUNDED_STOP_MS);
             }
             Some(_) | None => {
                 self.at(unit).control_pid = 0;
-                self.end_reload(now, unit);
+                self.end_reload(unit);
             }
         }
     }
 
     /// RELOADING=1 from a service that runs.
-    pub(crate) fn reload_by_itself(&mut self, now: Millis, unit: UnitId) {
-        let Some(def) = self.def(unit) else { return };
+    pub(crate) fn reload_by_itself(&mut self, unit: UnitId) {
+        let def = self.def(unit);
         self.at(unit).set(flag::RELOADING);
-        self.enter(now, unit, State::ReloadNotify);
-        self.arm(now, unit, def.start_timeout_ms());
+        self.enter(unit, State::ReloadNotify);
+        self.arm(unit, def.start_timeout_ms());
     }
 
     /// STOPPING=1: it goes by itself, within the time that a stop has.
-    pub(crate) fn stop_by_itself(&mut self, now: Millis, unit: UnitId) {
-        let Some(def) = self.def(unit) else { return };
-        self.enter(now, unit, State::StopSigterm);
+    pub(crate) fn stop_by_itself(&mut self, unit: UnitId) {
+        let def = self.def(unit);
+        self.enter(unit, State::StopSigterm);
         let span = self.stop_span(&def);
-        self.arm(now, unit, span);
+        self.arm(unit, span);
     }
 }
 

@@ -2,10 +2,8 @@
 //!
 //! It gives spawns, signals and log lines, and moves the state; see [`crate::life`] for what leads where.
 
-use crate::Millis;
 use crate::action::{Action, Message, Recipient};
 use crate::order::JobEnd;
-use crate::reading::Reading;
 use crate::state::{Job, State, flag, work};
 use crate::{Supervisor, policy};
 use hostel_contract::status::UnitResult;
@@ -33,50 +31,50 @@ pub(crate) const fn is_failure(result: UnitResult) -> bool {
 
 impl Supervisor<'_> {
     /// Goes down to `to`, or past it where there's nothing to do or to wait for.
-    pub(crate) fn descend(&mut self, now: Millis, unit: UnitId, mut to: State) {
-        let Some(def) = self.def(unit) else { return };
-        let kills = def.is(unit_flags::SEND_SIGKILL);
+    pub(crate) fn descend(&mut self, unit: UnitId, mut to: State) {
+        let def = self.def(unit);
+        let kills = def.has(unit_flags::SEND_SIGKILL);
         self.at(unit).clear(flag::FIRST);
         // Each state leads to a later one: at most seven rounds.
         loop {
             to = match to {
-                State::Stop if self.run_commands(now, &def, State::Stop) => return,
+                State::Stop if self.run_commands(&def, State::Stop) => return,
                 State::Stop => State::StopSigterm,
-                State::Abort if self.send(now, &def, State::Abort) => return,
-                State::StopSigterm if self.send(now, &def, State::StopSigterm) => return,
+                State::Abort if self.send(&def, State::Abort) => return,
+                State::StopSigterm if self.send(&def, State::StopSigterm) => return,
                 State::Abort | State::StopSigterm if kills => State::StopSigkill,
-                State::StopSigkill if self.send(now, &def, State::StopSigkill) => return,
+                State::StopSigkill if self.send(&def, State::StopSigkill) => return,
                 State::Abort | State::StopSigterm | State::StopSigkill => State::StopPost,
-                State::StopPost if self.run_commands(now, &def, State::StopPost) => return,
+                State::StopPost if self.run_commands(&def, State::StopPost) => return,
                 State::StopPost => State::FinalSigterm,
-                State::FinalSigterm if self.send(now, &def, State::FinalSigterm) => return,
+                State::FinalSigterm if self.send(&def, State::FinalSigterm) => return,
                 State::FinalSigterm if kills => State::FinalSigkill,
-                State::FinalSigkill if self.send(now, &def, State::FinalSigkill) => return,
+                State::FinalSigkill if self.send(&def, State::FinalSigkill) => return,
                 State::FinalSigterm | State::FinalSigkill => State::Cleaning,
-                State::Cleaning if def.is(unit_flags::CLEAN_UP) => return self.clean_up(now, &def),
-                _ => return self.settle(now, unit),
+                State::Cleaning if def.has(unit_flags::CLEAN_UP) => return self.clean_up(&def),
+                _ => return self.settle(unit),
             };
         }
     }
 
     /// Spawns the first command of ExecStop= or ExecStopPost=, if there is one.
-    fn run_commands(&mut self, now: Millis, def: &Unit<'_>, state: State) -> bool {
+    fn run_commands(&mut self, def: &Unit<'_>, state: State) -> bool {
         let phase = if state == State::Stop { Phase::Stop } else { Phase::StopPost };
         if def.command_count(phase) == 0 {
             return false;
         }
         let unit = def.id();
         self.forget_control(unit);
-        self.enter(now, unit, state);
+        self.enter(unit, state);
         self.at(unit).command = 0;
         let span = self.stop_span(def);
-        self.arm(now, unit, span);
+        self.arm(unit, span);
         self.spawn(unit, phase, 0);
         true
     }
 
     /// Sends the state's signal to whom KillMode= says, and enters the state if somebody's end is to be awaited.
-    fn send(&mut self, now: Millis, def: &Unit<'_>, state: State) -> bool {
+    fn send(&mut self, def: &Unit<'_>, state: State) -> bool {
         let unit = def.id();
         let kind = match state {
             State::Abort => Signal::Abort,
@@ -86,12 +84,12 @@ impl Supervisor<'_> {
         if !self.signal(def, kind) {
             return false;
         }
-        self.enter(now, unit, state);
+        self.enter(unit, state);
         let span = match kind {
             Signal::Terminate | Signal::Abort => self.stop_span(def),
             Signal::Kill => bounded(def.stop_timeout_ms()),
         };
-        self.arm(now, unit, span);
+        self.arm(unit, span);
         true
     }
 
@@ -118,7 +116,7 @@ impl Supervisor<'_> {
             KillMode::Mixed => kind == Signal::Kill,
             KillMode::ControlGroup => true,
         };
-        let hangs_up = def.is(unit_flags::SEND_SIGHUP) && kind == Signal::Terminate;
+        let hangs_up = def.has(unit_flags::SEND_SIGHUP) && kind == Signal::Terminate;
         for number in [Some(number), hangs_up.then_some(policy::SIGHUP)].into_iter().flatten() {
             if whole && (self.is_grouped(def) || main.is_some() || control.is_some()) {
                 self.push_signal(unit, Recipient::All, None, number);
@@ -156,15 +154,15 @@ impl Supervisor<'_> {
     }
 
     /// Main and control are gone: goes on to ExecStopPost=.
-    pub(crate) fn stop_post_when_quiet(&mut self, now: Millis, unit: UnitId) {
+    pub(crate) fn stop_post_when_quiet(&mut self, unit: UnitId) {
         if self.is_quiet(unit) {
-            self.descend(now, unit, State::StopPost);
+            self.descend(unit, State::StopPost);
         }
     }
 
     /// Main and control are gone, and the group where KillMode= says so: goes on to the clean-up.
-    pub(crate) fn clean_when_quiet(&mut self, now: Millis, unit: UnitId) {
-        let Some(def) = self.def(unit) else { return };
+    pub(crate) fn clean_when_quiet(&mut self, unit: UnitId) {
+        let def = self.def(unit);
         if !self.is_quiet(unit) {
             return;
         }
@@ -173,9 +171,9 @@ impl Supervisor<'_> {
                 self.refresh(unit);
             }
             (KillMode::Mixed, State::FinalSigterm) if self.is_grouped(&def) => {
-                self.final_kill(now, unit);
+                self.final_kill(unit);
             }
-            _ => self.descend(now, unit, State::Cleaning),
+            _ => self.descend(unit, State::Cleaning),
         }
     }
 
@@ -186,47 +184,47 @@ impl Supervisor<'_> {
     }
 
     /// The polite signal did not do: SIGKILL, where SendSIGKILL= lets us.
-    pub(crate) fn stop_kill(&mut self, now: Millis, unit: UnitId) {
-        let kills = self.def(unit).is_some_and(|def| def.is(unit_flags::SEND_SIGKILL));
-        self.descend(now, unit, if kills { State::StopSigkill } else { State::StopPost });
+    pub(crate) fn stop_kill(&mut self, unit: UnitId) {
+        let kills = self.is(unit, unit_flags::SEND_SIGKILL);
+        self.descend(unit, if kills { State::StopSigkill } else { State::StopPost });
     }
 
     /// The same for what is left of the group.
-    pub(crate) fn final_kill(&mut self, now: Millis, unit: UnitId) {
-        let kills = self.def(unit).is_some_and(|def| def.is(unit_flags::SEND_SIGKILL));
-        self.descend(now, unit, if kills { State::FinalSigkill } else { State::Cleaning });
+    pub(crate) fn final_kill(&mut self, unit: UnitId) {
+        let kills = self.is(unit, unit_flags::SEND_SIGKILL);
+        self.descend(unit, if kills { State::FinalSigkill } else { State::Cleaning });
     }
 
     /// The next command of ExecStop= or ExecStopPost=, or on.
-    pub(crate) fn next_down(&mut self, now: Millis, unit: UnitId) {
-        let Some(def) = self.def(unit) else { return };
+    pub(crate) fn next_down(&mut self, unit: UnitId) {
+        let def = self.def(unit);
         let to = if self.get(unit).state() == State::Stop { State::StopSigterm } else { State::FinalSigterm };
         let span = self.stop_span(&def);
-        if !self.next_command(now, &def, span) {
-            self.descend(now, unit, to);
+        if !self.next_command(&def, span) {
+            self.descend(unit, to);
         }
     }
 
     /// Removes directories. The command number of the spawn says whether a restart follows, for
     /// RuntimeDirectoryPreserve=restart.
-    fn clean_up(&mut self, now: Millis, def: &Unit<'_>) {
+    fn clean_up(&mut self, def: &Unit<'_>) {
         let unit = def.id();
         self.forget_control(unit);
-        self.enter(now, unit, State::Cleaning);
-        self.arm(now, unit, policy::HELPER_MS);
+        self.enter(unit, State::Cleaning);
+        self.arm(unit, policy::HELPER_MS);
         let again = self.will_restart(def) || self.restarts_by_job(unit);
         self.spawn(unit, Phase::CleanUp, u8::from(again));
     }
 
     /// The clean-up takes too long: its helper is killed, then forgotten.
-    pub(crate) fn cleaning_timed_out(&mut self, now: Millis, unit: UnitId) {
+    pub(crate) fn cleaning_timed_out(&mut self, unit: UnitId) {
         match self.get(unit).control() {
             Some(pid) if !self.get(unit).has(flag::PRODDED) => {
                 self.at(unit).set(flag::PRODDED);
                 self.kill_control(unit, pid);
-                self.arm(now, unit, policy::UNBOUNDED_STOP_MS);
+                self.arm(unit, policy::UNBOUNDED_STOP_MS);
             }
-            Some(_) | None => self.settle(now, unit),
+            Some(_) | None => self.settle(unit),
         }
     }
 
@@ -239,8 +237,8 @@ impl Supervisor<'_> {
     }
 
     /// The life is over.
-    pub(crate) fn settle(&mut self, now: Millis, unit: UnitId) {
-        let Some(def) = self.def(unit) else { return };
+    pub(crate) fn settle(&mut self, unit: UnitId) {
+        let def = self.def(unit);
         let left = self.get(unit).main_pid != 0 || self.get(unit).control_pid != 0;
         self.at(unit).main_pid = 0;
         self.at(unit).control_pid = 0;
@@ -265,15 +263,15 @@ impl Supervisor<'_> {
                 self.visit_later(unit, work::ON_FAILURE);
             }
         }
-        self.enter(now, unit, if failed { State::Failed } else { State::Dead });
+        self.enter(unit, if failed { State::Failed } else { State::Dead });
         if again {
-            self.enter(now, unit, State::AutoRestart);
-            self.arm(now, unit, def.restart_ms());
+            self.enter(unit, State::AutoRestart);
+            self.arm(unit, def.restart_ms());
         }
     }
 
     /// A condition or an assertion is false: there was no life.
-    pub(crate) fn settle_unmet(&mut self, now: Millis, unit: UnitId) {
+    pub(crate) fn settle_unmet(&mut self, unit: UnitId) {
         let state = self.at(unit);
         state.set(flag::FORBID_RESTART);
         let (result, message) = if state.has(flag::ASSERT_FALSE) {
@@ -283,42 +281,42 @@ impl Supervisor<'_> {
         };
         state.set_result(result);
         self.log(unit, message);
-        self.settle(now, unit);
+        self.settle(unit);
     }
 
     /// A stop job meets RestartSec=.
-    pub(crate) fn cancel_restart(&mut self, now: Millis, unit: UnitId) {
-        self.enter(now, unit, State::Dead);
+    pub(crate) fn cancel_restart(&mut self, unit: UnitId) {
+        self.enter(unit, State::Dead);
     }
 
     /// RestartSec= is over: a restart job, so that what depends on the unit restarts too.
-    pub(crate) fn restart_now(&mut self, now: Millis, unit: UnitId) {
+    pub(crate) fn restart_now(&mut self, unit: UnitId) {
         if self.get(unit).job() == Some(Job::Stop) {
             // It goes first; should it be called off, the restart still comes.
-            return self.arm(now, unit, policy::RESTART_AGAIN_MS);
+            return self.arm(unit, policy::RESTART_AGAIN_MS);
         }
         let state = self.at(unit);
         state.restarts = state.restarts.saturating_add(1);
         state.set(flag::KEEP_RESTARTS);
         let count = state.restarts;
         self.log(unit, Message::RestartScheduled(count));
-        if self.queue_own(now, unit, Job::Restart).is_err() {
+        if self.queue_own(unit, Job::Restart).is_err() {
             self.at(unit).set(flag::FORBID_RESTART);
             self.at(unit).set_result(UnitResult::Resources);
-            self.settle(now, unit);
+            self.settle(unit);
         }
     }
 
     /// Started too often: fails without having lived.
-    pub(crate) fn start_limit_hit(&mut self, now: Millis, unit: UnitId) {
+    pub(crate) fn start_limit_hit(&mut self, unit: UnitId) {
         self.log(unit, Message::StartLimitHit);
         self.at(unit).set_result(UnitResult::StartLimit);
         self.at(unit).clear(flag::KEEP_RESTARTS);
         if self.get(unit).state() != State::Failed {
             self.visit_later(unit, work::ON_FAILURE);
         }
-        self.enter(now, unit, State::Failed);
-        self.finish_job(now, unit, JobEnd::Failed);
+        self.enter(unit, State::Failed);
+        self.finish_job(unit, JobEnd::Failed);
     }
 
     /// How long a polite phase of the stop may take. While the guest shuts down, no stop is infinite.

@@ -6,19 +6,19 @@ use crate::ascend::start_is_main;
 use crate::event::{ExitKind, ExitStatus, Pid, Report};
 use crate::life::Cause;
 use crate::policy;
-use crate::reading::Reading;
 use crate::state::{Job, State, UnitState, flag, work};
 use crate::{Supervisor, UnitId};
 use hostel_contract::status::UnitResult;
-use hostel_plan::{Phase, Restart, ServiceType, Unit, command_flags, unit_flags};
+use hostel_plan::{Exit, ExitList, Phase, Restart, ServiceType, Unit, command_flags, unit_flags};
 
 /// Did a main process end well? (systemd.service(5), SuccessExitStatus=)
 fn is_clean_main(def: &Unit<'_>, status: ExitStatus) -> bool {
     let oneshot = def.service_type() == ServiceType::Oneshot;
     match status.kind {
-        ExitKind::Exited => status.code == 0 || def.success_has(status.code),
+        ExitKind::Exited => status.code == 0 || def.lists(ExitList::Success, Exit::Status(status.code)),
         ExitKind::Killed => {
-            (!oneshot && policy::CLEAN_SIGNALS.contains(&status.code)) || def.success_has_signal(status.code)
+            (!oneshot && policy::CLEAN_SIGNALS.contains(&status.code))
+                || def.lists(ExitList::Success, Exit::Signal(status.code))
         }
         ExitKind::Dumped => false,
     }
@@ -60,12 +60,10 @@ const fn never_lived(result: UnitResult) -> bool {
 }
 
 /// Is the end of the main process in RestartPreventExitStatus= or RestartForceExitStatus=?
-fn is_listed(exit: Option<ExitStatus>, statuses: impl Fn(u8) -> bool, signals: impl Fn(u8) -> bool) -> bool {
-    match exit {
-        Some(ExitStatus { kind: ExitKind::Exited, code }) => statuses(code),
-        Some(ExitStatus { kind: ExitKind::Killed | ExitKind::Dumped, code }) => signals(code),
-        None => false,
-    }
+fn is_listed(def: &Unit<'_>, list: ExitList, exit: Option<ExitStatus>) -> bool {
+    exit.is_some_and(|ExitStatus { kind, code }| {
+        def.lists(list, if kind == ExitKind::Exited { Exit::Status(code) } else { Exit::Signal(code) })
+    })
 }
 
 impl Supervisor<'_> {
@@ -81,15 +79,15 @@ impl Supervisor<'_> {
         if barred || never_lived(state.result()) {
             return false;
         }
-        if is_listed(state.exit(), |s| def.restart_prevent_has(s), |s| def.restart_prevent_has_signal(s)) {
+        if is_listed(def, ExitList::RestartPrevent, state.exit()) {
             return false;
         }
-        is_listed(state.exit(), |s| def.restart_force_has(s), |s| def.restart_force_has_signal(s))
-            || restarts_after(def.restart(), state.result())
+        is_listed(def, ExitList::RestartForce, state.exit()) || restarts_after(def.restart(), state.result())
     }
 
     /// StartLimitIntervalSec=, StartLimitBurst=: counts a start, and says whether it may be.
-    pub(crate) fn start_limit_admits(&mut self, now: Millis, def: &Unit<'_>) -> bool {
+    pub(crate) fn start_limit_admits(&mut self, def: &Unit<'_>) -> bool {
+        let now = self.now;
         use hostel_plan::UnitKind as K;
         match def.kind() {
             K::Service | K::Mount | K::Timer | K::Path | K::Swap => {}
@@ -101,7 +99,7 @@ impl Supervisor<'_> {
     }
 
     /// A child said something over its status pair.
-    pub(crate) fn reported(&mut self, now: Millis, unit: UnitId, pid: Pid, report: Report) {
+    pub(crate) fn reported(&mut self, unit: UnitId, pid: Pid, report: Report) {
         let state = self.get(unit);
         let is_main = state.main_pid == pid;
         if pid == 0 || !(is_main || state.control_pid == pid) {
@@ -114,7 +112,7 @@ impl Supervisor<'_> {
             Report::Done { pid: found } => {
                 self.conditions_hold(unit);
                 // A PIDFile= that names no process of the unit is as none: the start fails.
-                let named = self.def(unit).is_some_and(|def| def.is(unit_flags::PID_FILE));
+                let named = self.is(unit, unit_flags::PID_FILE);
                 if !(reads_pid && named && found.is_none()) {
                     self.at(unit).set(flag::HELPER_DONE);
                 }
@@ -128,14 +126,14 @@ impl Supervisor<'_> {
             Report::Running => {
                 self.conditions_hold(unit);
                 if is_main {
-                    self.react(now, unit, Cause::Executed, UnitResult::Success);
+                    self.react(unit, Cause::Executed, UnitResult::Success);
                 }
             }
             // The exit that follows says with which status.
             Report::Skipped | Report::Failed { .. } => {
                 self.conditions_hold(unit);
                 if is_main {
-                    self.react(now, unit, Cause::NotExecuted, UnitResult::Success);
+                    self.react(unit, Cause::NotExecuted, UnitResult::Success);
                 }
             }
         }
@@ -147,65 +145,65 @@ impl Supervisor<'_> {
     }
 
     /// A process of some unit, or of none, was reaped.
-    pub(crate) fn exited(&mut self, now: Millis, pid: Pid, status: ExitStatus) {
+    pub(crate) fn exited(&mut self, pid: Pid, status: ExitStatus) {
         let Some(unit) = self.unit_of(pid) else { return };
-        let Some(def) = self.def(unit) else { return };
+        let def = self.def(unit);
         self.visit_later(unit, work::ROW);
         if self.get(unit).main_pid == pid {
-            self.main_exited(now, &def, status);
+            self.main_exited(&def, status);
         } else {
-            self.control_exited(now, &def, status);
+            self.control_exited(&def, status);
         }
         self.refresh(unit);
     }
 
-    fn main_exited(&mut self, now: Millis, def: &Unit<'_>, status: ExitStatus) {
+    fn main_exited(&mut self, def: &Unit<'_>, status: ExitStatus) {
         let unit = def.id();
         self.at(unit).main_pid = 0;
         if self.is_unmet(unit) {
-            return self.react(now, unit, Cause::Unmet, UnitResult::Success);
+            return self.react(unit, Cause::Unmet, UnitResult::Success);
         }
         self.at(unit).set_exit(Some(status));
         if is_clean_main(def, status) || self.ignores_main(def) {
-            return self.react(now, unit, Cause::MainDone, UnitResult::Success);
+            return self.react(unit, Cause::MainDone, UnitResult::Success);
         }
         self.log(unit, Message::ProcessFailed(Phase::Start, status));
-        self.react(now, unit, Cause::MainFailed, fault_of(status));
+        self.react(unit, Cause::MainFailed, fault_of(status));
     }
 
-    fn control_exited(&mut self, now: Millis, def: &Unit<'_>, status: ExitStatus) {
+    fn control_exited(&mut self, def: &Unit<'_>, status: ExitStatus) {
         let unit = def.id();
         let state = self.get(unit);
         let (at, helper, done) = (state.state(), state.has(flag::HELPER), state.has(flag::HELPER_DONE));
         self.at(unit).control_pid = 0;
         self.at(unit).clear(flag::HELPER | flag::HELPER_DONE);
         if self.is_unmet(unit) {
-            return self.react(now, unit, Cause::Unmet, UnitResult::Success);
+            return self.react(unit, Cause::Unmet, UnitResult::Success);
         }
         if helper {
-            return self.helper_exited(now, def, if done { HelperEnd::Done } else { HelperEnd::Failed });
+            return self.helper_exited(def, if done { HelperEnd::Done } else { HelperEnd::Failed });
         }
         if status == (ExitStatus { kind: ExitKind::Exited, code: 0 }) || self.ignores_control(def, at) {
-            return self.react(now, unit, Cause::ControlDone, UnitResult::Success);
+            return self.react(unit, Cause::ControlDone, UnitResult::Success);
         }
         let skips = at == State::Condition
             && status.kind == ExitKind::Exited
             && status.code < policy::CONDITION_FAILED;
         if skips {
-            return self.react(now, unit, Cause::ControlSkips, UnitResult::ExecCondition);
+            return self.react(unit, Cause::ControlSkips, UnitResult::ExecCondition);
         }
         self.log(unit, Message::ProcessFailed(at.phase().unwrap_or(Phase::Start), status));
-        self.react(now, unit, Cause::ControlFailed, fault_of(status));
+        self.react(unit, Cause::ControlFailed, fault_of(status));
     }
 
     /// A helper ended. What it was for is nobody's fault where the unit is stopped meanwhile.
-    fn helper_exited(&mut self, now: Millis, def: &Unit<'_>, end: HelperEnd) {
+    fn helper_exited(&mut self, def: &Unit<'_>, end: HelperEnd) {
         let unit = def.id();
         let at = self.get(unit).state();
         // Without a PIDFile= the helper only guesses: where it can't, the group says when the service ends.
-        let guessed = at == State::PidFile && !def.is(unit_flags::PID_FILE);
+        let guessed = at == State::PidFile && !def.has(unit_flags::PID_FILE);
         if end == HelperEnd::Done || guessed {
-            return self.react(now, unit, Cause::ControlDone, UnitResult::Success);
+            return self.react(unit, Cause::ControlDone, UnitResult::Success);
         }
         let fault = match at {
             _ if at.is_stopping() => UnitResult::Success,
@@ -213,7 +211,7 @@ impl Supervisor<'_> {
             State::Start if def.service_type() == ServiceType::Dbus => UnitResult::Protocol,
             _ => UnitResult::Resources,
         };
-        self.react(now, unit, Cause::ControlFailed, fault);
+        self.react(unit, Cause::ControlFailed, fault);
     }
 
     /// Did a child of the start say that a condition or an assertion is false?

@@ -7,13 +7,11 @@
 //! It touches the region only, and gives no action. There is no recursion: a list of members and a list of those
 //! to look at are links in the region, and bits only ever come up, so it ends.
 
-use crate::Millis;
 use crate::ascend::can_reload;
 use crate::event::JobMode;
 use crate::order::JobEnd;
 use crate::policy;
 use crate::queue::{link, linked};
-use crate::reading::Reading;
 use crate::state::{Boot, Job, flag, work};
 use crate::{Supervisor, UnitId};
 use hostel_contract::control::ControlResult;
@@ -101,14 +99,13 @@ fn merge(a: Job, b: Job, is_up: impl Fn() -> bool) -> Option<Job> {
 
 impl Supervisor<'_> {
     /// A job of the supervisor's own: a restart, or what a dependency or trigger asks for.
-    pub(crate) fn queue_own(&mut self, now: Millis, unit: UnitId, job: Job) -> Result<(), ControlResult> {
-        self.transact(now, unit, job, JobMode::Replace, None)
+    pub(crate) fn queue_own(&mut self, unit: UnitId, job: Job) -> Result<(), ControlResult> {
+        self.transact(unit, job, JobMode::Replace, None)
     }
 
     /// Queues a job for the anchor and all that it pulls in, or says why not, and changes nothing then.
     pub(crate) fn transact(
         &mut self,
-        now: Millis,
         anchor: UnitId,
         job: Job,
         mode: JobMode,
@@ -123,7 +120,7 @@ impl Supervisor<'_> {
         while let Some(unit) = next {
             next = linked(self.get(unit).txn_next);
             if verdict.is_ok() {
-                self.install_member(now, unit, anchor, boot);
+                self.install_member(unit, anchor, boot);
             }
             let state = self.at(unit);
             state.txn = 0;
@@ -214,7 +211,7 @@ impl Supervisor<'_> {
 
     /// Adds what a unit's jobs pull in.
     fn pull_in(&mut self, lists: &mut Lists, unit: UnitId) {
-        let Some(def) = self.def(unit) else { return };
+        let def = self.def(unit);
         if self.get(unit).txn & UPWARD != 0 && self.is_absent(unit) {
             return self.refuse(lists, unit, NO_UP);
         }
@@ -226,15 +223,15 @@ impl Supervisor<'_> {
         }
         if self.get(unit).txn & RESTART != 0 {
             let weight = self.weight_of(unit, UP_MATTERS);
-            for other in STOPPED_WITH.iter().flat_map(|&kind| def.targets(kind)) {
+            for other in STOPPED_WITH.iter().flat_map(|&kind| def.edges(kind)) {
                 if self.get(other).state().is_up() {
                     self.add(lists, other, RESTART, weight);
                 }
             }
         }
         if self.get(unit).txn & RELOAD != 0 {
-            for other in def.targets(EdgeKind::PropagatesReloadTo) {
-                let reloads = self.def(other).is_some_and(|def| can_reload(&def));
+            for other in def.edges(EdgeKind::PropagatesReloadTo) {
+                let reloads = can_reload(&self.def(other));
                 if reloads && self.get(other).state().is_up() {
                     self.add(lists, other, RELOAD, Weight::Wishes);
                 }
@@ -247,7 +244,7 @@ impl Supervisor<'_> {
         let weight = self.weight_of(unit, UP_MATTERS);
         let needs = [(EdgeKind::Requires, START), (EdgeKind::BindsTo, START), (EdgeKind::Requisite, VERIFY)];
         for (kind, bits) in needs {
-            for other in def.targets(kind) {
+            for other in def.edges(kind) {
                 if self.is_absent(other) || self.get(other).txn & NO_UP != 0 || self.leaves(other, bits) {
                     self.at(unit).txn |= LACKS;
                     return self.refuse(lists, unit, NO_UP);
@@ -255,19 +252,19 @@ impl Supervisor<'_> {
                 self.add(lists, other, bits, weight);
             }
         }
-        for other in def.targets(EdgeKind::Wants) {
+        for other in def.edges(EdgeKind::Wants) {
             if !self.is_absent(other) {
                 self.add(lists, other, START, Weight::Wishes);
             }
         }
-        for other in def.targets(EdgeKind::Conflicts) {
+        for other in def.edges(EdgeKind::Conflicts) {
             if self.get(other).txn & NO_STOP != 0 {
                 return self.refuse(lists, unit, NO_UP);
             }
             self.add(lists, other, STOP | CONFLICTED, weight);
         }
         // Who declares the conflict makes no difference to whether both can be up, only to who insists.
-        for other in def.targets(EdgeKind::ConflictedBy) {
+        for other in def.edges(EdgeKind::ConflictedBy) {
             if self.get(other).txn & NO_STOP != 0 {
                 return self.refuse(lists, unit, NO_UP);
             }
@@ -278,7 +275,7 @@ impl Supervisor<'_> {
     fn pull_in_for_stop(&mut self, lists: &mut Lists, def: &Unit<'_>) {
         let unit = def.id();
         let weight = self.weight_of(unit, STOP_MATTERS);
-        for other in STOPPED_WITH.iter().flat_map(|&kind| def.targets(kind)) {
+        for other in STOPPED_WITH.iter().flat_map(|&kind| def.edges(kind)) {
             if self.get(other).txn & NO_STOP != 0 {
                 return self.refuse(lists, unit, NO_STOP);
             }
@@ -292,7 +289,7 @@ impl Supervisor<'_> {
 
     /// Can no job upward be, whatever else is asked for?
     fn is_absent(&self, unit: UnitId) -> bool {
-        self.def(unit).is_none_or(|def| def.is(unit_flags::NOT_FOUND) || def.is(unit_flags::MASKED))
+        self.is(unit, unit_flags::NOT_FOUND | unit_flags::MASKED)
     }
 
     /// Requisite= starts nothing, so it can't call off a stop that is queued either.
@@ -308,10 +305,10 @@ impl Supervisor<'_> {
         }
         self.at(unit).txn |= which;
         lists.again = 1;
-        let Some(def) = self.def(unit) else { return };
+        let def = self.def(unit);
         let insisting: &[EdgeKind] = if which == NO_UP { &REQUIRERS } else { &STOPS_WITH };
         let conflicting: &[EdgeKind] = if which == NO_UP { &[] } else { &CONFLICTING };
-        for other in insisting.iter().chain(conflicting).flat_map(|&kind| def.targets(kind)) {
+        for other in insisting.iter().chain(conflicting).flat_map(|&kind| def.edges(kind)) {
             if self.get(other).txn & TYPES != 0 {
                 self.look_at(lists, other);
             }
@@ -375,7 +372,7 @@ impl Supervisor<'_> {
     }
 
     /// Joins a member's job with the one that is there.
-    fn install_member(&mut self, now: Millis, unit: UnitId, anchor: UnitId, boot: Option<Boot>) {
+    fn install_member(&mut self, unit: UnitId, anchor: UnitId, boot: Option<Boot>) {
         if self.get(unit).txn & LACKS != 0 && self.get(unit).state().is_settled() {
             self.visit_later(unit, work::LOG_DEPENDENCY);
         }
@@ -391,10 +388,10 @@ impl Supervisor<'_> {
             return;
         }
         match there.map(|there| (there, merge(there, job, || state.is_up()))) {
-            None => self.install(now, unit, job),
+            None => self.install(unit, job),
             Some((_, None)) => {
-                self.finish_job(now, unit, JobEnd::Canceled);
-                self.install(now, unit, job);
+                self.finish_job(unit, JobEnd::Canceled);
+                self.install(unit, job);
             }
             Some((there, Some(merged))) if merged == there && job != Job::Reload => {}
             Some((_, Some(merged))) => {
@@ -410,7 +407,8 @@ impl Supervisor<'_> {
     }
 
     /// Gives a unit without a job one.
-    pub(crate) fn install(&mut self, now: Millis, unit: UnitId, job: Job) {
+    pub(crate) fn install(&mut self, unit: UnitId, job: Job) {
+        let now = self.now;
         let state = self.at(unit);
         state.set_job(Some(job));
         state.job_began = now;

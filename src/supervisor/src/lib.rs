@@ -29,7 +29,6 @@ mod notify;
 mod order;
 pub mod policy;
 mod queue;
-mod reading;
 mod request;
 mod shutdown;
 mod socket;
@@ -45,20 +44,24 @@ pub type Millis = u64;
 use hostel_contract::ShutdownKind;
 use hostel_contract::control::ControlResult;
 use hostel_contract::status::StatusRow;
-use hostel_plan::{KillMode, Plan, Unit, UnitId, UnitKind};
+use hostel_plan::{KillMode, Plan, Unit, UnitId};
 use order::JobEnd;
 use queue::Actions;
 use state::{Boot, Watching, flag, work};
 
 /// The state machine over a plan and its region.
+// In this order: what is at the front is reached by shorter instructions.
+#[repr(C)]
 pub struct Supervisor<'a> {
-    plan: Plan<'a>,
     header: &'a mut Header,
     units: &'a mut [UnitState],
+    /// The time of CLOCK_MONOTONIC, as last told.
+    now: Millis,
+    plan: Plan<'a>,
+    fuel: Fuel,
     /// Stands in for a unit that the region has no room for, so that no index can fail.
     spare: UnitState,
     out: Actions,
-    fuel: Fuel,
 }
 
 /// How much may still be done in this millisecond.
@@ -85,7 +88,7 @@ impl<'a> Supervisor<'a> {
         }
         let (spare, out) = (UnitState::default(), Actions::new());
         let fuel = Fuel { now: Millis::MAX, left: 0 };
-        Supervisor { plan, header, units, spare, out, fuel }
+        Supervisor { header, units, now: 0, plan, fuel, spare, out }
     }
 
     /// The plan that it runs.
@@ -93,10 +96,15 @@ impl<'a> Supervisor<'a> {
         self.plan
     }
 
-    /// The definition of a unit; None where there's no such unit.
+    /// The definition of a unit.
+    pub(crate) fn def(&self, unit: UnitId) -> Unit<'a> {
+        self.plan.definition(unit)
+    }
+
+    /// Has its definition one of these flags?
     #[inline(never)]
-    pub(crate) fn def(&self, unit: UnitId) -> Option<Unit<'a>> {
-        self.plan.unit(unit)
+    pub(crate) fn is(&self, unit: UnitId, flags: u32) -> bool {
+        self.def(unit).has(flags)
     }
 
     /// State of a unit, to be changed. A call is smaller than the check, and there are hundreds.
@@ -120,36 +128,33 @@ impl<'a> Supervisor<'a> {
 
     /// Takes in one thing that happened, at this time of CLOCK_MONOTONIC.
     pub fn handle(&mut self, now: Millis, event: Event) {
+        self.now = now;
         match event {
-            Event::Boot(target) => self.boot(now, target),
+            Event::Boot(target) => self.boot(target),
             Event::Request { id, .. } if self.header.finished != 0 => {
                 self.out.push(Action::Reply { id, result: ControlResult::Refused });
             }
-            Event::Request { id, unit, operation, mode } => self.request(now, id, unit, operation, mode),
+            Event::Request { id, unit, operation, mode } => self.request(id, unit, operation, mode),
             Event::RequestDropped(id) => self.request_dropped(id),
-            Event::Triggered(unit) => self.triggered(now, unit),
-            Event::Spawned { unit, phase, pid } => self.spawned(now, unit, phase, pid),
+            Event::Triggered(unit) => self.triggered(unit),
+            Event::Spawned { unit, phase, pid } => self.spawned(unit, phase, pid),
             Event::SpawnFailed { unit, errno, .. } => {
                 self.log(unit, Message::SpawnFailed(errno));
-                self.react(
-                    now,
-                    unit,
-                    life::Cause::SpawnFailed,
-                    hostel_contract::status::UnitResult::Resources,
-                );
+                self.react(unit, life::Cause::SpawnFailed, hostel_contract::status::UnitResult::Resources);
             }
-            Event::Reported { unit, pid, report } => self.reported(now, unit, pid, report),
-            Event::Exited { pid, status } => self.exited(now, pid, status),
-            Event::GroupEmpty(unit) => self.group_empty(now, unit),
-            Event::Notified { unit, sender, notification } => self.notified(now, unit, sender, notification),
+            Event::Reported { unit, pid, report } => self.reported(unit, pid, report),
+            Event::Exited { pid, status } => self.exited(pid, status),
+            Event::GroupEmpty(unit) => self.group_empty(unit),
+            Event::Notified { unit, sender, notification } => self.notified(unit, sender, notification),
             // What is due is done by `next_action`, whatever woke it.
             Event::Deadline => {}
-            Event::Shutdown(kind) => self.shut_down(now, kind),
+            Event::Shutdown(kind) => self.shut_down(kind),
         }
     }
 
     /// The next thing to be done; None when there's nothing before the next event or deadline.
     pub fn next_action(&mut self, now: Millis) -> Option<Action> {
+        self.now = now;
         if self.fuel.now != now {
             let units = u32::try_from(self.plan.len()).unwrap_or(u32::MAX);
             self.fuel = Fuel { now, left: units.saturating_add(64).saturating_mul(policy::STEPS_PER_UNIT) };
@@ -159,32 +164,33 @@ impl<'a> Supervisor<'a> {
                 return Some(action);
             }
             self.fuel.left = self.fuel.left.checked_sub(1)?;
-            if !self.step(now) {
+            if !self.step() {
                 return None;
             }
         }
     }
 
     /// Does one piece of what is to be done; false when there's none.
-    fn step(&mut self, now: Millis) -> bool {
+    fn step(&mut self) -> bool {
+        let now = self.now;
         if self.give_answer() {
             return true;
         }
         if let Some(unit) = self.heap_top()
             && self.get(unit).due <= now
         {
-            self.fire(now, unit);
+            self.fire(unit);
             return true;
         }
         if let Some((unit, reasons)) = self.next_visit() {
-            self.visit(now, unit, reasons);
+            self.visit(unit, reasons);
             return true;
         }
-        self.let_idle_go() || self.booted() || self.finish(now)
+        self.let_idle_go() || self.booted() || self.finish()
     }
 
     /// Sees to one unit, for all the reasons that came together.
-    fn visit(&mut self, now: Millis, unit: UnitId, reasons: u16) {
+    fn visit(&mut self, unit: UnitId, reasons: u16) {
         let is = |reason| reasons & reason != 0;
         let settled = self.get(unit).state().is_settled();
         if is(work::LOG_CANCELED) {
@@ -197,7 +203,7 @@ impl<'a> Supervisor<'a> {
             }
         }
         if is(work::DEPENDENCY_FAILED) && self.get(unit).job().is_some_and(Job::leads_up) {
-            self.finish_job(now, unit, JobEnd::Dependency);
+            self.finish_job(unit, JobEnd::Dependency);
         }
         if is(work::WENT_DOWN) {
             self.stop_bound(unit);
@@ -208,22 +214,22 @@ impl<'a> Supervisor<'a> {
         let stop = is(work::STOP) || (is(work::UNNEEDED | work::CAME_UP) && self.is_unneeded(unit));
         if stop && self.header.shutdown == 0 {
             // A stop that contradicts itself is none: the plan asks for it to stay.
-            let _refused = self.queue_own(now, unit, Job::Stop);
+            let _refused = self.queue_own(unit, Job::Stop);
         }
-        if is(work::START) && self.header.shutdown == 0 && self.queue_own(now, unit, Job::Start).is_err() {
+        if is(work::START) && self.header.shutdown == 0 && self.queue_own(unit, Job::Start).is_err() {
             self.visit_later(unit, work::TRIGGERED_BY);
         }
         if is(work::ON_FAILURE) {
-            self.start_on_failure(now, unit);
+            self.start_on_failure(unit);
         }
         if is(work::TRIGGERED_BY) {
             self.sockets_look(unit);
         }
         if is(work::SOCKET) {
-            self.socket_looks(now, unit);
+            self.socket_looks(unit);
         }
         if is(work::JOB) {
-            self.try_run(now, unit);
+            self.try_run(unit);
         }
         if is(work::ROW) {
             self.out.push(Action::Changed(unit));
@@ -231,28 +237,28 @@ impl<'a> Supervisor<'a> {
     }
 
     /// The boot: a start job for the target, and its jobs are counted.
-    fn boot(&mut self, now: Millis, target: UnitId) {
+    fn boot(&mut self, target: UnitId) {
         if self.header.boot != Boot::Not as u8 || self.header.shutdown != 0 {
             return;
         }
         self.header.boot = Boot::Begun as u8;
-        if self.transact(now, target, Job::Start, JobMode::Replace, Some(Boot::Begun)).is_err() {
+        if self.transact(target, Job::Start, JobMode::Replace, Some(Boot::Begun)).is_err() {
             self.log(target, Message::StartFailed);
         }
     }
 
     /// Are all jobs of the boot done?
     fn booted(&mut self) -> bool {
-        let now = self.header.boot == Boot::Begun as u8 && self.header.boot_jobs == 0;
-        if now {
+        let done = self.header.boot == Boot::Begun as u8 && self.header.boot_jobs == 0;
+        if done {
             self.header.boot = Boot::Over as u8;
             self.out.push(Action::Booted);
         }
-        now
+        done
     }
 
     /// The unit's group has no process left.
-    fn group_empty(&mut self, now: Millis, unit: UnitId) {
+    fn group_empty(&mut self, unit: UnitId) {
         if !self.awaits_empty(unit) {
             return;
         }
@@ -261,7 +267,7 @@ impl<'a> Supervisor<'a> {
         // One that was another's child: nobody told.
         state.main_pid = 0;
         self.visit_later(unit, work::ROW);
-        self.react(now, unit, life::Cause::Empty, hostel_contract::status::UnitResult::Success);
+        self.react(unit, life::Cause::Empty, hostel_contract::status::UnitResult::Success);
         self.refresh(unit);
     }
 
@@ -282,7 +288,7 @@ impl<'a> Supervisor<'a> {
     /// Does the unit wait for its cgroup to empty? Init looks after each batch of reaped processes, once a
     /// second, and behind actions: the group of a unit that begins to wait may be empty already.
     pub fn awaits_empty(&self, unit: UnitId) -> bool {
-        let Some(def) = self.def(unit) else { return false };
+        let def = self.def(unit);
         if !self.is_grouped(&def) {
             return false;
         }
@@ -309,7 +315,7 @@ impl<'a> Supervisor<'a> {
     /// The unit's row of the status page, less what only init knows (`stored`).
     pub fn row(&self, unit: UnitId) -> StatusRow {
         let state = self.get(unit);
-        let kind = self.def(unit).map_or(UnitKind::Target, |def| def.kind());
+        let kind = self.def(unit).kind();
         let watching = if state.has(flag::WATCHING) { Watching::Init } else { Watching::Service };
         let (exit_kind, exit_status) = state.exit_bytes();
         let running = if state.has(flag::JOB_RUNNING) { 128 } else { 0 };

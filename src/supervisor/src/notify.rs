@@ -1,6 +1,5 @@
 //! sd_notify(3): what a unit makes of what its processes say. Init reads the datagrams, and checks what they name.
 
-use crate::Millis;
 use crate::action::Message;
 use crate::event::{Notification, Pid};
 use crate::life::Cause;
@@ -12,28 +11,28 @@ use hostel_plan::NotifyAccess;
 
 impl Supervisor<'_> {
     /// A notification came from a process of the unit.
-    pub(crate) fn notified(&mut self, now: Millis, unit: UnitId, sender: Pid, notification: Notification) {
+    pub(crate) fn notified(&mut self, unit: UnitId, sender: Pid, notification: Notification) {
         if !self.listens_to(unit, sender) {
             return self.log(unit, Message::NotifyIgnored(sender));
         }
         match notification {
-            Notification::Ready => self.react(now, unit, Cause::Ready, UnitResult::Success),
-            Notification::Reloading => self.react(now, unit, Cause::Reloading, UnitResult::Success),
-            Notification::Stopping => self.react(now, unit, Cause::Stopping, UnitResult::Success),
+            Notification::Ready => self.react(unit, Cause::Ready, UnitResult::Success),
+            Notification::Reloading => self.react(unit, Cause::Reloading, UnitResult::Success),
+            Notification::Stopping => self.react(unit, Cause::Stopping, UnitResult::Success),
             Notification::WatchdogTrigger => {
                 if self.get(unit).state().is_watched() {
                     self.log(unit, Message::WatchdogTimeout);
-                    self.react(now, unit, Cause::Watchdog, UnitResult::Watchdog);
+                    self.react(unit, Cause::Watchdog, UnitResult::Watchdog);
                 }
             }
             Notification::MainPid(pid) => self.main_is(unit, pid),
-            Notification::Watchdog => self.pet_watchdog(now, unit),
+            Notification::Watchdog => self.pet_watchdog(unit),
             Notification::WatchdogMillis(span) => {
                 // What never ends is no watchdog.
                 self.at(unit).watchdog_ms = if span == u32::MAX { 0 } else { span };
-                self.pet_watchdog(now, unit);
+                self.pet_watchdog(unit);
             }
-            Notification::ExtendTimeoutMillis(span) => self.extend(now, unit, span),
+            Notification::ExtendTimeoutMillis(span) => self.extend(unit, span),
             // systemd shows it and does nothing with it.
             Notification::Errno(_) => {}
         }
@@ -41,7 +40,7 @@ impl Supervisor<'_> {
 
     /// NotifyAccess=.
     fn listens_to(&self, unit: UnitId, sender: Pid) -> bool {
-        let Some(def) = self.def(unit) else { return false };
+        let def = self.def(unit);
         let state = self.get(unit);
         let main = sender != 0 && sender == state.main_pid;
         let control = sender != 0 && sender == state.control_pid && !state.has(flag::HELPER);
@@ -74,7 +73,8 @@ impl Supervisor<'_> {
         }
     }
 
-    fn pet_watchdog(&mut self, now: Millis, unit: UnitId) {
+    fn pet_watchdog(&mut self, unit: UnitId) {
+        let now = self.now;
         let state = self.at(unit);
         state.watchdog_at = match state.watchdog_ms {
             0 => 0,
@@ -85,7 +85,8 @@ impl Supervisor<'_> {
     }
 
     /// EXTEND_TIMEOUT_USEC=: never shortens, and not for ever while the guest shuts down.
-    fn extend(&mut self, now: Millis, unit: UnitId, span: u32) {
+    fn extend(&mut self, unit: UnitId, span: u32) {
+        let now = self.now;
         let shutdown = self.header.shutdown != 0;
         let limit = self.header.shutdown_began.saturating_add(policy::SHUTDOWN_EXTENSION_MS);
         let state = self.at(unit);

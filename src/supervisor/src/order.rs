@@ -9,12 +9,10 @@
 //! for jobs of earlier units and for stops of later ones, a stop for stops of later ones only; so a chain of waiting
 //! jobs leads to earlier units, then perhaps once to a stop, and from there to later ones, and ends.
 
-use crate::Millis;
 use crate::action::Message;
 use crate::descend::is_failure;
 use crate::life::{Cause, Step, decide};
 use crate::policy;
-use crate::reading::Reading;
 use crate::state::{Job, State, flag, work};
 use crate::{Supervisor, UnitId};
 use hostel_contract::control::ControlResult;
@@ -65,36 +63,36 @@ impl JobEnd {
 impl Supervisor<'_> {
     /// Is no job in the way of the unit's?
     pub(crate) fn is_runnable(&self, unit: UnitId) -> bool {
-        let Some(def) = self.def(unit) else { return false };
+        let def = self.def(unit);
         let stops = |job| matches!(job, Job::Stop | Job::Restart);
         let Some(job) = self.get(unit).job() else { return false };
         let waits_for_earlier =
-            !stops(job) && def.targets(EdgeKind::After).any(|o| o != unit && self.get(o).job().is_some());
+            !stops(job) && def.edges(EdgeKind::After).any(|o| o != unit && self.get(o).job().is_some());
         let waits_for_later =
-            || def.targets(EdgeKind::Before).any(|o| o != unit && self.get(o).job().is_some_and(stops));
+            || def.edges(EdgeKind::Before).any(|o| o != unit && self.get(o).job().is_some_and(stops));
         !waits_for_earlier && !waits_for_later()
     }
 
     /// Runs the unit's job, if it has one that may run now.
-    pub(crate) fn try_run(&mut self, now: Millis, unit: UnitId) {
+    pub(crate) fn try_run(&mut self, unit: UnitId) {
         if !self.get(unit).has(flag::JOB_RUNNING) && self.is_runnable(unit) {
-            self.run_job(now, unit);
+            self.run_job(unit);
         }
     }
 
     /// Runs the unit's job, whatever it is ordered after.
-    pub(crate) fn run_job(&mut self, now: Millis, unit: UnitId) {
+    pub(crate) fn run_job(&mut self, unit: UnitId) {
         let state = self.get(unit).state();
         let (cause, job) = match self.get(unit).job() {
             None => return,
-            Some(Job::Verify) => return self.run_verify(now, unit, state),
+            Some(Job::Verify) => return self.run_verify(unit, state),
             Some(Job::Restart) if state.is_settled() => return self.becomes_start(unit),
             Some(job @ Job::Start) => (Cause::Start, job),
             Some(job @ (Job::Stop | Job::Restart)) => (Cause::Stop, job),
             Some(job @ Job::Reload) => (Cause::Reload, job),
         };
         let step = decide(cause, state);
-        if step == Step::Later || (step == Step::Begin && self.waits_idle(now, unit)) {
+        if step == Step::Later || (step == Step::Begin && self.waits_idle(unit)) {
             return;
         }
         self.mark_running(unit);
@@ -104,19 +102,19 @@ impl Supervisor<'_> {
                 self.log(unit, Message::Stopping);
             }
         }
-        self.apply(now, unit, step, UnitResult::Success);
+        self.apply(unit, step, UnitResult::Success);
     }
 
     fn speaks_of_stops(&self, unit: UnitId) -> bool {
-        self.def(unit).is_some_and(|def| matches!(def.kind(), UnitKind::Service | UnitKind::Mount))
+        matches!(self.def(unit).kind(), UnitKind::Service | UnitKind::Mount)
     }
 
     /// Requisite=: up, or failed.
-    fn run_verify(&mut self, now: Millis, unit: UnitId, state: State) {
+    fn run_verify(&mut self, unit: UnitId, state: State) {
         if state.is_up() {
-            self.finish_quietly(now, unit, JobEnd::Done);
+            self.finish_quietly(unit, JobEnd::Done);
         } else if !state.is_starting() && state != State::AutoRestart {
-            self.finish_quietly(now, unit, JobEnd::Failed);
+            self.finish_quietly(unit, JobEnd::Failed);
         }
     }
 
@@ -145,7 +143,7 @@ impl Supervisor<'_> {
     }
 
     /// `Type=idle` starts when nothing else runs, or after a while.
-    fn waits_idle(&mut self, now: Millis, unit: UnitId) -> bool {
+    fn waits_idle(&mut self, unit: UnitId) -> bool {
         let idle = self
             .plan
             .unit(unit)
@@ -157,7 +155,7 @@ impl Supervisor<'_> {
         if !state.has(flag::IDLE_WAIT) {
             self.at(unit).set(flag::IDLE_WAIT);
             self.header.idle = self.header.idle.saturating_add(1);
-            self.arm(now, unit, policy::IDLE_MS);
+            self.arm(unit, policy::IDLE_MS);
         }
         true
     }
@@ -182,9 +180,9 @@ impl Supervisor<'_> {
 
     /// What waits for the unit's job looks again whether it may run.
     fn wake_ordered(&mut self, unit: UnitId) {
-        let Some(def) = self.def(unit) else { return };
+        let def = self.def(unit);
         for kind in [EdgeKind::After, EdgeKind::Before] {
-            for other in def.targets(kind) {
+            for other in def.edges(kind) {
                 if self.get(other).job().is_some() && !self.get(other).has(flag::JOB_RUNNING) {
                     self.visit_later(other, work::JOB);
                 }
@@ -193,7 +191,7 @@ impl Supervisor<'_> {
     }
 
     /// The unit's state changed: what does its job make of it?
-    pub(crate) fn job_follows(&mut self, now: Millis, unit: UnitId) {
+    pub(crate) fn job_follows(&mut self, unit: UnitId) {
         let (state, job) = (self.get(unit).state(), self.get(unit).job());
         let Some(job) = job else { return };
         if !self.get(unit).has(flag::JOB_RUNNING) {
@@ -201,18 +199,18 @@ impl Supervisor<'_> {
         }
         let over = state.is_settled() || state == State::AutoRestart;
         match job {
-            Job::Start if state.is_up() => self.finish_job(now, unit, JobEnd::Done),
+            Job::Start if state.is_up() => self.finish_job(unit, JobEnd::Done),
             Job::Start if over => {
                 let end = self.start_end(unit);
-                self.finish_job(now, unit, end);
+                self.finish_job(unit, end);
             }
-            Job::Stop if state.is_settled() => self.finish_job(now, unit, JobEnd::Done),
+            Job::Stop if state.is_settled() => self.finish_job(unit, JobEnd::Done),
             Job::Restart if state.is_settled() => self.becomes_start(unit),
             Job::Reload if matches!(state, State::Running | State::Exited | State::Active) => {
                 let failed = self.get(unit).has(flag::RELOAD_FAILED);
-                self.finish_job(now, unit, if failed { JobEnd::Failed } else { JobEnd::Done });
+                self.finish_job(unit, if failed { JobEnd::Failed } else { JobEnd::Done });
             }
-            Job::Reload if over => self.finish_job(now, unit, JobEnd::Failed),
+            Job::Reload if over => self.finish_job(unit, JobEnd::Failed),
             Job::Start | Job::Stop | Job::Restart | Job::Reload | Job::Verify => {}
         }
     }
@@ -227,13 +225,13 @@ impl Supervisor<'_> {
     }
 
     /// Ends the unit's job without a line in the log.
-    pub(crate) fn finish_quietly(&mut self, now: Millis, unit: UnitId, end: JobEnd) {
+    pub(crate) fn finish_quietly(&mut self, unit: UnitId, end: JobEnd) {
         self.at(unit).set(flag::JOB_QUIET);
-        self.finish_job(now, unit, end);
+        self.finish_job(unit, end);
     }
 
     /// Ends the unit's job: answers, logs, wakes and fails whom it concerns.
-    pub(crate) fn finish_job(&mut self, _now: Millis, unit: UnitId, end: JobEnd) {
+    pub(crate) fn finish_job(&mut self, unit: UnitId, end: JobEnd) {
         let Some(job) = self.get(unit).job() else { return };
         self.mark_waiting(unit);
         self.leave_idle(unit);
@@ -249,7 +247,7 @@ impl Supervisor<'_> {
         if !quiet {
             self.log_job_end(unit, job, end);
         }
-        let skipped = self.def(unit).is_some_and(|def| def.is(unit_flags::SKIP));
+        let skipped = self.is(unit, unit_flags::SKIP);
         let forward = job.leads_up();
         if forward && end.fails_dependents() {
             self.fail_dependents(unit, &[EdgeKind::RequiredBy, EdgeKind::BoundBy, EdgeKind::RequisiteOf]);
@@ -274,9 +272,9 @@ impl Supervisor<'_> {
     }
 
     fn fail_dependents(&mut self, unit: UnitId, kinds: &[EdgeKind]) {
-        let Some(def) = self.def(unit) else { return };
+        let def = self.def(unit);
         for &kind in kinds {
-            for other in def.targets(kind) {
+            for other in def.edges(kind) {
                 if self.get(other).job().is_some_and(Job::leads_up) {
                     self.visit_later(other, work::DEPENDENCY_FAILED);
                 }
@@ -304,16 +302,17 @@ impl Supervisor<'_> {
     }
 
     /// Moves a unit into another state, with all that hangs on it.
-    pub(crate) fn enter(&mut self, now: Millis, unit: UnitId, new: State) {
+    pub(crate) fn enter(&mut self, unit: UnitId, new: State) {
         let old = self.get(unit).state();
         if old != new {
-            self.change(now, unit, old, new);
+            self.change(unit, old, new);
         }
-        self.job_follows(now, unit);
+        self.job_follows(unit);
         self.refresh(unit);
     }
 
-    fn change(&mut self, now: Millis, unit: UnitId, old: State, new: State) {
+    fn change(&mut self, unit: UnitId, old: State, new: State) {
+        let now = self.now;
         let header = &mut self.header;
         match (old.is_settled(), new.is_settled()) {
             (true, false) => header.live = header.live.saturating_add(1),
@@ -359,16 +358,17 @@ impl Supervisor<'_> {
     }
 
     /// The time of a state, a job or a watchdog is over.
-    pub(crate) fn fire(&mut self, now: Millis, unit: UnitId) {
+    pub(crate) fn fire(&mut self, unit: UnitId) {
+        let now = self.now;
         let due = |time: u64| time != 0 && time <= now;
         let state = self.get(unit);
         let at = state.state();
         if due(self.job_due(unit)) {
-            self.finish_job(now, unit, JobEnd::Timeout);
+            self.finish_job(unit, JobEnd::Timeout);
         } else if at.is_watched() && due(state.watchdog_at) {
             self.at(unit).watchdog_at = 0;
             self.log(unit, Message::WatchdogTimeout);
-            self.react(now, unit, Cause::Watchdog, UnitResult::Watchdog);
+            self.react(unit, Cause::Watchdog, UnitResult::Watchdog);
         } else if due(state.deadline) {
             self.at(unit).deadline = 0;
             let waits = at.is_settled() || at == State::AutoRestart;
@@ -382,7 +382,7 @@ impl Supervisor<'_> {
             } else {
                 UnitResult::Timeout
             };
-            self.react(now, unit, Cause::TimedOut, fault);
+            self.react(unit, Cause::TimedOut, fault);
         }
         self.refresh(unit);
     }

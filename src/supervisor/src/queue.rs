@@ -1,7 +1,6 @@
 //! The three queues: actions to give, units to visit, deadlines to keep. All of fixed size or made of links in
 //! the region; nothing is looked for by scanning.
 
-use crate::Millis;
 use crate::action::Action;
 use crate::state::flag;
 use crate::{Supervisor, UnitId};
@@ -92,7 +91,8 @@ impl Supervisor<'_> {
 
     /// Gives the state its time; none for [`INFINITE`]. At least a millisecond, so that whatever a plan says,
     /// something else can happen in between.
-    pub(crate) fn arm(&mut self, now: Millis, unit: UnitId, span: u32) {
+    pub(crate) fn arm(&mut self, unit: UnitId, span: u32) {
+        let now = self.now;
         self.at(unit).deadline =
             if span == INFINITE { 0 } else { now.saturating_add(u64::from(span.max(1))) };
         self.refresh(unit);
@@ -121,7 +121,7 @@ impl Supervisor<'_> {
         if state.job().is_none() || self.header.shutdown != 0 {
             return 0;
         }
-        match self.def(unit).map_or(INFINITE, |def| def.job_timeout_ms()) {
+        match self.def(unit).job_timeout_ms() {
             INFINITE => 0,
             span => state.job_began.saturating_add(u64::from(span.max(1))),
         }

@@ -3,11 +3,9 @@
 //! A request waits in a table of the region for the job of its unit. What ends the job marks the request as
 //! answered; the answers are given one by one afterwards.
 
-use crate::Millis;
 use crate::action::{Action, Recipient};
 use crate::ascend::can_reload;
 use crate::event::{JobMode, Operation, RequestId};
-use crate::reading::Reading;
 use crate::state::{Job, PendingRequest, State, work};
 use crate::{Supervisor, UnitId};
 use hostel_contract::control::ControlResult;
@@ -16,15 +14,8 @@ use hostel_plan::{Unit, unit_flags};
 
 impl Supervisor<'_> {
     /// Somebody asks.
-    pub(crate) fn request(
-        &mut self,
-        now: Millis,
-        id: RequestId,
-        unit: UnitId,
-        operation: Operation,
-        mode: JobMode,
-    ) {
-        if let Err(result) = self.try_request(now, id, unit, operation, mode) {
+    pub(crate) fn request(&mut self, id: RequestId, unit: UnitId, operation: Operation, mode: JobMode) {
+        if let Err(result) = self.try_request(id, unit, operation, mode) {
             self.out.push(Action::Reply { id, result });
         }
     }
@@ -32,16 +23,15 @@ impl Supervisor<'_> {
     /// `Err` is the answer; `Ok` says that it will come.
     fn try_request(
         &mut self,
-        now: Millis,
         id: RequestId,
         unit: UnitId,
         operation: Operation,
         mode: JobMode,
     ) -> Result<(), ControlResult> {
-        let def = self.def(unit).ok_or(ControlResult::NoSuchUnit)?;
+        let def = self.plan.unit(unit).ok_or(ControlResult::NoSuchUnit)?;
         let job = match operation {
             Operation::Kill { recipient, signal } => return Err(self.kill(unit, recipient, signal)),
-            Operation::ResetFailed => return Err(self.reset_failed(now, unit)),
+            Operation::ResetFailed => return Err(self.reset_failed(unit)),
             Operation::Start => Job::Start,
             Operation::Stop => Job::Stop,
             Operation::Restart | Operation::TryRestart => Job::Restart,
@@ -49,7 +39,7 @@ impl Supervisor<'_> {
         };
         self.admits_request(&def, operation, job)?;
         let slot = self.free_slot().ok_or(ControlResult::Busy)?;
-        self.transact(now, unit, job, mode, None)?;
+        self.transact(unit, job, mode, None)?;
         if let Some(entry) = self.header.requests.get_mut(slot) {
             *entry = PendingRequest { id: id.0, unit: unit.0, state: PendingRequest::WAITING, result: 0 };
         }
@@ -68,12 +58,12 @@ impl Supervisor<'_> {
         if self.header.shutdown != 0 && job != Job::Stop {
             return Err(ControlResult::Refused);
         }
-        if def.is(unit_flags::NOT_FOUND) && (job != Job::Stop || state.is_settled()) {
+        if def.has(unit_flags::NOT_FOUND) && (job != Job::Stop || state.is_settled()) {
             return Err(ControlResult::NoSuchUnit);
         }
-        let refused = (def.is(unit_flags::MASKED) && job != Job::Stop)
-            || (def.is(unit_flags::REFUSE_MANUAL_START) && starts)
-            || (def.is(unit_flags::REFUSE_MANUAL_STOP) && stops)
+        let refused = (def.has(unit_flags::MASKED) && job != Job::Stop)
+            || (def.has(unit_flags::REFUSE_MANUAL_START) && starts)
+            || (def.has(unit_flags::REFUSE_MANUAL_STOP) && stops)
             || (job == Job::Reload && !can_reload(def));
         if refused {
             return Err(ControlResult::Refused);
@@ -111,14 +101,14 @@ impl Supervisor<'_> {
     }
 
     /// Forgets a failure and its counters.
-    fn reset_failed(&mut self, now: Millis, unit: UnitId) -> ControlResult {
+    fn reset_failed(&mut self, unit: UnitId) -> ControlResult {
         let state = self.at(unit);
         state.limit_count = 0;
         state.limit_began = 0;
         state.restarts = 0;
         if state.state() == State::Failed {
             state.set_result(UnitResult::Success);
-            self.enter(now, unit, State::Dead);
+            self.enter(unit, State::Dead);
         }
         self.visit_later(unit, work::ROW);
         ControlResult::Done

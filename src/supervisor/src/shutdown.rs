@@ -3,7 +3,6 @@
 //! It can be asked for at any moment, also before the boot. From then on nothing is started, no time-out is
 //! infinite, and when nothing is left `Finish` is given, once. A second request only changes the kind.
 
-use crate::Millis;
 use crate::action::Action;
 use crate::descend::bounded;
 use crate::order::JobEnd;
@@ -14,7 +13,8 @@ use hostel_contract::ShutdownKind;
 
 impl Supervisor<'_> {
     /// The guest is to end.
-    pub(crate) fn shut_down(&mut self, now: Millis, kind: ShutdownKind) {
+    pub(crate) fn shut_down(&mut self, kind: ShutdownKind) {
+        let now = self.now;
         if self.header.finished != 0 {
             return;
         }
@@ -28,40 +28,41 @@ impl Supervisor<'_> {
         for index in 0..self.plan.len() {
             let unit = unit_id(index);
             if self.get(unit).job() != Some(Job::Stop) {
-                self.finish_job(now, unit, JobEnd::Canceled);
+                self.finish_job(unit, JobEnd::Canceled);
             }
-            self.stop_for_shutdown(now, unit);
+            self.stop_for_shutdown(unit);
         }
     }
 
     /// Gives a unit that is there a stop job, and its state an end.
-    fn stop_for_shutdown(&mut self, now: Millis, unit: UnitId) {
+    fn stop_for_shutdown(&mut self, unit: UnitId) {
         let state = self.get(unit);
         if state.state().is_settled() {
             return;
         }
         if state.job().is_none() {
-            self.install(now, unit, Job::Stop);
+            self.install(unit, Job::Stop);
         }
         if self.get(unit).state().is_stopping() {
-            self.bound_stop(now, unit);
+            self.bound_stop(unit);
         }
         self.refresh(unit);
     }
 
     /// A stop that is under way and waits for ever has so much time left, and one that was extended by
     /// EXTEND_TIMEOUT_USEC= not much more; a shorter time stays.
-    fn bound_stop(&mut self, now: Millis, unit: UnitId) {
-        let span = self.def(unit).map_or(0, |def| bounded(def.stop_timeout_ms()));
+    fn bound_stop(&mut self, unit: UnitId) {
+        let now = self.now;
+        let span = bounded(self.def(unit).stop_timeout_ms());
         let latest = now.saturating_add(policy::SHUTDOWN_EXTENSION_MS.max(u64::from(span)));
         match self.get(unit).deadline {
-            0 => self.arm(now, unit, policy::UNBOUNDED_STOP_MS),
+            0 => self.arm(unit, policy::UNBOUNDED_STOP_MS),
             deadline => self.at(unit).deadline = deadline.min(latest),
         }
     }
 
     /// Everything is visited and nothing is to do: is this the end? Says whether there is more to do.
-    pub(crate) fn finish(&mut self, now: Millis) -> bool {
+    pub(crate) fn finish(&mut self) -> bool {
         let Some(kind) = ShutdownKind::from_code(self.header.shutdown) else { return false };
         if self.header.finished != 0 || self.header.jobs != 0 {
             return false;
@@ -73,7 +74,7 @@ impl Supervisor<'_> {
         }
         // No unit can be there without a stop job. If one is all the same, the guest still has to end.
         for index in 0..self.plan.len() {
-            self.stop_for_shutdown(now, unit_id(index));
+            self.stop_for_shutdown(unit_id(index));
         }
         self.header.jobs != 0
     }

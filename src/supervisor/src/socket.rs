@@ -4,11 +4,9 @@
 //! service is started; when the service is down again, init watches again. A service that hits its start limit
 //! takes its socket with it, and so does a socket that fires too often: a client must not make PID 1 spin.
 
-use crate::Millis;
 use crate::action::Action;
 use crate::exits::admits;
 use crate::policy;
-use crate::reading::Reading;
 use crate::state::{Job, State, flag, work};
 use crate::{Supervisor, UnitId};
 use hostel_contract::status::UnitResult;
@@ -23,13 +21,13 @@ enum Holder {
 
 impl Supervisor<'_> {
     /// A socket, timer or path fired.
-    pub(crate) fn triggered(&mut self, now: Millis, unit: UnitId) {
-        let Some(def) = self.def(unit) else { return };
+    pub(crate) fn triggered(&mut self, unit: UnitId) {
+        let def = self.def(unit);
         if self.get(unit).state() != State::Active || self.header.shutdown != 0 {
             return self.unwatch(unit);
         }
         match def.kind() {
-            UnitKind::Socket => self.socket_triggered(now, &def),
+            UnitKind::Socket => self.socket_triggered(&def),
             UnitKind::Timer | UnitKind::Path => self.start_triggered(&def),
             UnitKind::Service
             | UnitKind::Target
@@ -40,7 +38,8 @@ impl Supervisor<'_> {
         }
     }
 
-    fn socket_triggered(&mut self, now: Millis, def: &Unit<'_>) {
+    fn socket_triggered(&mut self, def: &Unit<'_>) {
+        let now = self.now;
         let unit = def.id();
         if !self.get(unit).has(flag::WATCHING) {
             return;
@@ -50,26 +49,26 @@ impl Supervisor<'_> {
             return;
         }
         let burst =
-            if def.is(unit_flags::ACCEPT) { policy::TRIGGER_BURST_ACCEPT } else { policy::TRIGGER_BURST };
+            if def.has(unit_flags::ACCEPT) { policy::TRIGGER_BURST_ACCEPT } else { policy::TRIGGER_BURST };
         if admits(self.at(unit), now, policy::TRIGGER_INTERVAL_MS, burst) {
             self.start_triggered(def);
         } else {
             self.at(unit).blame(UnitResult::TriggerLimit);
-            self.descend(now, unit, State::Stop);
+            self.descend(unit, State::Stop);
         }
     }
 
     fn start_triggered(&mut self, def: &Unit<'_>) {
-        for other in def.targets(EdgeKind::Triggers) {
+        for other in def.edges(EdgeKind::Triggers) {
             self.visit_later(other, work::START);
         }
     }
 
     /// A service changed: its sockets look again whose they are.
     pub(crate) fn sockets_look(&mut self, unit: UnitId) {
-        let Some(def) = self.def(unit) else { return };
-        for other in def.targets(EdgeKind::TriggeredBy) {
-            let socket = self.def(other).is_some_and(|def| def.kind() == UnitKind::Socket);
+        let def = self.def(unit);
+        for other in def.edges(EdgeKind::TriggeredBy) {
+            let socket = self.def(other).kind() == UnitKind::Socket;
             if socket && self.get(other).state() == State::Active {
                 self.visit_later(other, work::SOCKET);
             }
@@ -77,8 +76,8 @@ impl Supervisor<'_> {
     }
 
     /// Watches a listening socket, or leaves it to its service.
-    pub(crate) fn socket_looks(&mut self, now: Millis, unit: UnitId) {
-        let Some(def) = self.def(unit) else { return };
+    pub(crate) fn socket_looks(&mut self, unit: UnitId) {
+        let def = self.def(unit);
         if def.kind() != UnitKind::Socket || self.get(unit).state() != State::Active {
             return;
         }
@@ -88,14 +87,14 @@ impl Supervisor<'_> {
             Holder::Nobody => self.watch(unit),
             Holder::StartLimit => {
                 self.at(unit).blame(UnitResult::StartLimit);
-                self.descend(now, unit, State::Stop);
+                self.descend(unit, State::Stop);
             }
         }
     }
 
     fn holder(&self, def: &Unit<'_>) -> Holder {
         let mut holder = Holder::Nobody;
-        for other in def.targets(EdgeKind::Triggers) {
+        for other in def.edges(EdgeKind::Triggers) {
             let state = self.get(other);
             let asleep = state.state().is_settled() || state.state() == State::AutoRestart;
             if !asleep || matches!(state.job(), Some(Job::Start | Job::Restart)) {
@@ -126,7 +125,7 @@ impl Supervisor<'_> {
 
     /// A socket can't be opened while its service runs without it (as systemd has it).
     pub(crate) fn socket_is_taken(&self, def: &Unit<'_>) -> bool {
-        def.targets(EdgeKind::Triggers).any(|other| {
+        def.edges(EdgeKind::Triggers).any(|other| {
             let state = self.get(other).state();
             !state.is_settled() && state != State::AutoRestart
         })
@@ -134,8 +133,8 @@ impl Supervisor<'_> {
 
     /// What is bound to a unit that went down without a job stops.
     pub(crate) fn stop_bound(&mut self, unit: UnitId) {
-        let Some(def) = self.def(unit) else { return };
-        for other in def.targets(EdgeKind::BoundBy) {
+        let def = self.def(unit);
+        for other in def.edges(EdgeKind::BoundBy) {
             let state = self.get(other);
             if !state.state().is_settled() || state.job() == Some(Job::Start) {
                 self.visit_later(other, work::STOP);
@@ -145,10 +144,10 @@ impl Supervisor<'_> {
 
     /// Came up, or its job ended: what it is bound to may have gone down in the meantime.
     pub(crate) fn check_bound(&mut self, unit: UnitId) {
-        let Some(def) = self.def(unit) else { return };
+        let def = self.def(unit);
         if self.get(unit).job().is_none()
             && self.get(unit).state().is_up()
-            && def.targets(EdgeKind::BindsTo).any(|other| self.is_missing_for_bound(other))
+            && def.edges(EdgeKind::BindsTo).any(|other| self.is_missing_for_bound(other))
         {
             self.visit_later(unit, work::STOP);
         }
@@ -156,8 +155,8 @@ impl Supervisor<'_> {
 
     /// A unit did not come up: what is bound to it, and did not wait, may be up.
     pub(crate) fn recheck_bound(&mut self, unit: UnitId) {
-        let Some(def) = self.def(unit) else { return };
-        for other in def.targets(EdgeKind::BoundBy) {
+        let def = self.def(unit);
+        for other in def.edges(EdgeKind::BoundBy) {
             if self.get(other).state().is_up() {
                 self.visit_later(other, work::CAME_UP);
             }
@@ -165,9 +164,10 @@ impl Supervisor<'_> {
     }
 
     /// OnFailure=, unless units fail by each other's OnFailure= without end.
-    pub(crate) fn start_on_failure(&mut self, now: Millis, unit: UnitId) {
-        let Some(def) = self.def(unit) else { return };
-        if def.targets(EdgeKind::OnFailure).next().is_none() {
+    pub(crate) fn start_on_failure(&mut self, unit: UnitId) {
+        let now = self.now;
+        let def = self.def(unit);
+        if def.edges(EdgeKind::OnFailure).next().is_none() {
             return;
         }
         let units = u32::try_from(self.plan.len()).unwrap_or(u32::MAX);
@@ -178,7 +178,7 @@ impl Supervisor<'_> {
         }
         header.on_failure_count = header.on_failure_count.saturating_add(1);
         if header.on_failure_count <= units.saturating_mul(policy::ON_FAILURE_BURST) {
-            for other in def.targets(EdgeKind::OnFailure) {
+            for other in def.edges(EdgeKind::OnFailure) {
                 self.visit_later(other, work::START);
             }
         }
@@ -186,10 +186,10 @@ impl Supervisor<'_> {
 
     /// A unit is down: what it needed may be needed no longer (StopWhenUnneeded=).
     pub(crate) fn look_for_unneeded(&mut self, unit: UnitId) {
-        let Some(def) = self.def(unit) else { return };
+        let def = self.def(unit);
         for kind in [EdgeKind::Requires, EdgeKind::Wants, EdgeKind::BindsTo, EdgeKind::Requisite] {
-            for other in def.targets(kind) {
-                if self.def(other).is_some_and(|def| def.is(unit_flags::STOP_WHEN_UNNEEDED)) {
+            for other in def.edges(kind) {
+                if self.is(other, unit_flags::STOP_WHEN_UNNEEDED) {
                     self.visit_later(other, work::UNNEEDED);
                 }
             }
@@ -198,13 +198,13 @@ impl Supervisor<'_> {
 
     /// StopWhenUnneeded=: is anybody left who needs it?
     pub(crate) fn is_unneeded(&self, unit: UnitId) -> bool {
-        let Some(def) = self.def(unit) else { return false };
+        let def = self.def(unit);
         let state = self.get(unit);
         let pins = [EdgeKind::RequiredBy, EdgeKind::WantedBy, EdgeKind::BoundBy, EdgeKind::RequisiteOf];
         let pinned = |other| !self.get(other).state().is_settled() || self.get(other).job().is_some();
-        def.is(unit_flags::STOP_WHEN_UNNEEDED)
+        def.has(unit_flags::STOP_WHEN_UNNEEDED)
             && state.state().is_up()
             && state.job().is_none()
-            && !pins.iter().flat_map(|&kind| def.targets(kind)).any(pinned)
+            && !pins.iter().flat_map(|&kind| def.edges(kind)).any(pinned)
     }
 }
