@@ -54,19 +54,40 @@ pub fn has_ended(pidfd: BorrowedFd<'_>) -> bool {
     wait_end(pidfd, Duration::ZERO)
 }
 
-/// Waits until the process behind a pidfd ends; false when it didn't in time.
+/// How often a process that doesn't end is looked at more closely.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Waits until the process behind a pidfd ends; false when it didn't in time. One that is [`spent`] has ended.
 pub fn wait_end(pidfd: BorrowedFd<'_>, timeout: Duration) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let deadline = Instant::now() + timeout;
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
-        match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&left)) {
-            Ok(ready) => return ready > 0,
-            Err(rustix::io::Errno::INTR) => continue,
+        let left = deadline.saturating_duration_since(Instant::now()).min(LOOK_EVERY);
+        let wait = Timespec { tv_sec: 0, tv_nsec: left.subsec_nanos().into() };
+        match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&wait)) {
+            Ok(0) if spent(pidfd) => return true,
+            Ok(0) if Instant::now() >= deadline => return false,
+            Ok(0) | Err(rustix::io::Errno::INTR) => continue,
+            Ok(_) => return true,
             Err(_) => return false,
         }
     }
+}
+
+/// The process is on its way out and has given up memory and namespaces, mounts with them. A pid namespace's PID 1
+/// stays so for as long as a zombie of the namespace has a parent outside that doesn't reap it: when a tool that had
+/// joined a guest was killed, that is the host's own PID 1, which in a container may be no init at all.
+fn spent(pidfd: BorrowedFd<'_>) -> bool {
+    use std::os::fd::AsRawFd;
+    let info =
+        std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).unwrap_or_default();
+    let pid = info
+        .lines()
+        .find_map(|line| line.strip_prefix("Pid:"))
+        .and_then(|pid| pid.trim().parse::<i32>().ok());
+    let Some(pid) = pid.filter(|&pid| pid > 0) else { return false };
+    let no_namespace = |e: &std::io::Error| e.kind() == std::io::ErrorKind::NotFound;
+    std::fs::read_link(format!("/proc/{pid}/ns/mnt")).is_err_and(|e| no_namespace(&e))
 }
 
 #[cfg(test)]

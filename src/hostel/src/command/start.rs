@@ -23,7 +23,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Last lines of a failed unit's log that are shown.
-const LOG_LINES: u32 = 10;
+const LOG_LINES: &str = "10";
+/// How long init's own line about a failure is waited for in the log.
+const LOG_PATIENCE: Duration = Duration::from_secs(3);
+/// How long between two looks at the log: the warden then has had a turn.
+const LOG_PAUSE: Duration = Duration::from_millis(20);
 /// Last bytes of the console that are shown when a guest did not come up.
 const CONSOLE_BYTES: u64 = 2000;
 /// How often a guest that isn't ready yet is asked whether it ever will be.
@@ -161,16 +165,19 @@ fn report(places: &Places, args: &StartArgs, took: Duration) -> Result<u8> {
     Ok(if failed.is_empty() { exit::OK } else { exit::DEGRADED })
 }
 
-/// The last lines that a unit has logged, indented.
+/// The last lines that a unit has logged, indented. The warden writes the log some time after things have happened, so
+/// what is waited for is what init says of the failure, and then one more look: the unit spoke before init did.
 fn last_lines(guest: &join::Guest, unit: &str) -> Result<String> {
-    let bytes = crate::command::logs::fetch(
-        guest,
-        &[
-            OsString::from("--unit"),
-            OsString::from(unit),
-            OsString::from("--lines"),
-            OsString::from(LOG_LINES.to_string()),
-        ],
-    )?;
-    Ok(printable(&bytes).lines().map(|line| format!("  {line}\n")).collect())
+    let options = ["--unit", unit, "--lines", LOG_LINES].map(OsString::from);
+    let failure = format!("{unit}: failed: ");
+    let deadline = Instant::now() + LOG_PATIENCE;
+    let mut seen = false;
+    loop {
+        let lines = printable(&crate::command::logs::fetch(guest, &options)?);
+        if seen || Instant::now() >= deadline {
+            return Ok(lines.lines().map(|line| format!("  {line}\n")).collect());
+        }
+        seen = lines.contains(&failure);
+        std::thread::sleep(LOG_PAUSE);
+    }
 }

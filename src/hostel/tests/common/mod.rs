@@ -110,8 +110,10 @@ impl Tool {
             let text = |file: &str| fs::read(process.path().join(file)).unwrap_or_default();
             let line = String::from_utf8_lossy(&text("cmdline")).replace('\0', " ");
             let cgroups = String::from_utf8_lossy(&text("cgroup")).into_owned();
-            // Whoever adopted it has yet to reap it.
-            if String::from_utf8_lossy(&text("status")).contains("State:\tZ") {
+            // Whoever adopted it has yet to reap it; or it was a namespace's PID 1 and waits, its memory given up, for
+            // another such zombie. A container's first process may never reap what a killed tool leaves to it.
+            let status = String::from_utf8_lossy(&text("status")).into_owned();
+            if status.contains("State:\tZ") || !status.contains("VmSize:") {
                 continue;
             }
             if line.contains(&format!(" {}", self.guest)) || cgroups.contains(&self.guest) {
