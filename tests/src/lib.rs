@@ -18,8 +18,10 @@ pub mod host;
 pub mod memory;
 pub mod oracle;
 pub mod paths;
+pub mod random;
 pub mod run;
 pub mod small;
+pub mod tools;
 pub mod tree;
 pub mod units;
 

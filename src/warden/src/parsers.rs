@@ -10,7 +10,9 @@ use crate::timer::calendar::{Calendar, ZoneName};
 use crate::timer::zone::{Zone, Zones};
 use std::path::Path;
 
-pub use compile::{Read, escape, escape_path, mangle, read_unit, resolve, size, time_span, unescape, words};
+pub use compile::{
+    Read, escape, escape_path, mangle, read_unit, resolve, size, template, time_span, unescape, words,
+};
 
 /// The first elapses of a calendar event after a moment, in microseconds since 1970; the reason where it is none.
 /// Its local time zone is UTC, others are read from `database`.

@@ -116,7 +116,8 @@ fn escape_byte(byte: u8, first: bool, out: &mut String) {
 /// Escapes a path, as `systemd-escape --path PATH` does; `None` where it leads upwards, and so can't be told.
 pub fn escape_path(path: &str) -> Option<String> {
     let simple = simplify_path(path);
-    if simple.split('/').any(|part| part == "..") {
+    let nowhere = simple.is_empty() && !path.is_empty();
+    if nowhere || simple.split('/').any(|part| part == "..") {
         return None;
     }
     Some(match simple.trim_matches('/') {
@@ -143,7 +144,9 @@ const SUFFIXES: [&str; 11] = [
 /// The unit that a person means by `text`, as `systemd-escape --mangle` has it: a path is its mount or device, what
 /// has no suffix is a service, and what can't stand in a name is escaped. `None` where that is no name.
 pub fn mangle(text: &str) -> Option<String> {
-    let suffixed = |text: &str| text.rsplit_once('.').is_some_and(|(_, suffix)| SUFFIXES.contains(&suffix));
+    let suffixed = |text: &str| {
+        text.rsplit_once('.').is_some_and(|(stem, suffix)| !stem.is_empty() && SUFFIXES.contains(&suffix))
+    };
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b":-_.\\@".contains(&b);
     if text.starts_with('/') {
         let suffix = if is_device_path(text) { "device" } else { "mount" };
@@ -165,7 +168,7 @@ pub fn mangle(text: &str) -> Option<String> {
     if !suffixed(&name) {
         name.push_str(".service");
     }
-    let valid = name.len() <= NAME_MAX && !name.starts_with(['.', '@']);
+    let valid = name.len() <= NAME_MAX && !name.starts_with('@');
     valid.then_some(name)
 }
 
@@ -198,12 +201,14 @@ pub fn unescape(text: &str) -> Option<String> {
     String::from_utf8(out).ok().filter(|s| !s.contains('\0'))
 }
 
-/// The path that an escaped name stands for: absolute, `-` being `/`.
+/// The path that an escaped name stands for: absolute, `-` being `/`; `None` where it is no tidy one.
 pub fn unescape_path(text: &str) -> Option<String> {
     if text == "-" {
         return Some("/".to_owned());
     }
-    unescape(text).map(|path| format!("/{path}"))
+    let path = unescape(text)?;
+    let tidy = path.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
+    tidy.then(|| format!("/{path}"))
 }
 
 /// Without doubled slashes, `.` components and a slash at its end.

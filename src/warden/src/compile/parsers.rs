@@ -51,6 +51,11 @@ pub fn unescape(text: &str, path: bool) -> Option<String> {
     if path { name::unescape_path(text) } else { name::unescape(text) }
 }
 
+/// The instance of a template, by an escaped text.
+pub fn template(template: &str, instance: &str) -> Option<String> {
+    Some(UnitName::parse(template)?.with_instance(instance)?.full().to_owned())
+}
+
 /// A text with its specifiers resolved for a unit of this name, where nothing is known of the guest.
 pub fn resolve(text: &str, unit: &str) -> Option<String> {
     Facts::default().resolve(text, &UnitName::parse(unit)?).ok()
