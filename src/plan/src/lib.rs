@@ -19,6 +19,8 @@ mod validate;
 #[cfg(feature = "build")]
 pub mod build;
 #[cfg(feature = "build")]
+pub mod carry;
+#[cfg(feature = "build")]
 pub mod model;
 #[cfg(feature = "build")]
 mod order;

@@ -61,7 +61,9 @@ impl Supervisor<'_> {
         if self.lacks_what_it_is_bound_to(&def) {
             return self.finish_job(unit, JobEnd::Dependency);
         }
-        if def.kind() == UnitKind::Socket && self.socket_is_taken(&def) {
+        let taken = def.kind() == UnitKind::Socket && self.socket_is_taken(&def);
+        // It may have left the plan, or have been masked, since its job was queued.
+        if taken || self.is_absent(unit) {
             return self.finish_job(unit, JobEnd::Failed);
         }
         if !self.start_limit_admits(&def) {

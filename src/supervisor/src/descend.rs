@@ -140,12 +140,16 @@ impl Supervisor<'_> {
         self.push_signal(unit, Recipient::Control, Some(pid), policy::SIGKILL);
     }
 
-    /// A control process that outlived SIGKILL's time is nobody's any more: its end is one orphan's.
+    /// A control process that outlived SIGKILL's time is nobody's any more: its end is one orphan's. A helper can be
+    /// here that waits for what another plan's Type= had: it ends with it.
     fn forget_control(&mut self, unit: UnitId) {
-        if self.get(unit).control_pid != 0 {
-            self.at(unit).control_pid = 0;
-            self.log(unit, Message::LeftBehind);
+        let Some(pid) = self.get(unit).control() else { return };
+        self.at(unit).control_pid = 0;
+        if self.get(unit).has(flag::HELPER) {
+            self.at(unit).clear(flag::HELPER);
+            return self.kill_control(unit, pid);
         }
+        self.log(unit, Message::LeftBehind);
     }
 
     /// May the unit's group hold processes?

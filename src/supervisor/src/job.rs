@@ -288,7 +288,7 @@ impl Supervisor<'_> {
     }
 
     /// Can no job upward be, whatever else is asked for?
-    fn is_absent(&self, unit: UnitId) -> bool {
+    pub(crate) fn is_absent(&self, unit: UnitId) -> bool {
         self.is(unit, unit_flags::NOT_FOUND | unit_flags::MASKED)
     }
 

@@ -29,6 +29,7 @@ mod notify;
 mod order;
 pub mod policy;
 mod queue;
+mod replan;
 mod request;
 mod shutdown;
 mod socket;
@@ -36,6 +37,7 @@ mod state;
 
 pub use action::{Action, Message, Recipient, Spawn};
 pub use event::{Event, ExitKind, ExitStatus, JobMode, Notification, Operation, Pid, Report, RequestId};
+pub use replan::Misfit;
 pub use state::{Header, Job, State, UnitState};
 
 /// Milliseconds of CLOCK_MONOTONIC.

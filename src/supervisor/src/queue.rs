@@ -34,6 +34,10 @@ impl Actions {
         }
     }
 
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     pub(crate) fn pop(&mut self) -> Option<Action> {
         if self.len == 0 {
             return None;

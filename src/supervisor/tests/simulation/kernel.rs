@@ -4,6 +4,7 @@
 //! how it ends, what it makes of signals. The kernel tells about processes exactly what a real one tells PID 1:
 //! the end of its own children and of orphans, nothing else.
 
+use crate::reload::renumbered;
 use crate::rng::Rng;
 use hostel_plan::{NotifyAccess, Phase, Plan, ServiceType, UnitId, UnitKind, unit_flags};
 use hostel_supervisor::{
@@ -29,6 +30,8 @@ pub enum Happening {
     Fire(UnitId),
     /// Somebody asks something.
     Ask,
+    /// The definitions of units have changed, and a reload is asked for.
+    Reload,
     /// Whoever asked hangs up.
     HangUp(RequestId),
     /// An event that is late, wrong or about nobody.
@@ -176,9 +179,32 @@ impl Kernel {
         let pid = self.next_pid;
         self.processes.insert(pid, Process { unit, parent, temper, phase, doomed: false });
         if !is_helper(phase) {
-            self.groups[unit.index()] += 1;
+            self.count(unit, 1);
         }
         pid
+    }
+
+    /// What a unit that left the plan has left behind is counted nowhere.
+    fn count(&mut self, unit: UnitId, by: i32) {
+        if let Some(group) = self.groups.get_mut(unit.index()) {
+            *group = group.saturating_add_signed(by);
+        }
+    }
+
+    /// Units have other indices from now on.
+    pub fn renumber(&mut self, units: usize, place: &dyn Fn(UnitId) -> UnitId) {
+        self.groups = vec![0; units];
+        let mut members = Vec::new();
+        for process in self.processes.values_mut() {
+            process.unit = place(process.unit);
+            members.extend((!is_helper(process.phase)).then_some(process.unit));
+        }
+        for unit in members {
+            self.count(unit, 1);
+        }
+        let entries = std::mem::take(&mut self.timeline).into_iter();
+        self.timeline =
+            entries.filter_map(|entry| Some(Entry(entry.0, entry.1, renumbered(entry.2, place)?))).collect();
     }
 
     /// fork(2) for the supervisor: a process with a script, or an errno.
@@ -338,7 +364,7 @@ impl Kernel {
     pub fn end(&mut self, pid: Pid) -> Option<Process> {
         let process = self.processes.remove(&pid)?;
         if !is_helper(process.phase) {
-            self.groups[process.unit.index()] -= 1;
+            self.count(process.unit, -1);
         }
         for child in self.processes.values_mut().filter(|child| child.parent == pid) {
             child.parent = INIT;
@@ -415,7 +441,8 @@ impl Kernel {
     }
 }
 
-fn is_helper(phase: Option<Phase>) -> bool {
+/// Is it a helper of ours rather than a command of the unit?
+pub fn is_helper(phase: Option<Phase>) -> bool {
     matches!(
         phase,
         Some(Phase::Check | Phase::OpenSockets | Phase::ReadPidFile | Phase::WaitBusName | Phase::CleanUp)

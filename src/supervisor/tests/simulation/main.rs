@@ -8,6 +8,7 @@
 mod invariants;
 mod kernel;
 mod plans;
+mod reload;
 mod rng;
 mod sabotage;
 #[path = "../words/mod.rs"]
@@ -57,6 +58,7 @@ fn given_any_plan_and_faults_when_run_then_no_rule_is_broken() {
     eprintln!("{sum:?}");
     // A simulation in which nothing happens would break no rule either.
     assert!(sum.spawns > 1_000 && sum.restarts > 50 && sum.failures > 100 && sum.booted > 100, "{sum:?}");
+    assert!(sum.reloads > 1_000, "{sum:?}");
 }
 
 #[test]
@@ -132,6 +134,8 @@ caught! {
     given_deadlines_in_the_past_when_run_then_it_is_caught: Hurry breaks "time_moves_on";
     given_changes_hidden_when_run_then_it_is_caught: HideChanges breaks "rows_are_told";
     given_miscounts_when_run_then_it_is_caught: Miscount breaks "counters_are_right";
+    given_a_reload_that_forgets_when_run_then_it_is_caught: ReloadByForgetting breaks "a_reload_touches_nothing";
+    given_a_reload_by_index_when_run_then_it_is_caught: ReloadByIndex breaks "a_reload_touches_nothing";
     given_no_time_for_actions_when_run_then_it_is_caught: FloodOfEvents breaks "no_action_is_lost";
 }
 
@@ -150,5 +154,6 @@ impl Stats {
         self.restarts += other.restarts;
         self.failures += other.failures;
         self.booted += other.booted;
+        self.reloads += other.reloads;
     }
 }

@@ -100,8 +100,9 @@ fn service(rng: &mut Rng, unit: &mut UnitModel) {
     };
 }
 
-fn unit(rng: &mut Rng, index: usize) -> UnitModel {
-    let (kind, suffix) = *rng.pick(&[
+/// A kind of unit, and its suffix.
+pub fn kind(rng: &mut Rng) -> (UnitKind, &'static str) {
+    *rng.pick(&[
         (UnitKind::Service, "service"),
         (UnitKind::Service, "service"),
         (UnitKind::Service, "service"),
@@ -114,9 +115,18 @@ fn unit(rng: &mut Rng, index: usize) -> UnitModel {
         (UnitKind::Path, "path"),
         (UnitKind::Slice, "slice"),
         (UnitKind::Device, "device"),
-    ]);
+    ])
+}
+
+fn unit(rng: &mut Rng, index: usize) -> UnitModel {
+    let (kind, suffix) = kind(rng);
     // Two digits more than needed, so that the order of names is that of the numbers.
-    let mut unit = UnitModel::new(&format!("u{index:04}.{suffix}"), kind);
+    unit_named(rng, &format!("u{index:04}.{suffix}"), kind)
+}
+
+/// A unit of this name and kind, defined by chance.
+pub fn unit_named(rng: &mut Rng, name: &str, kind: UnitKind) -> UnitModel {
+    let mut unit = UnitModel::new(name, kind);
     unit.start_timeout_ms = span(rng, 200, 4_000);
     unit.stop_timeout_ms = span(rng, 100, 3_000);
     if rng.percent(5) {
@@ -155,7 +165,7 @@ fn unit(rng: &mut Rng, index: usize) -> UnitModel {
 }
 
 /// What holds between two units; the order always goes to a lower number.
-fn relate(rng: &mut Rng, model: &mut Model, from: usize, to: usize) {
+pub fn relate(rng: &mut Rng, model: &mut Model, from: usize, to: usize) {
     let (later, earlier) = (from.max(to), from.min(to));
     let name = |model: &Model, index: usize| model.units[index].name.clone();
     if rng.percent(60) {

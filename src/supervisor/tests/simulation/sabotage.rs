@@ -4,7 +4,7 @@
 //! in the plan that the supervisor is given while the checks go by the true one.
 
 use hostel_contract::control::ControlResult;
-use hostel_plan::model::Model;
+use hostel_plan::model::{Model, UnitModel};
 use hostel_plan::*;
 use hostel_supervisor::{Action, Event, Millis, Recipient};
 
@@ -64,6 +64,10 @@ pub enum Sabotage {
     Miscount,
     /// Events come without the actions of those before being taken.
     FloodOfEvents,
+    /// A reload begins anew, as if nothing ran.
+    ReloadByForgetting,
+    /// A reload takes units for each other.
+    ReloadByIndex,
 }
 
 impl Sabotage {
@@ -95,6 +99,20 @@ impl Sabotage {
                 Sabotage::ForgetKillMode => unit.kill_mode = KillMode::ControlGroup,
                 Sabotage::ForgetTriggers => unit.edges.retain(|(kind, _)| *kind != EdgeKind::Triggers),
                 _ => {}
+            }
+        }
+        model
+    }
+
+    /// The plan that the supervisor is given in a reload.
+    pub fn reloaded(self, model: &Model) -> Model {
+        let mut model = self.plan_of(model);
+        if self == Sabotage::ReloadByIndex {
+            let services = |unit: &&mut UnitModel| unit.kind == UnitKind::Service;
+            let mut services: Vec<&mut UnitModel> = model.units.iter_mut().filter(services).collect();
+            if let [first, .., last] = services.as_mut_slice() {
+                std::mem::swap(&mut first.name, &mut last.name);
+                std::mem::swap(&mut first.cgroup, &mut last.cgroup);
             }
         }
         model

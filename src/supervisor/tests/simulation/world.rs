@@ -3,6 +3,7 @@
 use crate::invariants::{Ledger, View, Violation};
 use crate::kernel::{Happening, Kernel, Weather};
 use crate::plans;
+use crate::reload::{Expected, Shelf};
 use crate::rng::Rng;
 use crate::sabotage::Sabotage;
 use crate::words::Line;
@@ -32,6 +33,7 @@ pub struct Stats {
     pub restarts: u64,
     pub failures: u64,
     pub booted: u64,
+    pub reloads: u64,
 }
 
 /// Whether a run is to be told.
@@ -65,16 +67,20 @@ pub fn model_of(seed: u64) -> Model {
     plans::generate(&mut Rng::new(seed))
 }
 
+/// Units that reloads may add.
+const ROOM: usize = 64;
+
 fn run(truth: &[u8], given: &[u8], rng: Rng, sabotage: Sabotage, story: Story) -> Result<Stats, Failure> {
     let plan = Plan::parse(truth).expect("the plan is valid");
     let given = Plan::parse(given).expect("the plan is valid");
     let mut header = Header::default();
-    let mut units = vec![UnitState::default(); plan.len()];
-    let mut world = World::new(plan, rng, sabotage, story);
+    let mut units = vec![UnitState::default(); plan.len() + ROOM];
+    let shelf = Shelf::default();
+    let mut world = World::new(plan, given, &shelf, rng, sabotage, story);
     let mut outcome = Ok(Leg::HandOver);
     while let Ok(Leg::HandOver) = outcome {
         // A newer init takes the region over: all that matters has to be in it.
-        let mut supervisor = Supervisor::new(given, &mut header, &mut units);
+        let mut supervisor = Supervisor::new(world.given, &mut header, &mut units);
         outcome = world.leg(&mut supervisor);
     }
     match outcome {
@@ -88,20 +94,27 @@ fn run(truth: &[u8], given: &[u8], rng: Rng, sabotage: Sabotage, story: Story) -
 }
 
 /// How a part of a run ended.
-enum Leg {
+pub enum Leg {
     /// Another supervisor goes on with the region.
     HandOver,
     /// The guest ended.
     End,
 }
 
-struct World<'p> {
-    plan: Plan<'p>,
-    rng: Rng,
-    kernel: Kernel,
-    ledger: Ledger,
-    now: Millis,
-    sabotage: Sabotage,
+/// A run.
+pub struct World<'p> {
+    /// The plan as it is, which the rules go by.
+    pub plan: Plan<'p>,
+    /// The plan as the supervisor was told it.
+    pub given: Plan<'p>,
+    pub shelf: &'p Shelf,
+    pub reloads: usize,
+    pub expected: Option<Expected>,
+    pub rng: Rng,
+    pub kernel: Kernel,
+    pub ledger: Ledger,
+    pub now: Millis,
+    pub sabotage: Sabotage,
     told: Story,
     story: String,
     stats: Stats,
@@ -112,7 +125,14 @@ struct World<'p> {
 }
 
 impl<'p> World<'p> {
-    fn new(plan: Plan<'p>, mut rng: Rng, sabotage: Sabotage, told: Story) -> Self {
+    fn new(
+        plan: Plan<'p>,
+        given: Plan<'p>,
+        shelf: &'p Shelf,
+        mut rng: Rng,
+        sabotage: Sabotage,
+        told: Story,
+    ) -> Self {
         let weather = Weather::of(&mut rng);
         let mut kernel = Kernel::new(plan.len(), weather);
         let horizon = rng.between(0, 60_000);
@@ -135,6 +155,12 @@ impl<'p> World<'p> {
                 kernel.at(time, Happening::Fire(unit.id()));
             }
         }
+        if rng.percent(30) {
+            for _ in 0..rng.between(1, 4) {
+                let time = rng.between(0, horizon);
+                kernel.at(time, Happening::Reload);
+            }
+        }
         // Sometimes before the boot.
         let end = if rng.percent(10) { rng.between(0, boot + 200) } else { rng.between(boot, horizon) };
         kernel.at(end, Happening::Shutdown(*rng.pick(ShutdownKind::ALL)));
@@ -144,6 +170,10 @@ impl<'p> World<'p> {
         let ledger = Ledger::new(plan.len());
         World {
             plan,
+            given,
+            shelf,
+            reloads: 0,
+            expected: None,
             rng,
             kernel,
             ledger,
@@ -158,7 +188,7 @@ impl<'p> World<'p> {
         }
     }
 
-    fn tell(&mut self, mark: &str, what: &dyn std::fmt::Debug) {
+    pub fn tell(&mut self, mark: &str, what: &dyn std::fmt::Debug) {
         if self.told == Story::Told {
             let text = named(&format!("{what:?}"), &self.plan);
             let _ = writeln!(self.story, "{:>10.3} {mark} {text}", self.now as f64 / 1000.0);
@@ -166,7 +196,11 @@ impl<'p> World<'p> {
     }
 
     /// Runs until the end, or until another supervisor is to go on.
-    fn leg(&mut self, supervisor: &mut Supervisor<'_>) -> Result<Leg, Violation> {
+    fn leg<'s>(&mut self, supervisor: &mut Supervisor<'s>) -> Result<Leg, Violation>
+    where
+        'p: 's,
+    {
+        self.check_reload(supervisor)?;
         loop {
             self.settle(supervisor)?;
             if self.ledger.finished {
@@ -201,8 +235,17 @@ impl<'p> World<'p> {
             self.now = self.now.max(next);
             self.stats.events += 1;
             if self.kernel.next_time().is_some_and(|time| time <= self.now) {
-                if let Some(happening) = self.kernel.next() {
-                    self.happens(supervisor, happening)?;
+                match self.kernel.next() {
+                    // Init compiles no more once the guest is to end.
+                    Some(Happening::Reload) if self.ledger.shutdown.is_some() => {}
+                    Some(Happening::Reload) => {
+                        self.stats.reloads += 1;
+                        if let Some(leg) = self.reload(supervisor)? {
+                            return Ok(leg);
+                        }
+                    }
+                    Some(happening) => self.happens(supervisor, happening)?,
+                    None => {}
                 }
             } else {
                 self.event(supervisor, Event::Deadline)?;
@@ -338,6 +381,7 @@ impl<'p> World<'p> {
             Happening::Notify(sender, what) => self.notify(supervisor, sender, what),
             Happening::Fire(unit) => self.event(supervisor, Event::Triggered(unit)),
             Happening::Ask => self.ask(supervisor),
+            Happening::Reload => Ok(()),
             Happening::HangUp(id) => {
                 if self.ledger.is_waiting(id) {
                     self.ledger.drop_request(id);

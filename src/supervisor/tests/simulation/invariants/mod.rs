@@ -56,10 +56,15 @@ struct Memory {
     watched: bool,
     /// Row as last said to have changed: active state and job.
     row: (u8, u8),
+    /// It was there when the plan changed: what its new definition says of others holds from its next life on.
+    outlived_a_plan: bool,
+    /// Its job was queued by another plan's dependencies.
+    queued_by_another: bool,
 }
 
 /// What is remembered of the whole.
 pub struct Ledger {
+    /// Of each unit; the last is of what is no unit's any more.
     memory: Vec<Memory>,
     spawned: BTreeMap<Pid, Phase>,
     /// Main processes that MAINPID= replaced.
@@ -120,7 +125,7 @@ impl<'v, 'p> View<'v, 'p> {
 impl Ledger {
     pub fn new(units: usize) -> Self {
         Ledger {
-            memory: vec![Memory::default(); units],
+            memory: vec![Memory::default(); units + 1],
             spawned: BTreeMap::new(),
             replaced: BTreeSet::new(),
             asked: BTreeMap::new(),
@@ -135,7 +140,8 @@ impl Ledger {
     }
 
     fn of(&mut self, unit: UnitId) -> &mut Memory {
-        &mut self.memory[unit.index()]
+        let last = self.memory.len() - 1;
+        &mut self.memory[unit.index().min(last)]
     }
 
     pub fn drop_request(&mut self, id: RequestId) {
@@ -146,6 +152,25 @@ impl Ledger {
 
     pub fn is_waiting(&self, id: RequestId) -> bool {
         self.asked.contains_key(&id.0) && !self.answered.contains(&id.0) && !self.dropped.contains(&id.0)
+    }
+
+    /// A process is no role's: of a unit that is down, or of an earlier life.
+    pub fn note_left_behind(&mut self, unit: UnitId, pid: Pid) {
+        self.replaced.insert(pid);
+        self.of(unit).left_behind = true;
+    }
+
+    /// Units have other indices from now on, and what holds between them may be another thing.
+    pub fn renumber(&mut self, units: usize, place: &dyn Fn(UnitId) -> UnitId) {
+        let old = std::mem::replace(&mut self.memory, vec![Memory::default(); units + 1]);
+        for (index, memory) in old.into_iter().enumerate() {
+            let unit = place(UnitId(index as u16));
+            let queued_by_another = memory.row.1 != 0;
+            *self.of(unit) = Memory { doomed_by: None, outlived_a_plan: true, queued_by_another, ..memory };
+        }
+        for (unit, _) in self.asked.values_mut() {
+            *unit = place(*unit);
+        }
     }
 
     pub fn forget_starts(&mut self, unit: UnitId) {
@@ -210,8 +235,18 @@ impl Ledger {
                     hold!(self.nothing_starts_in_a_shutdown(view, spawn.unit))?;
                     let (window, starts) = (self.of(spawn.unit).window, self.of(spawn.unit).starts);
                     let row = self.of(spawn.unit).row;
-                    *self.of(spawn.unit) =
-                        Memory { began: Some(view.now), window, starts, row, ..Memory::default() };
+                    let outlived_a_plan = self.of(spawn.unit).queued_by_another;
+                    // What another plan's KillMode= has left stays, whatever this life is like.
+                    let left_behind = self.of(spawn.unit).left_behind && self.of(spawn.unit).outlived_a_plan;
+                    *self.of(spawn.unit) = Memory {
+                        began: Some(view.now),
+                        window,
+                        starts,
+                        row,
+                        outlived_a_plan: outlived_a_plan || left_behind,
+                        left_behind,
+                        ..Memory::default()
+                    };
                 }
             }
             Action::Signal { unit, recipient, pid, .. } => {

@@ -54,7 +54,8 @@ impl Ledger {
             for other in def.edges(EdgeKind::Conflicts) {
                 let both = view.supervisor.state(def.id()).is_up() && view.supervisor.state(other).is_up();
                 let overdue = self.of(def.id()).overdue || self.of(other).overdue;
-                if both && !overdue {
+                let before = self.of(def.id()).outlived_a_plan || self.of(other).outlived_a_plan;
+                if both && !overdue && !before {
                     return Err(format!("{} and {} are up", def.name(), view.name(other)));
                 }
             }
@@ -70,7 +71,8 @@ impl Ledger {
         for def in view.plan.units().filter(|def| view.supervisor.state(def.id()).is_up()) {
             for other in def.edges(EdgeKind::BindsTo) {
                 let skipped = view.plan.unit(other).is_some_and(|other| other.has(unit_flags::SKIP));
-                if view.supervisor.state(other).is_settled() && !skipped {
+                let before = self.of(def.id()).outlived_a_plan;
+                if view.supervisor.state(other).is_settled() && !skipped && !before {
                     return Err(format!("{} is up, {} is down", def.name(), view.name(other)));
                 }
             }

@@ -1,6 +1,7 @@
 //! Rules about processes: whose they are, and who is signaled.
 
 use super::{Ledger, Verdict, View};
+use crate::kernel::is_helper;
 use hostel_plan::*;
 use hostel_supervisor::*;
 
@@ -12,7 +13,8 @@ impl Ledger {
             let Some(def) = view.plan.unit(process.unit) else { continue };
             let (main, control) = view.supervisor.processes(process.unit);
             let known = main == Some(*pid) || control == Some(*pid);
-            let late = self.extra > 0 && process.doomed;
+            let helper = is_helper(process.phase) && self.of(process.unit).outlived_a_plan;
+            let late = helper || (self.extra > 0 && process.doomed);
             let excused = self.replaced.contains(pid) || view.may_leave_processes(&def) || late;
             if process.phase.is_some() && !known && !excused && self.spawned.contains_key(pid) {
                 return Err(format!("process {pid} of {} is nobody's", def.name()));
@@ -58,6 +60,8 @@ impl Ledger {
         for (pid, process) in view.kernel.processes.iter().filter(|(_, p)| p.unit == spawn.unit) {
             let Some(phase) = process.phase else { continue };
             let late = self.extra > 0 && process.doomed;
+            // Type= may have been another when it was made.
+            let late = late || self.of(spawn.unit).outlived_a_plan;
             let excused = self.replaced.contains(pid) || view.may_leave_processes(&def) || late;
             if is_main(phase) == is_main(spawn.phase) && !excused {
                 return Err(format!(

@@ -19,7 +19,7 @@ impl Ledger {
             ServiceType::Forking => memory.control_done,
             ServiceType::Simple | ServiceType::Oneshot | ServiceType::Idle => true,
         };
-        if ready {
+        if ready || memory.outlived_a_plan {
             Ok(())
         } else {
             Err(format!("{} is started, and is not ready as {}", def.name(), def.service_type().name()))
