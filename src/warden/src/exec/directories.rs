@@ -91,6 +91,11 @@ pub fn names<'a>(job: &Job<'a>, kind: &Kind) -> impl Iterator<Item = (&'a str, O
     job.words(kind.key).map(split_name).filter(|(name, _)| is_safe_name(name))
 }
 
+/// The paths of one kind that a unit has.
+pub fn paths(job: &Job<'_>, kind: &Kind) -> impl Iterator<Item = String> {
+    names(job, kind).map(move |(name, _)| format!("{}/{name}", kind.base))
+}
+
 /// What the environment is told of the directories: variable and paths, joined by `:`.
 pub fn variables(job: &Job<'_>) -> Vec<(&'static str, String)> {
     let paths = |kind: &Kind| {

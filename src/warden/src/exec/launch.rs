@@ -183,12 +183,7 @@ fn confine(
     if confinement == Confinement::None {
         return Ok(());
     }
-    let sandbox = sandbox::wanted(job);
-    sandbox::enter(job, &sandbox);
-    if let Some(root) = job.setting(SettingKey::RootDirectory) {
-        rustix::process::chroot(root).at(ExecStep::Chroot, || format!("RootDirectory={root}"))?;
-        rustix::process::chdir("/").at(ExecStep::Chroot, || format!("RootDirectory={root}"))?;
-    }
+    sandbox::enter(job)?;
     let no_new_privileges = job.is_on(SettingKey::NoNewPrivileges) || job.is_on(SettingKey::DynamicUser);
     // A filter is installed with no_new_privs or with this; it comes last, and setuid programs go on working.
     let keep = if filters.has_programs() && !no_new_privileges {
@@ -198,6 +193,7 @@ fn confine(
     };
     let capabilities = capabilities::wanted(job, keep.bits());
     set_groups(job, identity)?;
+    sandbox::enter_users(job, identity.user.as_ref().map_or(0, |user| user.uid), identity.gid.unwrap_or(0));
     capabilities::drop_bounding(&capabilities)?;
     if let Some(user) = identity.user.as_ref().filter(|user| user.uid != 0) {
         capabilities::keep_over_user_change(&capabilities)?;

@@ -169,9 +169,8 @@ fn clean_up(job: &Job<'_>) -> Result<(), Failure> {
     // Each is tried, also where one before it failed.
     let runtime = directories::remove_runtime(job);
     let sockets = sockets::remove(job);
-    let private = sandbox::remove_private_tmp(job)
-        .map_err(|errno| Failure::with(ExecStep::Namespace, errno, "PrivateTmp=: can't be removed"));
-    runtime.and(sockets).and(private)
+    let sandbox = sandbox::remove(job);
+    runtime.and(sockets).and(sandbox)
 }
 
 /// Sends the record, with descriptors where there are any. Init may be gone by now, and then nobody wants it.

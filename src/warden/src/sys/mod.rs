@@ -4,11 +4,13 @@
 #![allow(unsafe_code)]
 
 mod datagram;
+mod namespace;
 mod process;
 mod seccomp;
 mod socket;
 
 pub use datagram::*;
+pub use namespace::*;
 pub use process::*;
 pub use seccomp::*;
 pub use socket::*;
@@ -77,27 +79,27 @@ pub fn map_file(fd: BorrowedFd<'_>) -> Result<&'static [u8], Errno> {
     }
 }
 
-/// How far [`make_read_only`] reaches.
+/// What a mount is not to be used for any more.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
-    /// The mount at the path.
-    Mount,
-    /// That and all mounts below it.
-    Tree,
+pub struct MountAttributes {
+    /// Writing.
+    pub read_only: bool,
+    /// Executing.
+    pub no_programs: bool,
 }
 
-/// Makes the mount at `path` read-only, and nothing else about it different (mount_setattr, Linux 5.12).
-pub fn make_read_only(path: &std::ffi::CStr, reach: Reach) -> Result<(), Errno> {
-    let attributes =
-        libc::mount_attr { attr_set: libc::MOUNT_ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 };
-    let flags = if reach == Reach::Tree { libc::AT_RECURSIVE } else { 0 };
+/// Sets attributes of the mount at `path`, and nothing else about it or below it (mount_setattr, Linux 5.12).
+pub fn set_mount_attributes(path: &std::ffi::CStr, wanted: MountAttributes) -> Result<(), Errno> {
+    let attr_set = if wanted.read_only { libc::MOUNT_ATTR_RDONLY } else { 0 }
+        | if wanted.no_programs { libc::MOUNT_ATTR_NOEXEC } else { 0 };
+    let attributes = libc::mount_attr { attr_set, attr_clr: 0, propagation: 0, userns_fd: 0 };
     // SAFETY: `path` is NUL-terminated, `attributes` is as large as the size says, and both outlive the call.
     check(unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
             libc::AT_FDCWD,
             path.as_ptr(),
-            flags,
+            0,
             &attributes,
             size_of::<libc::mount_attr>(),
         )

@@ -101,9 +101,3 @@ pub fn ignore_ending_signals() {
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
 }
-
-/// Gives this process a mount namespace of its own.
-pub fn unshare_mounts() -> Result<(), Errno> {
-    // SAFETY: CLONE_NEWNS changes what paths mean and no memory or descriptor; the process has one thread.
-    check(unsafe { libc::unshare(libc::CLONE_NEWNS) }.into()).map(drop)
-}

@@ -3,6 +3,7 @@
 //! The tests run as root, as init does; they touch nothing outside their temporary directories and /run/hostel-test-*.
 
 mod init;
+mod sandbox;
 mod seccomp;
 mod sys;
 

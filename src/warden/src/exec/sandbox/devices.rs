@@ -1,9 +1,13 @@
 //! PrivateDevices=: a /dev with pseudo devices alone.
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use crate::sys::{MountAttributes, set_mount_attributes};
+use rustix::fs::{AtFlags, CWD, FileType, Mode};
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind_recursive, unmount};
-use std::os::fd::{AsRawFd, OwnedFd};
+use rustix::mount::{MountFlags, MoveMountFlags, UnmountFlags, mount, move_mount, unmount};
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// What is taken over from the guest's /dev; a missing one is left out.
 const NODES: [&str; 11] =
@@ -22,51 +26,58 @@ const LINKS: [(&str, &str); 6] = [
 /// What stands in the new /dev under a name.
 enum Node {
     Link(std::ffi::CString),
-    Directory(OwnedFd),
-    File(OwnedFd),
+    /// A copy of the old one, mounted nowhere.
+    Tree(OwnedFd, FileType),
 }
 
-/// Mounts it, in the mount namespace of this process alone. Where that fails half-way, the old one is back.
-pub fn enter() -> Result<(), Errno> {
-    let nodes: Vec<(&str, Node)> =
-        NODES.iter().filter_map(|name| Some((*name, look(&format!("/dev/{name}"))?))).collect();
-    let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
-    mount("tmpfs", "/dev", "tmpfs", flags, c"mode=0755,size=4k,nr_inodes=64")?;
-    let filled = fill(&nodes).and_then(|()| crate::sys::make_read_only(c"/dev", crate::sys::Reach::Mount));
-    if filled.is_err() {
-        let _ = unmount("/dev", UnmountFlags::DETACH);
-    }
-    filled
+/// The nodes of the old /dev.
+pub struct Nodes(Vec<(&'static str, Node)>);
+
+/// Picks the nodes up, before anything hides them.
+pub fn pick() -> Nodes {
+    Nodes(NODES.iter().filter_map(|name| Some((*name, look(&format!("/dev/{name}"))?))).collect())
 }
 
 fn look(path: &str) -> Option<Node> {
     let stat = rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Symlink => Some(Node::Link(rustix::fs::readlink(path, Vec::new()).ok()?)),
-        FileType::Directory => Some(Node::Directory(rustix::fs::open(path, flags, Mode::empty()).ok()?)),
-        _ => Some(Node::File(rustix::fs::open(path, flags, Mode::empty()).ok()?)),
+        kind => Some(Node::Tree(super::mounts::clone_tree(Path::new(path), true).ok()?, kind)),
     }
 }
 
-/// The old nodes are hidden by now: they are reached by their descriptors.
-fn fill(nodes: &[(&str, Node)]) -> Result<(), Errno> {
-    for (name, node) in nodes {
-        let path = format!("/dev/{name}");
+/// Mounts the new one at a path. Where that fails half-way, the old one is back.
+pub fn place(path: &Path, nodes: &Nodes) -> Result<(), Errno> {
+    let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
+    mount("tmpfs", path, "tmpfs", flags, c"mode=0755,size=4k,nr_inodes=64")?;
+    let filled = fill(path, nodes).and_then(|()| {
+        let text = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::INVAL)?;
+        set_mount_attributes(&text, MountAttributes { read_only: true, no_programs: true })
+    });
+    if filled.is_err() {
+        let _ = unmount(path, UnmountFlags::DETACH);
+    }
+    filled
+}
+
+fn fill(folder: &Path, nodes: &Nodes) -> Result<(), Errno> {
+    for (name, node) in &nodes.0 {
+        let path = folder.join(name);
         match node {
             Node::Link(target) => rustix::fs::symlink(target, &path)?,
-            Node::Directory(old) => {
-                rustix::fs::mkdir(&path, Mode::from_raw_mode(0o755))?;
-                mount_bind_recursive(format!("/proc/self/fd/{}", old.as_raw_fd()), &path)?;
-            }
-            Node::File(old) => {
-                rustix::fs::mknodat(CWD, &path, FileType::RegularFile, Mode::from_raw_mode(0o666), 0)?;
-                mount_bind_recursive(format!("/proc/self/fd/{}", old.as_raw_fd()), &path)?;
+            Node::Tree(tree, kind) => {
+                match kind {
+                    FileType::Directory => rustix::fs::mkdir(&path, Mode::from_raw_mode(0o755))?,
+                    _ => {
+                        rustix::fs::mknodat(CWD, &path, FileType::RegularFile, Mode::from_raw_mode(0o666), 0)?
+                    }
+                }
+                move_mount(tree.as_fd(), "", CWD, &path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
             }
         }
     }
     for (name, target) in LINKS {
-        rustix::fs::symlink(target, format!("/dev/{name}"))?;
+        rustix::fs::symlink(target, folder.join(name))?;
     }
     Ok(())
 }

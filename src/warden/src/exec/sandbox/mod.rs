@@ -1,138 +1,125 @@
-//! The sandbox of a unit, as far as it is made of mounts: systemd.exec(5), "Sandboxing".
+//! A service's own view of the guest: namespaces and mounts.
 //!
-//! A command gets a mount namespace of its own, in which parts of the file system are read-only, hidden or private.
-//! What this guest may not do (a foreign host can forbid new namespaces) costs that part of the sandbox, and one line in
-//! the unit's log; it never costs the service.
-//!
-//! States: nothing wanted, so nothing is done; entered; or refused by the kernel, and told.
+//! A guest can be sandboxed in mount, network, IPC and user namespaces of its own as far as its kernel and its host
+//! permit. Where they don't, the service runs without, and one line in its log says so: a service never fails because a
+//! guest can't be sandboxed once more. In order: namespaces that all commands of the unit share (`spaces`), the mounts
+//! (`entries` says which, `mounts` makes them), and at last the root directory is made the root.
 
 mod devices;
+mod entries;
+mod mounts;
 mod private_tmp;
-mod rules;
+mod spaces;
 
-pub use private_tmp::remove as remove_private_tmp;
+pub use spaces::enter_users;
 
-use super::directories;
-use super::failure::reason;
+use super::failure::{At, Failure, reason};
 use super::job::{Job, is_yes};
+use entries::Entry;
+use hostel_contract::{exec::ExecStep, paths};
 use hostel_plan::SettingKey;
-use rules::{Access, Rule};
 use rustix::io::Errno;
-use rustix::mount::{MountPropagationFlags, mount_change};
-
-/// What a unit wants of its file system.
-pub struct Wanted {
-    rules: Vec<Rule>,
-    private_tmp: bool,
-    private_devices: bool,
-}
-
-/// What ProtectSystem= makes read-only, by its level.
-const SYSTEM_YES: [&str; 3] = ["/usr", "/boot", "/efi"];
-/// And in addition for `full`.
-const SYSTEM_FULL: [&str; 1] = ["/etc"];
-/// What stays as it is under `strict`: the kernel's own.
-const SYSTEM_STRICT_KEEPS: [&str; 3] = ["/proc", "/sys", "/dev"];
-/// What ProtectHome= is about.
-const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
-
-/// Rules, as they are gathered.
-#[derive(Default)]
-struct Rules(Vec<Rule>);
-
-impl Rules {
-    /// Adds what a directive brings by itself.
-    fn add(&mut self, paths: &[&str], access: Access) {
-        self.0.extend(paths.iter().map(|path| Rule::built_in(path, access)));
-    }
-}
-
-/// Reads what a unit wants.
-pub fn wanted(job: &Job<'_>) -> Wanted {
-    let get = |name| job.directive(SettingKey::Sandbox, name);
-    let on = |name| get(name).is_some_and(is_yes);
-    let dynamic = job.is_on(SettingKey::DynamicUser);
-    let mut rules = Rules::default();
-    let system = if dynamic { "strict" } else { get("ProtectSystem").unwrap_or("no") };
-    match system {
-        "strict" => {
-            rules.add(&["/"], Access::ReadOnly);
-            rules.add(&SYSTEM_STRICT_KEEPS, Access::Writable);
-        }
-        "full" => {
-            rules.add(&SYSTEM_YES, Access::ReadOnly);
-            rules.add(&SYSTEM_FULL, Access::ReadOnly);
-        }
-        text if is_yes(text) => rules.add(&SYSTEM_YES, Access::ReadOnly),
-        _ => {}
-    }
-    let home = get("ProtectHome").unwrap_or(if dynamic { "read-only" } else { "no" });
-    match home {
-        "read-only" => rules.add(&HOMES, Access::ReadOnly),
-        "tmpfs" => rules.add(&HOMES, Access::Empty),
-        text if is_yes(text) => rules.add(&HOMES, Access::Inaccessible),
-        _ => {}
-    }
-    let private_tmp = dynamic || get("PrivateTmp").is_some_and(|text| is_yes(text) || text == "disconnected");
-    if private_tmp && !rules.0.is_empty() {
-        rules.add(&["/tmp", "/var/tmp"], Access::Writable);
-    }
-    if !rules.0.is_empty() {
-        for kind in &directories::KINDS {
-            for (name, _) in directories::names(job, kind) {
-                rules.add(&[format!("{}/{name}", kind.base).as_str()], Access::Writable);
-            }
-        }
-    }
-    let lists = [
-        ("ReadOnlyPaths", Access::ReadOnly),
-        ("ReadWritePaths", Access::Writable),
-        ("InaccessiblePaths", Access::Inaccessible),
-    ];
-    for (name, access) in lists {
-        let paths = job.directives(SettingKey::Sandbox, name).flat_map(str::split_whitespace);
-        rules.0.extend(paths.filter_map(|path| Rule::parse(path, access)));
-    }
-    Wanted { rules: rules.0, private_tmp, private_devices: on("PrivateDevices") }
-}
-
-impl Wanted {
-    /// Whether there is anything to do.
-    fn is_nothing(&self) -> bool {
-        self.rules.is_empty() && !self.private_tmp && !self.private_devices
-    }
-}
+use rustix::mount::{MountPropagationFlags, mount_bind_recursive, mount_change};
+use std::path::Path;
 
 /// Enters the sandbox. While still root; what can't be had is told in the unit's log.
-pub fn enter(job: &Job<'_>, wanted: &Wanted) {
-    if wanted.is_nothing() {
-        return;
+pub fn enter(job: &Job<'_>) -> Result<(), Failure> {
+    let joined: Vec<&str> = job.directives(SettingKey::Sandbox, "JoinsNamespaceOf").collect();
+    spaces::enter(job, &joined)?;
+    let get = |name| job.directive(SettingKey::Sandbox, name);
+    let root = entries::root(job);
+    let mut entries = entries::read(job);
+    let temporary = get("PrivateTmp").is_some_and(is_yes) || job.is_on(SettingKey::DynamicUser);
+    let namespace = temporary
+        || !entries.is_empty()
+        || root.is_some()
+        || get("PrivateMounts").is_some_and(is_yes)
+        || get("MountFlags").is_some();
+    if !namespace {
+        return Ok(());
+    }
+    if temporary && get("PrivateTmp") != Some("disconnected") {
+        match private_tmp::make(job, &joined) {
+            Ok(made) => entries.extend(made.into_iter().map(|(source, place)| Entry::bind(source, place))),
+            Err(errno) => lost(job, "PrivateTmp=", errno),
+        }
     }
     if let Err(errno) = new_namespace() {
         let why = reason(errno.raw_os_error());
-        return job.log.line(&format!(
+        job.log.line(&format!(
             "sandbox: this guest may make no mount namespace ({why}): ProtectSystem=, PrivateTmp= and the like are without effect"
         ));
+        return root.map_or(Ok(()), change_root);
     }
-    if wanted.private_tmp
-        && let Err(errno) = private_tmp::enter(job)
-    {
-        lost(job, "PrivateTmp=", errno);
+    if let Some(root) = root {
+        mount_bind_recursive(root, root)
+            .at(ExecStep::Chroot, || format!("RootDirectory={}", root.display()))?;
+        entries.extend(inside_root(job));
     }
-    if wanted.private_devices
-        && let Err(errno) = devices::enter()
-    {
-        lost(job, "PrivateDevices=", errno);
-    }
-    rules::apply(job, &wanted.rules);
+    mounts::make(job, root.unwrap_or(Path::new("/")), entries);
+    set_propagation(job);
+    root.map_or(Ok(()), change_root)
 }
 
-fn lost(job: &Job<'_>, directive: &str, errno: Errno) {
+pub(super) fn lost(job: &Job<'_>, directive: &str, errno: Errno) {
     job.log.line(&format!("sandbox: {directive} is without effect: {}", reason(errno.raw_os_error())));
 }
 
 /// A mount namespace whose mounts come from ours, and nothing goes back.
 fn new_namespace() -> Result<(), Errno> {
-    crate::sys::unshare_mounts()?;
+    crate::sys::unshare(libc::CLONE_NEWNS)?;
     mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
+}
+
+/// MountFlags=: whether mounts that the guest makes later are seen in here, and the other way round below.
+fn set_propagation(job: &Job<'_>) {
+    let flag = match job.directive(SettingKey::Sandbox, "MountFlags") {
+        Some("shared") => MountPropagationFlags::SHARED,
+        Some("private") => MountPropagationFlags::PRIVATE,
+        _ => return,
+    };
+    if let Err(errno) = mount_change("/", flag | MountPropagationFlags::REC) {
+        lost(job, "MountFlags=", errno);
+    }
+}
+
+/// What a root directory of the unit's own gets from the guest: MountAPIVFS= (on, unless it says no), and where the
+/// service speaks to init and to the log.
+fn inside_root(job: &Job<'_>) -> Vec<Entry> {
+    let get = |name| job.directive(SettingKey::Sandbox, name);
+    let notify = format!("{}/{}", paths::NOTIFY_DIR, job.unit.name());
+    let mut out = vec![Entry::bind(notify.as_str(), notify.as_str()).optional()];
+    if get("MountAPIVFS").is_none_or(is_yes) {
+        out.extend(["/proc", "/sys", "/dev"].map(|path| Entry::bind(path, path)));
+        out.push(Entry::temporary("/run"));
+    }
+    if get("BindLogSockets").is_none_or(is_yes) {
+        out.extend(LOG_SOCKETS.map(|path| Entry::bind(path, path).optional()));
+    }
+    out
+}
+
+/// BindLogSockets=.
+const LOG_SOCKETS: [&str; 3] =
+    ["/run/systemd/journal/dev-log", "/run/systemd/journal/socket", "/run/systemd/journal/stdout"];
+
+/// Makes a directory the root of this process. In a mount namespace of our own the old root is left behind for good;
+/// in the guest's, chroot(2) is all there is.
+fn change_root(root: &Path) -> Result<(), Failure> {
+    let text = || format!("RootDirectory={}", root.display());
+    rustix::process::chdir(root).at(ExecStep::Chroot, text)?;
+    let pivoted = rustix::process::pivot_root(".", ".")
+        .and_then(|()| rustix::mount::unmount(".", rustix::mount::UnmountFlags::DETACH));
+    if pivoted.is_err() {
+        rustix::process::chroot(".").at(ExecStep::Chroot, text)?;
+    }
+    rustix::process::chdir("/").at(ExecStep::Chroot, text)
+}
+
+/// Removes what a unit's life left: temporary directories, namespaces.
+pub fn remove(job: &Job<'_>) -> Result<(), Failure> {
+    let temporary =
+        private_tmp::remove(job).at(ExecStep::Namespace, || "PrivateTmp=: can't be removed".to_string());
+    let spaces = spaces::remove(job).at(ExecStep::Namespace, || "a namespace can't be given up".to_string());
+    temporary.and(spaces)
 }

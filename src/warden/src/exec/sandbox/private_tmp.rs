@@ -7,30 +7,39 @@ use crate::exec::job::Job;
 use crate::exec::safe_path::{self, Missing};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::mount_bind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const PLACES: [&str; 2] = ["/tmp", "/var/tmp"];
 
 /// What the names of a unit's directories begin with, in this boot of the machine.
-fn prefix(job: &Job<'_>) -> String {
+fn prefix(unit: &str) -> String {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    format!("systemd-private-{}-{}-", boot.trim().replace('-', ""), job.unit.name())
+    format!("systemd-private-{}-{}-", boot.trim().replace('-', ""), unit)
 }
 
-/// Makes the directories where they are missing, and mounts them.
-pub fn enter(job: &Job<'_>) -> Result<(), Errno> {
+/// Makes the directories where they are missing: source and place of each. `joined` are units whose directories are
+/// taken where they have some (JoinsNamespaceOf=).
+pub fn make(job: &Job<'_>, joined: &[&str]) -> Result<Vec<(PathBuf, &'static str)>, Errno> {
     let life: String = job.request.invocation.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    let name = format!("{}{life}", prefix(job));
+    let mut out = Vec::new();
     for place in PLACES {
-        make(place, &name)?;
-        mount_bind(format!("{place}/{name}/tmp"), place)?;
+        let theirs = joined.iter().find_map(|unit| find(place, &prefix(unit)));
+        let name = theirs.unwrap_or_else(|| format!("{}{life}", prefix(job.unit.name())));
+        make_one(place, &name)?;
+        out.push((format!("{place}/{name}/tmp").into(), place));
     }
-    Ok(())
+    Ok(out)
+}
+
+/// A directory of another unit.
+fn find(place: &str, prefix: &str) -> Option<String> {
+    let names =
+        std::fs::read_dir(place).ok()?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    names.into_iter().find(|name| name.starts_with(prefix))
 }
 
 /// Makes one. Everybody can write to /tmp: what is there already counts only if it is root's own and closed to others.
-fn make(place: &str, name: &str) -> Result<(), Errno> {
+fn make_one(place: &str, name: &str) -> Result<(), Errno> {
     let parent = safe_path::open_directory(Path::new(place), Missing::Fail)?;
     match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o700)) {
         Ok(()) | Err(Errno::EXIST) => {}
@@ -52,7 +61,7 @@ fn make(place: &str, name: &str) -> Result<(), Errno> {
 
 /// Removes what the lives of a unit left.
 pub fn remove(job: &Job<'_>) -> Result<(), Errno> {
-    let prefix = prefix(job);
+    let prefix = prefix(job.unit.name());
     for place in PLACES {
         let Ok(entries) = std::fs::read_dir(place) else { continue };
         let parent = safe_path::open_directory(Path::new(place), Missing::Fail)?;
