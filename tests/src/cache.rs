@@ -12,8 +12,8 @@ use std::path::PathBuf;
 
 use crate::paths;
 
-/// Packages of every Debian guest: what the tests talk to.
-pub const PACKAGES: &str =
+/// Packages of the Debian guests of the tests: what they talk to.
+const PACKAGES: &str =
     "systemd-sysv,openssh-server,cron,rsyslog,nginx,dbus,postgresql,redis-server,exim4-daemon-light";
 
 /// A Debian guest.
@@ -23,16 +23,28 @@ pub struct Distribution {
     pub name: &'static str,
     /// The suite that mmdebstrap makes it from.
     pub suite: &'static str,
-    /// Version of the PostgreSQL cluster that its package makes.
+    /// Packages that it has beside the essential ones.
+    pub packages: &'static str,
+    /// Version of the PostgreSQL cluster that its package makes; empty where it has none.
     pub postgresql: &'static str,
 }
 
 /// Debian 12.
-pub const DEBIAN12: Distribution = Distribution { name: "debian12", suite: "bookworm", postgresql: "15" };
+pub const DEBIAN12: Distribution =
+    Distribution { name: "debian12", suite: "bookworm", packages: PACKAGES, postgresql: "15" };
 /// Debian 13.
-pub const DEBIAN13: Distribution = Distribution { name: "debian13", suite: "trixie", postgresql: "17" };
+pub const DEBIAN13: Distribution =
+    Distribution { name: "debian13", suite: "trixie", packages: PACKAGES, postgresql: "17" };
 /// All that the tests boot.
 pub const DISTRIBUTIONS: [Distribution; 2] = [DEBIAN12, DEBIAN13];
+
+/// Debian 12 with four services, which the benchmarks boot: none of them has a slow start or stop of its own.
+pub const DEBIAN12_FOUR: Distribution = Distribution {
+    name: "debian12-four",
+    suite: "bookworm",
+    packages: "systemd-sysv,openssh-server,cron,rsyslog,nginx",
+    postgresql: "",
+};
 
 /// Something that `cargo xtask guests` makes is not there.
 #[derive(Debug)]
@@ -49,7 +61,7 @@ impl std::error::Error for Missing {}
 impl Distribution {
     /// What it was made from. One that was made from something else is made anew.
     pub fn recipe(&self) -> String {
-        format!("mmdebstrap --variant=minbase --include={PACKAGES} {}\n", self.suite)
+        format!("mmdebstrap --variant=minbase --include={} {}\n", self.packages, self.suite)
     }
 
     /// The tar.

@@ -172,6 +172,22 @@ impl Drop for Nspawn {
     }
 }
 
+/// A command in the context of that PID 1.
+fn inside(init: u32) -> Command {
+    let mut nsenter = Command::new("nsenter");
+    nsenter.args(["-t", &init.to_string(), "-m", "-u", "-i", "-n", "-p"]);
+    nsenter
+}
+
+/// Waits until the systemd with that pid has no more jobs to do; nothing at the limit.
+pub fn wait_until_up(init: u32, limit: Duration) -> Option<()> {
+    until(limit, || {
+        // Fails as a command in every state but `running`.
+        let said = run(inside(init).args(["systemctl", "is-system-running"]), QUESTION_LIMIT).ok()?.stdout;
+        matches!(said.trim(), "running" | "degraded").then_some(())
+    })
+}
+
 /// Boots the root under systemd and lists what is active a minute later.
 pub fn ask(root: &Path, name: &str) -> Result<Vec<ActiveUnit>, OracleError> {
     let mut nspawn = Nspawn::start(root, name)?;

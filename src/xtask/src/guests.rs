@@ -27,13 +27,18 @@ pub fn task(arguments: &[String]) -> Done {
 
 /// Makes what is not in the cache yet.
 pub fn all() -> Done {
-    let folder = cache::folder();
-    fs::create_dir_all(&folder).about("make", &folder)?;
     for distribution in &DISTRIBUTIONS {
-        tar(distribution)?;
-        unpack(distribution)?;
+        make(distribution)?;
     }
     ask_oracles()
+}
+
+/// Makes one guest, if it is not in the cache yet.
+pub fn make(distribution: &Distribution) -> Done {
+    let folder = cache::folder();
+    fs::create_dir_all(&folder).about("make", &folder)?;
+    tar(distribution)?;
+    unpack(distribution)
 }
 
 /// The tar, by mmdebstrap.
@@ -50,7 +55,7 @@ fn tar(distribution: &Distribution) -> Done {
     show(
         Command::new("mmdebstrap")
             .args(["--mode=root", "--variant=minbase", "--quiet"])
-            .arg(format!("--include={}", cache::PACKAGES))
+            .arg(format!("--include={}", distribution.packages))
             .arg(distribution.suite)
             .arg(&part),
     )?;

@@ -44,6 +44,8 @@ pub const FOR_BENCHES: &[Need] = &[
     need("tini-static", "tini"),
     need("dumb-init", "dumb-init"),
     need("unshare", "util-linux"),
+    // One of them is some lines of C.
+    need("gcc", "gcc"),
 ];
 
 /// Installs the packages of those programs that are missing, and says so.

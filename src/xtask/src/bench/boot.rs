@@ -3,21 +3,26 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use hostel_tests::cache::{DEBIAN12, Distribution};
+use hostel_tests::cache::{DEBIAN12, DEBIAN12_FOUR, Distribution};
 use hostel_tests::cli;
 use hostel_tests::host::Watch;
-use hostel_tests::oracle::Nspawn;
+use hostel_tests::oracle::{self, Nspawn};
 use hostel_tests::run::{run, until, wait};
 
+use super::marks;
 use super::probe;
 use super::root::Scratch;
 use super::{Table, median_ms};
+use crate::guests;
 use crate::shell::{About, Error};
 
 /// Rounds; each boots every contestant once.
 const ROUNDS: usize = 5;
+/// Between the end of a boot and the stop: a service that has only just started is slow to end.
+const SETTLE: Duration = Duration::from_secs(2);
 /// How long a boot or a stop may take.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -27,11 +32,22 @@ struct Times {
     down: Duration,
 }
 
+/// Of the guest that the tests boot, with PostgreSQL and exim besides.
+pub fn all_services() -> Result<Table, Error> {
+    table(DEBIAN12)
+}
+
+/// Of one that has those four services only.
+pub fn four_services() -> Result<Table, Error> {
+    guests::make(&DEBIAN12_FOUR)?;
+    table(DEBIAN12_FOUR)
+}
+
 /// Milliseconds, the medians of all rounds.
-pub fn table() -> Result<Table, Error> {
+fn table(distribution: Distribution) -> Result<Table, Error> {
     let title = format!(
         "{}: start to sshd, cron, rsyslogd and nginx answering, and stop; median of {ROUNDS}",
-        DEBIAN12.name
+        distribution.name
     );
     let mut table = Table::new(&title, &["start ms", "stop ms"]);
     type Contestant = (&'static str, fn(Distribution, &str) -> Result<Times, Error>);
@@ -45,7 +61,7 @@ pub fn table() -> Result<Table, Error> {
                 continue;
             }
             let name = format!("bench-{index}-{round}-{}", std::process::id());
-            match boot(DEBIAN12, &name) {
+            match boot(distribution, &name) {
                 Ok(times) => {
                     measured[index].0.push(times.up);
                     measured[index].1.push(times.down);
@@ -64,6 +80,9 @@ pub fn table() -> Result<Table, Error> {
             }
         }
     }
+    for line in marks::lines(distribution)? {
+        table.note(line);
+    }
     Ok(table)
 }
 
@@ -71,12 +90,12 @@ fn wrong(text: &str, name: &str) -> Error {
     Error::Wrong(format!("{name}: {text}"))
 }
 
-/// Waits until the services of the guest with that name answer; remembers its namespaces.
-fn answering(name: &str, watch: &mut Watch) -> Result<(), Error> {
+/// Waits until the services of the guest with that name answer; remembers its namespaces, and gives its PID 1.
+fn answering(name: &str, watch: &mut Watch) -> Result<u32, Error> {
     let init = probe::find_init(name, LIMIT).ok_or_else(|| wrong("no PID 1 appeared", name))?;
     watch.remember(init);
     if probe::wait_until_answering(init, LIMIT) {
-        Ok(())
+        Ok(init)
     } else {
         Err(wrong("not all services answered", name))
     }
@@ -103,6 +122,7 @@ fn hostel(distribution: Distribution, name: &str) -> Result<Times, Error> {
         let mut starter = spawned.about("start", &hostel_tests::paths::program("hostel"))?;
         wait(&mut starter, Instant::now() + LIMIT)
             .ok_or_else(|| wrong("`hostel start` does not return", name))?;
+        thread::sleep(SETTLE);
         let began = Instant::now();
         cli::call(&["stop", name])?;
         gone(name, &watch)?;
@@ -114,16 +134,16 @@ fn hostel(distribution: Distribution, name: &str) -> Result<Times, Error> {
 
 fn nspawn(distribution: Distribution, name: &str) -> Result<Times, Error> {
     let mut watch = Watch::new(name);
-    let oracle = |error: hostel_tests::oracle::OracleError| Error::Wrong(error.to_string());
+    let failed = |error: oracle::OracleError| Error::Wrong(error.to_string());
     let began = Instant::now();
-    let nspawn = Nspawn::start(&distribution.root(), name).map_err(oracle)?;
+    let nspawn = Nspawn::start(&distribution.root(), name).map_err(failed)?;
     answering(name, &mut watch)?;
     let up = began.elapsed();
-    // Asked before its boot is over, systemd drops half of what it is doing: unlike the others' stop.
     let mut nspawn = nspawn;
-    nspawn.wait_until_up().map_err(oracle)?;
+    nspawn.wait_until_up().map_err(failed)?;
+    thread::sleep(SETTLE);
     let began = Instant::now();
-    nspawn.stop().map_err(oracle)?;
+    nspawn.stop().map_err(failed)?;
     gone(name, &watch)?;
     Ok(Times { up, down: began.elapsed() })
 }
@@ -174,9 +194,11 @@ fn lxc(distribution: Distribution, name: &str) -> Result<Times, Error> {
     let mut watch = Watch::new(name);
     let began = Instant::now();
     let mut lxc = Lxc::start(distribution, name, &scratch)?;
-    answering(name, &mut watch)?;
+    let init = answering(name, &mut watch)?;
     let up = began.elapsed();
-    std::thread::sleep(Duration::from_secs(2));
+    // Asked before its boot is over, systemd drops half of what it is doing.
+    oracle::wait_until_up(init, LIMIT).ok_or_else(|| wrong("its boot doesn't end", name))?;
+    thread::sleep(SETTLE);
     let began = Instant::now();
     lxc.stop(&[])?;
     gone(name, &watch)?;

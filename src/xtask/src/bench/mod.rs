@@ -5,6 +5,7 @@
 //! named with the reason; it is not left out in silence.
 
 mod boot;
+mod marks;
 mod memory;
 mod probe;
 mod root;
@@ -26,7 +27,8 @@ const BENCHES: &[Bench] = &[
     Bench { name: "size", run: size::table },
     Bench { name: "spawn", run: spawn::table },
     Bench { name: "memory", run: memory::table },
-    Bench { name: "boot", run: boot::table },
+    Bench { name: "boot", run: boot::all_services },
+    Bench { name: "boot-four", run: boot::four_services },
 ];
 
 /// `cargo xtask bench`.

@@ -1,7 +1,7 @@
 //! One command in a new context, from the call to its end: a static /bin/true in a BusyBox root.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use crate::shell::{About, Error};
 
 /// Rounds; each runs every contestant once.
 const ROUNDS: usize = 30;
+/// What the kernel takes by itself: the same namespaces and mounts, made by some lines of C.
+const BARE: &str = include_str!("bare.c");
 /// How long one may take.
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -71,15 +73,24 @@ fn contestants(
     fs::create_dir_all(&bundle).about("make", &bundle)?;
     scratch.write("bundle/config.json", &oci_config(root))?;
     let lxc = scratch.write("lxc.conf", &lxc_config(root))?;
+    let bare = compile_bare(scratch)?;
     let lxc_folder = scratch.path().to_path_buf();
     let source = format!("dir:{}", root.display());
     let root = root.to_path_buf();
-    let (root_1, root_2, root_3) = (root.clone(), root.clone(), root);
+    let (root_1, root_2, root_3, root_4) = (root.clone(), root.clone(), root.clone(), root);
     let holder = cgroup2.map(|cgroup2| cgroup2.0.id().to_string()).unwrap_or_default();
     let holder_1 = holder.clone();
     let contestant = |name, command| Contestant { name, command };
     Ok(vec![
         contestant("hostel run", Box::new(move || cli::hostel(&["run", "--rm", &source, "--", "/bin/true"]))),
+        contestant(
+            "bare C",
+            Box::new(move || {
+                let mut command = Command::new(&bare);
+                command.arg(&root_4).arg("/bin/true");
+                command
+            }),
+        ),
         contestant(
             "unshare",
             Box::new(move || {
@@ -142,6 +153,13 @@ fn contestants(
             }),
         ),
     ])
+}
+
+/// Compiles [`BARE`].
+fn compile_bare(scratch: &Scratch) -> Result<PathBuf, Error> {
+    let (source, program) = (scratch.write("bare.c", BARE)?, scratch.join("bare"));
+    run(Command::new("gcc").args(["-O2", "-static", "-o"]).arg(&program).arg(source), LIMIT)?.success()?;
+    Ok(program)
 }
 
 /// The least that crun takes; the same namespaces and mounts as the others make.
