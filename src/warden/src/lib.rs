@@ -11,6 +11,7 @@
 mod compile;
 mod ctl;
 mod exec;
+pub mod journal;
 pub mod parsers;
 mod serve;
 mod signals;

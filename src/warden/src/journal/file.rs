@@ -1,0 +1,414 @@
+//! One journal file: objects, and how an entry links them.
+//!
+//! A data object (`FIELD=value`) and a field object (`FIELD`) are there once a file and are found by hash tables with
+//! chains; a data object is in the list of its field; an entry lists its data, and is listed in the array of all
+//! entries and in one array for each of its data. Chains and arrays only grow at their ends, so that whoever reads
+//! meanwhile finds either the old end or the new one.
+
+use std::fs::File;
+use std::hash::Hasher;
+use std::io;
+
+use siphasher::sip::SipHasher24;
+
+use super::jenkins;
+use super::layout::{
+    self, HASH, KEYED_HASH, Kind, NEXT_IN_CHAIN, OBJECT, OBJECT_SIZE, SIGNATURE, State, array, data, field,
+    header,
+};
+use super::pages::Pages;
+
+/// Bytes of a file for each data object that its hash table has a bucket for: what systemd reckons with, and it keeps
+/// the table a quarter empty.
+const BYTES_A_BUCKET: u64 = 768 * 3 / 4;
+/// Buckets for data at least.
+const DATA_BUCKETS_MIN: u64 = 2047;
+/// Buckets for fields.
+const FIELD_BUCKETS: u64 = 333;
+/// Items of the first array of a row.
+const ARRAY_MIN: u64 = 4;
+/// Longest chain of objects of one bucket that is walked: a file with a longer one is broken, or made to be slow.
+const CHAIN_MAX: u64 = 100_000;
+
+/// Whose entries a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// /etc/machine-id.
+    pub machine: [u8; 16],
+    /// /proc/sys/kernel/random/boot_id.
+    pub boot: [u8; 16],
+}
+
+/// When an entry was received.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// Microseconds since 1970.
+    pub realtime: u64,
+    /// Microseconds since the boot.
+    pub monotonic: u64,
+}
+
+/// A file that is being written.
+pub struct JournalFile {
+    pages: Pages,
+    key: [u8; 16],
+    identity: Identity,
+}
+
+fn broken(what: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("this is no journal file that can be continued: {what}"),
+    )
+}
+
+fn words(id: [u8; 16]) -> [u64; 2] {
+    let half = |from: usize| u64::from_le_bytes(id[from..from + 8].try_into().unwrap_or_default());
+    [half(0), half(8)]
+}
+
+impl JournalFile {
+    /// A new file in an empty one, laid out for `size` bytes. `id` is random; `before` is the file that it follows,
+    /// whose sequence numbers it continues. What it holds is written with the first batch.
+    pub fn create(
+        file: File,
+        size: u64,
+        id: [u8; 16],
+        identity: Identity,
+        before: Option<&mut JournalFile>,
+    ) -> io::Result<JournalFile> {
+        let mut this = JournalFile { pages: Pages::new(file)?, key: id, identity };
+        let (seqnum_id, seqnum) = match before {
+            Some(before) => (before.id(header::SEQNUM_ID)?, before.pages.word(header::TAIL_SEQNUM)?),
+            None => (id, 0),
+        };
+        this.pages.append(&[&[0; header::LENGTH as usize]])?;
+        let signature = u64::from_le_bytes(*SIGNATURE);
+        this.set(0, signature)?;
+        this.set(header::FLAGS, u64::from(KEYED_HASH) << 32)?;
+        this.set(header::STATE, State::Online as u64)?;
+        for (at, id) in [
+            (header::FILE_ID, id),
+            (header::MACHINE_ID, identity.machine),
+            (header::BOOT_ID, identity.boot),
+            (header::SEQNUM_ID, seqnum_id),
+        ] {
+            this.set_id(at, id)?;
+        }
+        this.set(header::SIZE, header::LENGTH)?;
+        this.set(header::TAIL_SEQNUM, seqnum)?;
+        let tables = [
+            (Kind::FieldTable, FIELD_BUCKETS, header::FIELD_TABLE, header::FIELD_TABLE_SIZE),
+            (
+                Kind::DataTable,
+                (size / BYTES_A_BUCKET).max(DATA_BUCKETS_MIN),
+                header::DATA_TABLE,
+                header::DATA_TABLE_SIZE,
+            ),
+        ];
+        for (kind, buckets, at, size_at) in tables {
+            let object = this.add_object(kind, &[], buckets * 16)?;
+            this.set(at, object + OBJECT)?;
+            this.set(size_at, buckets * 16)?;
+        }
+        Ok(this)
+    }
+
+    /// Continues a file. One of another kind, machine or state is refused: a new one takes its place.
+    pub fn open(file: File, identity: Identity) -> io::Result<JournalFile> {
+        let mut this = JournalFile { pages: Pages::new(file)?, key: [0; 16], identity };
+        let length = this.pages.length();
+        if length < header::LENGTH || this.pages.word(0)? != u64::from_le_bytes(*SIGNATURE) {
+            return Err(broken("its first bytes say something else"));
+        }
+        if this.pages.word(header::FLAGS)? != u64::from(KEYED_HASH) << 32
+            || this.pages.word(header::SIZE)? != header::LENGTH
+        {
+            return Err(broken("it has other features"));
+        }
+        if this.pages.word(header::STATE)? as u8 == State::Archived as u8 {
+            return Err(broken("it is archived"));
+        }
+        if this.id(header::MACHINE_ID)? != identity.machine {
+            return Err(broken("it is another machine's"));
+        }
+        let arena = this.pages.word(header::ARENA_SIZE)?;
+        let tables =
+            [(header::DATA_TABLE, header::DATA_TABLE_SIZE), (header::FIELD_TABLE, header::FIELD_TABLE_SIZE)];
+        for (at, size_at) in tables {
+            let (at, size) = (this.pages.word(at)?, this.pages.word(size_at)?);
+            if size < 16 || at.checked_add(size).is_none_or(|end| end > length) || at % 8 != 0 {
+                return Err(broken("a hash table lies outside of it"));
+            }
+        }
+        if arena.checked_add(header::LENGTH) != Some(length) {
+            return Err(broken("its length is another than it says"));
+        }
+        this.key = this.id(header::FILE_ID)?;
+        this.set_id(header::BOOT_ID, identity.boot)?;
+        this.set(header::STATE, State::Online as u64)?;
+        Ok(this)
+    }
+
+    /// The file below.
+    pub fn file(&self) -> &File {
+        self.pages.file()
+    }
+
+    /// Bytes, with those of the batch.
+    pub fn length(&self) -> u64 {
+        self.pages.length()
+    }
+
+    /// Entries, with those of the batch.
+    pub fn entries(&mut self) -> io::Result<u64> {
+        self.pages.word(header::N_ENTRIES)
+    }
+
+    /// A file that should be followed by another: over `size` bytes, or its hash tables three quarters full.
+    pub fn is_full(&mut self, size: u64) -> io::Result<bool> {
+        let tables =
+            [(header::N_DATA, header::DATA_TABLE_SIZE), (header::N_FIELDS, header::FIELD_TABLE_SIZE)];
+        for (count, table) in tables {
+            if self.pages.word(count)?.saturating_mul(4) > self.pages.word(table)? / 16 * 3 {
+                return Ok(true);
+            }
+        }
+        Ok(self.pages.length() >= size)
+    }
+
+    /// Says in the header that the file is closed, for good or not. Written with the next batch.
+    pub fn set_state(&mut self, state: State) -> io::Result<()> {
+        self.set(header::STATE, state as u64)
+    }
+
+    /// Name of the file once it is archived, between `system@` and `.journal`.
+    pub fn archived_name(&mut self) -> io::Result<String> {
+        let id: String = self.id(header::SEQNUM_ID)?.iter().map(|byte| format!("{byte:02x}")).collect();
+        let (seqnum, realtime) =
+            (self.pages.word(header::HEAD_SEQNUM)?, self.pages.word(header::HEAD_REALTIME)?);
+        Ok(format!("{id}-{seqnum:016x}-{realtime:016x}"))
+    }
+
+    /// Finishes the batch, and says how to undo it: see [`Pages::undo`].
+    pub fn undo(&mut self) -> io::Result<Vec<u8>> {
+        self.set(header::ARENA_SIZE, self.pages.length() - header::LENGTH)?;
+        Ok(self.pages.undo())
+    }
+
+    /// See [`Pages::undone`].
+    pub fn undone(file: &File, undo: &[u8]) -> io::Result<()> {
+        Pages::undone(file, undo)
+    }
+
+    /// Writes the batch.
+    pub fn write(&mut self) -> io::Result<()> {
+        self.set(header::ARENA_SIZE, self.pages.length() - header::LENGTH)?;
+        self.pages.write()
+    }
+
+    /// Drops the batch, and what may have been written of it.
+    pub fn take_back(&mut self) -> io::Result<()> {
+        self.pages.take_back()
+    }
+
+    /// Adds an entry to the batch: its fields, each `FIELD=value`. Its times are moved so that they don't go back in
+    /// this file, by which readers search it.
+    pub fn append<'a>(&mut self, moment: Moment, fields: impl Iterator<Item = &'a [u8]>) -> io::Result<()> {
+        let mut items: Vec<(u64, u64)> = Vec::with_capacity(24);
+        let mut xor = 0;
+        for bytes in fields {
+            let (object, hash) = self.data_object(bytes)?;
+            if items.iter().all(|&(known, _)| known != object) {
+                items.push((object, hash));
+                xor ^= jenkins::hash64(bytes);
+            }
+        }
+        items.sort_unstable();
+        let first = self.pages.word(header::N_ENTRIES)? == 0;
+        let seqnum = self.pages.word(header::TAIL_SEQNUM)? + 1;
+        let realtime = moment.realtime.max(self.pages.word(header::TAIL_REALTIME)?);
+        let monotonic = match self.id(header::BOOT_ID)? == self.identity.boot {
+            true => moment.monotonic.max(self.pages.word(header::TAIL_MONOTONIC)?),
+            false => moment.monotonic,
+        };
+        let [boot, boot_rest] = words(self.identity.boot);
+        let mut body: Vec<u8> = Vec::with_capacity(48 + 16 * items.len());
+        for word in [seqnum, realtime, monotonic, boot, boot_rest, xor] {
+            body.extend_from_slice(&word.to_le_bytes());
+        }
+        for word in items.iter().flat_map(|&(object, hash)| [object, hash]) {
+            body.extend_from_slice(&word.to_le_bytes());
+        }
+        let entry = self.add_object(Kind::Entry, &[&body], 0)?;
+        for &(object, _) in &items {
+            self.link_data(object, entry)?;
+        }
+        let count = self.pages.word(header::N_ENTRIES)?;
+        self.link(header::ENTRY_ARRAY, count, entry)?;
+        self.set(header::N_ENTRIES, count + 1)?;
+        self.set(header::TAIL_SEQNUM, seqnum)?;
+        self.set(header::TAIL_REALTIME, realtime)?;
+        self.set(header::TAIL_MONOTONIC, monotonic)?;
+        if first {
+            self.set(header::HEAD_SEQNUM, seqnum)?;
+            self.set(header::HEAD_REALTIME, realtime)?;
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, at: u64, value: u64) -> io::Result<()> {
+        self.pages.set_word(at, value)
+    }
+
+    fn count_up(&mut self, at: u64) -> io::Result<()> {
+        let count = self.pages.word(at)?;
+        self.set(at, count + 1)
+    }
+
+    fn id(&mut self, at: u64) -> io::Result<[u8; 16]> {
+        let mut id = [0; 16];
+        self.pages.read(at, &mut id)?;
+        Ok(id)
+    }
+
+    fn set_id(&mut self, at: u64, id: [u8; 16]) -> io::Result<()> {
+        let [first, second] = words(id);
+        self.set(at, first)?;
+        self.set(at + 8, second)
+    }
+
+    /// Appends an object: its header, `parts`, and a hole of `zeros` bytes.
+    fn add_object(&mut self, kind: Kind, parts: &[&[u8]], zeros: u64) -> io::Result<u64> {
+        let size = OBJECT + parts.iter().map(|part| part.len() as u64).sum::<u64>() + zeros;
+        let head = [kind as u64, size].map(u64::to_le_bytes).concat();
+        let object = match parts {
+            [] => self.pages.append(&[&head])?,
+            [only] => self.pages.append(&[&head, only])?,
+            [first, second, ..] => self.pages.append(&[&head, first, second])?,
+        };
+        self.pages.append_hole(zeros);
+        self.set(header::TAIL_OBJECT, object)?;
+        self.count_up(header::N_OBJECTS)?;
+        Ok(object)
+    }
+
+    fn hash(&self, bytes: &[u8]) -> u64 {
+        let mut hasher = SipHasher24::new_with_key(&self.key);
+        hasher.write(bytes);
+        hasher.finish()
+    }
+
+    /// The data object of `FIELD=value`, which is made where there is none.
+    fn data_object(&mut self, bytes: &[u8]) -> io::Result<(u64, u64)> {
+        let hash = self.hash(bytes);
+        if let Some(object) = self.find(header::DATA_TABLE, data::PAYLOAD, hash, bytes)? {
+            return Ok((object, hash));
+        }
+        let mut fixed = [0; (data::PAYLOAD - OBJECT) as usize];
+        fixed[..8].copy_from_slice(&hash.to_le_bytes());
+        let object = self.add_object(Kind::Data, &[&fixed, bytes], 0)?;
+        self.chain(header::DATA_TABLE, header::DATA_DEPTH, hash, object)?;
+        self.count_up(header::N_DATA)?;
+        let name = bytes.split(|&byte| byte == b'=').next().unwrap_or_default();
+        let field = self.field_object(name)?;
+        let head = self.pages.word(field + layout::field::HEAD_DATA)?;
+        self.set(object + data::NEXT_OF_FIELD, head)?;
+        self.set(field + layout::field::HEAD_DATA, object)?;
+        Ok((object, hash))
+    }
+
+    fn field_object(&mut self, name: &[u8]) -> io::Result<u64> {
+        let hash = self.hash(name);
+        if let Some(object) = self.find(header::FIELD_TABLE, field::PAYLOAD, hash, name)? {
+            return Ok(object);
+        }
+        let mut fixed = [0; (field::PAYLOAD - OBJECT) as usize];
+        fixed[..8].copy_from_slice(&hash.to_le_bytes());
+        let object = self.add_object(Kind::Field, &[&fixed, name], 0)?;
+        self.chain(header::FIELD_TABLE, header::FIELD_DEPTH, hash, object)?;
+        self.count_up(header::N_FIELDS)?;
+        Ok(object)
+    }
+
+    /// Where the bucket of a hash is: two words, the first and the last object of its chain.
+    fn bucket(&mut self, table: u64, hash: u64) -> io::Result<u64> {
+        let (start, size) = (self.pages.word(table)?, self.pages.word(table + 8)?);
+        let buckets = (size / 16).max(1);
+        Ok(start + hash % buckets * 16)
+    }
+
+    fn find(&mut self, table: u64, payload: u64, hash: u64, bytes: &[u8]) -> io::Result<Option<u64>> {
+        let bucket = self.bucket(table, hash)?;
+        let mut object = self.pages.word(bucket)?;
+        let mut found = Vec::new();
+        for _ in 0..CHAIN_MAX {
+            if object == 0 {
+                return Ok(None);
+            }
+            if self.pages.word(object + HASH)? == hash
+                && self.pages.word(object + OBJECT_SIZE)? == payload + bytes.len() as u64
+            {
+                found.resize(bytes.len(), 0);
+                self.pages.read(object + payload, &mut found)?;
+                if found == bytes {
+                    return Ok(Some(object));
+                }
+            }
+            object = self.pages.word(object + NEXT_IN_CHAIN)?;
+        }
+        Err(broken("a chain of its hash table doesn't end"))
+    }
+
+    /// Puts an object at the end of its bucket's chain.
+    fn chain(&mut self, table: u64, depth_at: u64, hash: u64, object: u64) -> io::Result<()> {
+        let bucket = self.bucket(table, hash)?;
+        let (head, tail) = (self.pages.word(bucket)?, self.pages.word(bucket + 8)?);
+        if head == 0 {
+            self.set(bucket, object)?;
+        } else {
+            self.set(tail + NEXT_IN_CHAIN, object)?;
+            // A chain's second object makes it one deep; the depth is kept as a hint of when to begin a new file.
+            let depth = self.pages.word(depth_at)?.max(1);
+            self.set(depth_at, depth)?;
+        }
+        self.set(bucket + 8, object)
+    }
+
+    fn link_data(&mut self, object: u64, entry: u64) -> io::Result<()> {
+        let count = self.pages.word(object + data::N_ENTRIES)?;
+        match count {
+            0 => self.set(object + data::ENTRY, entry)?,
+            _ => self.link(object + data::ENTRY_ARRAY, count - 1, entry)?,
+        }
+        self.set(object + data::N_ENTRIES, count + 1)
+    }
+
+    /// Puts an entry at place `index` of the row of arrays that begins at `first`; each array is twice its forerunner.
+    fn link(&mut self, first: u64, index: u64, entry: u64) -> io::Result<()> {
+        let (mut pointer, mut left, mut items) = (first, index, 0);
+        loop {
+            let object = self.pages.word(pointer)?;
+            if object == 0 {
+                break;
+            }
+            items = self.pages.word(object + OBJECT_SIZE)?.saturating_sub(array::ITEMS) / 8;
+            if items == 0 {
+                return Err(broken("an array of it is empty"));
+            }
+            if left < items {
+                return self.set(object + array::ITEMS + left * 8, entry);
+            }
+            left -= items;
+            pointer = object + array::NEXT;
+        }
+        let items = if index > items { (index + 1) * 2 } else { items * 2 }.max(ARRAY_MIN);
+        let object = self.add_object(Kind::EntryArray, &[&0u64.to_le_bytes()], items * 8)?;
+        self.set(object + array::ITEMS + left * 8, entry)?;
+        self.set(pointer, object)?;
+        self.count_up(header::N_ENTRY_ARRAYS)
+    }
+}
+
+#[cfg(test)]
+mod tests;
