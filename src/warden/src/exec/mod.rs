@@ -10,6 +10,7 @@
 mod bus;
 mod capabilities;
 mod conditions;
+pub use conditions::files;
 mod directories;
 pub mod env_file;
 mod environment;

@@ -19,6 +19,7 @@ mod sink;
 mod spool;
 mod state;
 mod takeover;
+mod triggers;
 mod units;
 mod writer;
 

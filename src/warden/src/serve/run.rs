@@ -15,10 +15,9 @@ use super::manager::ManagerSocket;
 use super::pipes::Pipes;
 use super::sink::{Sink, Taken};
 use super::takeover::{NextPlan, held, hold};
-use super::units::read_plan;
+use super::triggers::Triggers;
 use super::writer::TextLog;
 use super::{During, Options, ServeError, say_on_console};
-use crate::timer::Watch;
 
 /// A line whose end does not come is logged without it after this long. (systemd has no such limit, but sees the
 /// stream's end; our pipes have none.)
@@ -33,7 +32,7 @@ const DATAGRAMS: usize = 48;
 const CHANNEL: u64 = 0;
 const PIPES: u64 = 1;
 const DEVLOG: u64 = 2;
-const TIMERS: u64 = 3;
+const TRIGGERS: u64 = 3;
 const MANAGER: u64 = 4;
 const SYSLOGD: u64 = 5;
 
@@ -56,8 +55,8 @@ pub struct Serve<'a> {
     pub next_plan: Option<NextPlan>,
     /// Init said that the guest stops.
     pub stopping: bool,
-    /// The timers of the plan in force.
-    timers: Option<Watch>,
+    /// Timers and path units of the plan in force.
+    triggers: Option<Triggers>,
     /// The log can't be written.
     trouble: Option<Trouble>,
     set: OwnedFd,
@@ -85,7 +84,7 @@ impl<'a> Serve<'a> {
                 .during("wait for the manager's socket")?;
         }
         let pipes = Pipes::new().during("make the epoll set of the log pipes")?;
-        let (next_plan, stopping, timers, trouble, listening) = (None, false, None, None, false);
+        let (next_plan, stopping, triggers, trouble, listening) = (None, false, None, None, false);
         Ok(Serve {
             options,
             channel,
@@ -95,7 +94,7 @@ impl<'a> Serve<'a> {
             pipes,
             next_plan,
             stopping,
-            timers,
+            triggers,
             trouble,
             set,
             listening,
@@ -122,7 +121,7 @@ impl<'a> Serve<'a> {
             if all_seen && self.trouble.is_none() {
                 self.flush_partials(before);
             }
-            self.turn_timers();
+            self.turn_triggers();
             self.turn_tools_away();
             self.channel.send_pending();
         }
@@ -138,26 +137,24 @@ impl<'a> Serve<'a> {
         });
     }
 
-    /// Watches the timers of a plan, in place of those before.
-    pub fn watch_timers(&mut self, plan: BorrowedFd<'_>) {
+    /// Watches the timers and path units of a plan, in place of those before.
+    pub fn watch_triggers(&mut self, plan: BorrowedFd<'_>) {
         let page = self.options.root.join(paths::STATUS.trim_start_matches('/'));
-        let watch = read_plan(plan).and_then(|bytes| Watch::new(bytes, page)).and_then(|watch| {
-            for fd in watch.fds() {
-                epoll::add(&self.set, fd, epoll::EventData::new_u64(TIMERS), epoll::EventFlags::IN)?;
-            }
-            Ok(watch)
+        let triggers = Triggers::new(plan, page).and_then(|triggers| {
+            triggers.join(&self.set, TRIGGERS)?;
+            Ok(triggers)
         });
-        match watch {
-            Ok(watch) => self.timers = Some(watch),
-            Err(error) => self.complain(&format!("timers can't be watched: {error}")),
+        match triggers {
+            Ok(triggers) => self.triggers = Some(triggers),
+            Err(error) => self.complain(&format!("timers and paths can't be watched: {error}")),
         }
     }
 
-    /// Has init start what timers are due for.
-    fn turn_timers(&mut self) {
-        let Some(timers) = &mut self.timers else { return };
+    /// Has init start what is due.
+    fn turn_triggers(&mut self) {
+        let Some(triggers) = &mut self.triggers else { return };
         let mut complaints = Vec::new();
-        for due in timers.turn(&mut |line| complaints.push(line)) {
+        for due in triggers.turn(&mut |line| complaints.push(line)) {
             self.channel.trigger(due.unit.0, due.timer.0);
         }
         if !complaints.is_empty() {
@@ -259,7 +256,7 @@ impl<'a> Serve<'a> {
             unit => next.units.index(before.name(unit)).unwrap_or(NO_UNIT - 1),
         });
         if let Some(plan) = &next.plan {
-            self.watch_timers(plan.as_fd());
+            self.watch_triggers(plan.as_fd());
         }
         self.next_plan = Some(next);
     }

@@ -20,6 +20,7 @@ mod stamp;
 mod watch;
 pub mod zone;
 
+use crate::page::{self, UnitTimes};
 use calendar::Calendar;
 use hostel_contract::status::{ActiveState, StatusRow};
 use hostel_plan::{EdgeKind, Plan, SettingKey, Unit, UnitId, UnitKind};
@@ -37,9 +38,6 @@ const GATHERING: [u64; 4] = [60_000_000, 10_000_000, 1_000_000, 250_000];
 const LOOK_AGAIN: u64 = 30_000_000;
 /// So long after a trigger, in microseconds, init must have taken it up.
 const TAKEN_UP: u64 = 5_000_000;
-/// The status page counts milliseconds, and the two clocks are not read in one instant: a start that it shows may be
-/// so much later, in microseconds.
-const PAGE_BLUR: u64 = 10_000;
 /// A wall clock that moved by more than this against the monotonic one, in microseconds, was set.
 const CLOCK_SET: u64 = 1_000_000;
 
@@ -54,7 +52,7 @@ pub struct Now {
 
 impl Now {
     /// The wall clock of a moment that the monotonic clock showed.
-    fn realtime_of(&self, monotonic: u64) -> u64 {
+    pub fn realtime_of(&self, monotonic: u64) -> u64 {
         self.realtime.saturating_add(monotonic).saturating_sub(self.monotonic)
     }
 }
@@ -189,25 +187,6 @@ struct Seen {
     clock: u64,
 }
 
-/// What the status page says of a triggered unit, in microseconds of the monotonic clock; 0 for never.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct UnitTimes {
-    busy: bool,
-    started: u64,
-    ended: u64,
-}
-
-impl UnitTimes {
-    fn of(row: Option<StatusRow>) -> UnitTimes {
-        let Some(row) = row else { return UnitTimes { busy: false, started: 0, ended: 0 } };
-        let state = ActiveState::from_code(row.active);
-        let busy = !matches!(state, Some(ActiveState::Inactive | ActiveState::Failed) | None);
-        let started = row.started_ms.saturating_mul(1000);
-        let ended = if busy || started == 0 { 0 } else { row.since_ms.saturating_mul(1000) };
-        UnitTimes { busy, started, ended }
-    }
-}
-
 impl Timers {
     /// The timers of a plan. What of them can't be used is told to `complain`, a line each.
     pub fn new(plan: &Plan<'_>, guest: Guest, complain: &mut dyn FnMut(String)) -> Timers {
@@ -299,8 +278,7 @@ impl Timer {
         let Some(on) = &mut self.on else { return false };
 
         let taken_up = on.last.is_none_or(|last| {
-            unit.started.saturating_add(PAGE_BLUR) >= last.monotonic
-                || now.monotonic >= last.monotonic.saturating_add(TAKEN_UP)
+            unit.is_taken_up(last.monotonic) || now.monotonic >= last.monotonic.saturating_add(TAKEN_UP)
         });
         on.running &= unit.busy || !taken_up;
         let clock = now.realtime.wrapping_sub(now.monotonic) / CLOCK_SET;
@@ -318,7 +296,7 @@ impl Timer {
     fn switched_on(&self, since: u64, unit: UnitTimes, now: Now, complain: &mut dyn FnMut(String)) -> On {
         let started = (unit.started > 0 && unit.started >= since).then(|| Now {
             monotonic: unit.started,
-            realtime: now.realtime_of(unit.started.saturating_add(PAGE_BLUR)),
+            realtime: now.realtime_of(unit.started.saturating_add(page::BLUR)),
         });
         let stamped = self.stamp.as_ref().and_then(|stamp| match stamp.last(now.realtime) {
             Ok(Some(realtime)) => Some(Now { monotonic: 0, realtime }),

@@ -4,33 +4,27 @@
 //! [`Watch::turn`] is to be called at each wake-up. While the log floods, it looks at the page only now and then.
 
 use super::{Deadline, Due, Guest, Now, Timers};
-use hostel_contract::status::{MAGIC, StatusHeader, StatusRow, row_offset};
+use crate::page::PlanPage;
 use hostel_plan::{Plan, UnitId, UnitKind};
 use rustix::time::{
     ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
     timerfd_create, timerfd_settime,
 };
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 /// At least so long, in microseconds, between two looks at the status page that no deadline asked for.
 const PAUSE: u64 = 250_000;
 /// A page that could not be read (init is taking in another plan) is read again after so many microseconds.
 const RETRY: u64 = 1_000_000;
-/// Init writes a page in microseconds: so many tries meet it when it doesn't.
-const TRIES: usize = 8;
 
 /// The timers of the plan in force.
 pub struct Watch {
     plan: Vec<u8>,
-    checksum: u64,
-    units: usize,
     /// Whether there's any timer at all: without one, nothing is ever looked at.
     any: bool,
-    page: PathBuf,
+    page: PlanPage,
     timers: Option<Timers>,
     looked: u64,
     monotonic: OwnedFd,
@@ -43,13 +37,11 @@ impl Watch {
     pub fn new(plan: Vec<u8>, page: PathBuf) -> io::Result<Watch> {
         let parsed =
             Plan::parse(&plan).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string()))?;
-        let (checksum, units) = (parsed.checksum(), parsed.len());
+        let page = PlanPage::new(&parsed, page);
         let any = parsed.units().any(|unit| unit.kind() == UnitKind::Timer);
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         Ok(Watch {
             plan,
-            checksum,
-            units,
             any,
             page,
             timers: None,
@@ -78,7 +70,7 @@ impl Watch {
             return Vec::new();
         }
         self.looked = now.monotonic;
-        let Some((header, rows)) = self.read_page() else {
+        let Some((header, rows)) = self.page.read() else {
             self.arm(Deadline { monotonic: Some(now.monotonic + RETRY), realtime: None }, complain);
             return Vec::new();
         };
@@ -90,32 +82,11 @@ impl Watch {
             self.plan = Vec::new();
         }
         let Some(timers) = &mut self.timers else { return Vec::new() };
-        let row = |unit: UnitId| rows.get(unit.index() * StatusRow::SIZE..).and_then(StatusRow::decode);
+        let row = |unit: UnitId| rows.get(unit.index()).copied();
         let due = timers.due(now, &row, complain);
         let deadline = timers.next_deadline();
         self.arm(deadline, complain);
         due
-    }
-
-    /// The rows of all units as they were at one moment; none while init writes or has another plan.
-    fn read_page(&self) -> Option<(StatusHeader, Vec<u8>)> {
-        let file = File::open(&self.page).ok()?;
-        let mut head = [0; StatusHeader::SIZE];
-        let mut rows = vec![0; self.units * StatusRow::SIZE];
-        for _ in 0..TRIES {
-            file.read_exact_at(&mut head, 0).ok()?;
-            let before = StatusHeader::decode(&head)?;
-            file.read_exact_at(&mut rows, row_offset(0) as u64).ok()?;
-            file.read_exact_at(&mut head, 0).ok()?;
-            let after = StatusHeader::decode(&head)?;
-            if before.magic != MAGIC || before.plan_checksum != self.checksum {
-                return None;
-            }
-            if before.sequence % 2 == 0 && before.sequence == after.sequence {
-                return Some((after, rows));
-            }
-        }
-        None
     }
 
     fn arm(&mut self, deadline: Deadline, complain: &mut dyn FnMut(String)) {
@@ -163,6 +134,7 @@ fn expired(fd: &OwnedFd) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hostel_contract::status::{MAGIC, StatusHeader, StatusRow, row_offset};
     use hostel_plan::build::build;
     use hostel_plan::model::{Model, UnitModel};
     use hostel_plan::{EdgeKind, SettingKey};

@@ -5,7 +5,7 @@
 //! ends well with nothing started; an assertion that is false makes it fail.
 
 mod compare;
-mod files;
+pub mod files;
 mod machine;
 
 use super::job::{Job, is_yes};

@@ -1,0 +1,47 @@
+//! What starts units by itself and is the warden's to wait for: the timers and path units of one plan.
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use hostel_plan::Plan;
+use rustix::event::epoll::{self, EventData, EventFlags};
+
+use super::units::read_plan;
+use crate::path::Paths;
+use crate::timer::{Due, Watch};
+
+/// The timers and path units of the plan in force.
+pub struct Triggers {
+    timers: Watch,
+    paths: Paths,
+}
+
+impl Triggers {
+    /// Of the plan in this file and the status page at a path. An error says why the plan is none, or what the kernel
+    /// refused.
+    pub fn new(plan: BorrowedFd<'_>, page: PathBuf) -> io::Result<Triggers> {
+        let bytes = read_plan(plan)?;
+        let parsed =
+            Plan::parse(&bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string()))?;
+        let paths = Paths::new(&parsed, page.clone())?;
+        Ok(Triggers { timers: Watch::new(bytes, page)?, paths })
+    }
+
+    /// Puts what is to be waited for into a set.
+    pub fn join(&self, set: &OwnedFd, data: u64) -> io::Result<()> {
+        for fd in self.timers.fds() {
+            epoll::add(set, fd, EventData::new_u64(data), EventFlags::IN)?;
+        }
+        // Told once: while init takes in a plan, what happened at a path can't be acted on, and stays unread.
+        epoll::add(set, self.paths.fd(), EventData::new_u64(data), EventFlags::IN | EventFlags::ET)?;
+        Ok(())
+    }
+
+    /// To be called at each wake-up: what is to be started now. What goes wrong is told to `complain`, a line each.
+    pub fn turn(&mut self, complain: &mut dyn FnMut(String)) -> Vec<Due> {
+        let mut due = self.timers.turn(complain);
+        due.extend(self.paths.turn(complain));
+        due
+    }
+}
