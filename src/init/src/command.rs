@@ -3,14 +3,12 @@
 
 use crate::emergency::complain;
 use crate::sys;
-use crate::sys::descriptor::Standard;
-use crate::sys::process::{exec_with_own_arguments, exit, fork, kill};
+use crate::sys::call::Errno;
+use crate::sys::file;
+use crate::sys::process::{WaitStatus, exec_with_own_arguments, exit, fork, kill};
 use core::ffi::CStr;
 use hostel_init::signals;
 use hostel_init::text::Text;
-use rustix::io::Errno;
-use rustix::process::{Pid, WaitOptions, WaitStatus, getpid, setpgid};
-use rustix::termios::{isatty, tcsetpgrp};
 
 /// Number of the command among our own arguments.
 const COMMAND: usize = 2;
@@ -31,16 +29,16 @@ const WAIT_MS: u64 = 3_600_000;
 /// The role.
 pub fn run() -> ! {
     sys::signal::block_all();
-    let is_init = getpid().as_raw_nonzero().get() == 1;
+    let is_init = sys::process::own_pid() == 1;
     let Some(program) = sys::start::argument(COMMAND) else {
         complain(&["hostel-init: no command. Usage: hostel-init -- COMMAND ARGUMENTS".into()]);
         exit(EXIT_USAGE);
     };
     if is_init {
-        let _ = rustix::thread::set_name(c"init");
+        sys::process::set_name(c"init");
     } else {
         // Orphans of the command come to us also where we aren't PID 1.
-        let _ = rustix::process::set_child_subreaper(Some(getpid()));
+        sys::process::adopt_orphans();
     }
     let main = match fork(None, &|| become_command(program)) {
         Ok(pid) => pid,
@@ -61,11 +59,8 @@ pub fn run() -> ! {
 
 /// In the child: a process group of its own, in the foreground where there's a terminal, then the command.
 fn become_command(program: &CStr) -> i32 {
-    let _ = setpgid(None, None);
-    if isatty(Standard::Input) {
-        // SIGTTOU is blocked, as all are, so this doesn't stop us. Fails where the terminal isn't our session's.
-        let _ = tcsetpgrp(Standard::Input, getpid());
-    }
+    // SIGTTOU is blocked, as all are, so this doesn't stop us.
+    sys::process::lead_group();
     sys::signal::unblock_all();
     let errno = exec_found(program);
     let name = program.to_str().unwrap_or("the command");
@@ -85,7 +80,7 @@ fn exec_found(program: &CStr) -> Errno {
         let directory = if directory.is_empty() { b"." } else { directory };
         let mut room = [0u8; 4096];
         let mut candidate = Text::new(&mut room);
-        let Some(candidate) = candidate.push(directory).push(b"/").push(name).path() else { continue };
+        let Some(candidate) = file::path(candidate.push(directory).push(b"/").push(name)) else { continue };
         match exec_with_own_arguments(candidate, COMMAND) {
             Errno::NOENT | Errno::NOTDIR => {}
             Errno::ACCESS => worst = Errno::ACCESS,
@@ -99,9 +94,9 @@ fn exec_found(program: &CStr) -> Errno {
 fn supervise(main: u32) -> i32 {
     loop {
         if let Some(status) = reap(main) {
-            return match status.terminating_signal() {
-                Some(signal) => 128 + signal,
-                None => status.exit_status().unwrap_or(0),
+            return match status.signal() {
+                0 => status.code().into(),
+                signal => 128 + i32::from(signal),
             };
         }
         let Some(arrived) = sys::signal::wait(WAIT_MS) else { continue };
@@ -117,10 +112,10 @@ fn reap(main: u32) -> Option<WaitStatus> {
     let mut found = None;
     // Every end leaves SIGCHLD pending, so what is beyond the bound is taken after the next wait.
     for _ in 0..REAPED_MAX {
-        match rustix::process::wait(WaitOptions::NOHANG) {
-            Ok(Some((pid, status))) if Some(pid) == Pid::from_raw(main as i32) => found = Some(status),
-            Ok(Some(_)) => {}
-            _ => break,
+        match sys::process::reap(-1) {
+            Some((pid, status)) if pid == main => found = Some(status),
+            Some(_) => {}
+            None => break,
         }
     }
     found

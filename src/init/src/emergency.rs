@@ -4,7 +4,8 @@
 //! Uses no memory, no descriptor and no state of the rest, of which nothing is known any more.
 
 use crate::sys;
-use crate::sys::descriptor::Standard;
+use crate::sys::call::Errno;
+use crate::sys::descriptor::BorrowedFd;
 use crate::sys::file;
 use crate::sys::process::{exit, kill};
 use crate::system::leave;
@@ -13,9 +14,6 @@ use hostel_contract::ShutdownKind;
 use hostel_contract::shutdown::EXIT_CRASH;
 use hostel_init::signals::{self, Meaning, Origin, meaning};
 use hostel_init::text::{Part, Text};
-use rustix::fd::AsFd;
-use rustix::io::Errno;
-use rustix::process::WaitOptions;
 
 /// Longest single wait.
 const WAIT_MS: u64 = 60_000;
@@ -28,7 +26,7 @@ const REAPED_MAX: usize = 1024;
 /// One line on standard error.
 pub fn complain(parts: &[Part<'_>]) {
     let mut room = [0u8; 240];
-    file::write_some(Standard::Error.as_fd(), Text::new(&mut room).parts(parts).end().bytes());
+    let _ = file::write_some(BorrowedFd::ERROR, Text::new(&mut room).parts(parts).end().bytes());
 }
 
 /// Says `what`, and stays. As any other process than PID 1, ends.
@@ -39,7 +37,7 @@ pub fn run(what: &[Part<'_>]) -> ! {
         complain(what);
         complain(&["hostel-init only reaps from here on, and obeys stop signals.".into()]);
     }
-    if rustix::process::getpid().as_raw_nonzero().get() != 1 {
+    if sys::process::own_pid() != 1 {
         exit(EXIT_CRASH);
     }
     loop {
@@ -77,7 +75,7 @@ fn clear(signal: u8) {
 
 fn reap() {
     for _ in 0..REAPED_MAX {
-        if !matches!(rustix::process::wait(WaitOptions::NOHANG), Ok(Some(_))) {
+        if sys::process::reap(-1).is_none() {
             return;
         }
     }

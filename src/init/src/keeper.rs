@@ -6,30 +6,28 @@
 
 use crate::emergency::complain;
 use crate::sys;
-use crate::sys::file;
+use crate::sys::call::{Done, Errno};
+use crate::sys::descriptor::{BorrowedFd, OwnedFd};
+use crate::sys::file::{self, flag};
 use crate::sys::process::{exec_path, exit};
 use crate::sys::signal::Disposition;
+use crate::sys::wait::{Polled, poll};
 use core::ffi::CStr;
 use hostel_contract::Text;
 use hostel_contract::keeper::{ENDED_COMMAND, KeeperEvent, KeeperReport};
 use hostel_contract::shutdown::EXIT_CRASH;
 use hostel_init::signals;
 use hostel_init::text::{Text as Room, decimal};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{OFlags, SeekFrom, fcntl_getfl, fcntl_setfl, fstat, ftruncate, renameat, seek};
-use rustix::net::{RecvFlags, recv};
-use rustix::process::{Pid, WaitOptions, waitpid};
 
 /// The console's file is begun anew when it has grown to this.
-const CONSOLE_MAX: u64 = 1 << 20;
+const CONSOLE_MAX: usize = 1 << 20;
 const CONSOLE_CUT: &[u8] = b"[hostel: earlier console output was dropped here]\n";
 /// Reads from the console, or messages, taken in one go; who sends more is heard again after [`PAUSE_MS`].
 const BURST_MAX: usize = 16;
 /// So a guest that floods its keeper costs the host next to nothing.
-const PAUSE_MS: i64 = 10;
+const PAUSE_MS: u64 = 10;
 /// A console that nobody has open hangs up at every look.
-const HUNG_UP_PAUSE_MS: i64 = 500;
+const HUNG_UP_PAUSE_MS: u64 = 500;
 /// Longest message that is looked at; of a longer one, the beginning.
 const MESSAGE_MAX: usize = 512;
 /// What must not take the keeper along.
@@ -48,14 +46,14 @@ const EXIT_NO_EXEC: i32 = 127;
 
 struct Keeper {
     init: OwnedFd,
-    pid: Option<Pid>,
+    pid: u32,
     console: OwnedFd,
     notify: OwnedFd,
     report: OwnedFd,
     folder: OwnedFd,
     console_log: OwnedFd,
     /// Bytes in the console's file.
-    logged: u64,
+    logged: usize,
     status: Text<112>,
 }
 
@@ -86,8 +84,8 @@ pub fn run() -> ! {
 }
 
 #[inline(never)]
-fn number(index: usize) -> Option<i32> {
-    decimal(sys::start::argument(index)?.to_bytes()).and_then(|n| i32::try_from(n).ok())
+fn number(index: usize) -> Option<u32> {
+    decimal(sys::start::argument(index)?.to_bytes()).and_then(|n| u32::try_from(n).ok())
 }
 
 #[inline(never)]
@@ -99,7 +97,7 @@ impl Keeper {
     fn from_arguments() -> Option<Self> {
         let keeper = Keeper {
             init: descriptor(1)?,
-            pid: Pid::from_raw(number(2)?),
+            pid: number(2)?,
             console: descriptor(3)?,
             notify: descriptor(4)?,
             report: descriptor(5)?,
@@ -110,10 +108,9 @@ impl Keeper {
         };
         // Reports must not wait for `hostel start`, nor reads for a guest.
         for fd in [&keeper.report, &keeper.console, &keeper.notify] {
-            let flags = fcntl_getfl(fd).ok()?;
-            fcntl_setfl(fd, flags | OFlags::NONBLOCK).ok()?;
+            fd.as_fd().never_wait().ok()?;
         }
-        let logged = fstat(&keeper.console_log).map_or(0, |s| s.st_size as u64);
+        let logged = file::seek_end(keeper.console_log.as_fd()).unwrap_or(0);
         Some(Keeper { logged, ..keeper })
     }
 
@@ -126,20 +123,15 @@ impl Keeper {
                 Unheard::Console => Some(HUNG_UP_PAUSE_MS),
                 Unheard::Guest => Some(PAUSE_MS),
             };
-            let timeout = pause.map(|ms| Timespec { tv_sec: 0, tv_nsec: ms * 1_000_000 });
-            let mut waited = [
-                PollFd::new(&self.init, PollFlags::IN),
-                PollFd::new(&self.notify, PollFlags::IN),
-                PollFd::new(&self.console, PollFlags::IN),
-            ];
+            let mut waited = [&self.init, &self.notify, &self.console].map(|fd| Polled::new(fd.as_fd()));
             // Left out as a whole: a hang-up is told also where nothing is asked for.
             let count = match unheard {
                 Unheard::None => 3,
                 Unheard::Console => 2,
                 Unheard::Guest => 1,
             };
-            let _ = poll(waited.get_mut(..count).unwrap_or(&mut []), timeout.as_ref());
-            let [init, notify, console] = waited.map(|w| !w.revents().is_empty());
+            poll(waited.get_mut(..count).unwrap_or(&mut []), pause);
+            let [init, notify, console] = waited.map(|w| w.woke());
             if init {
                 return;
             }
@@ -159,7 +151,8 @@ impl Keeper {
         let mut message = [0u8; MESSAGE_MAX];
         for _ in 0..BURST_MAX {
             // recv and not recvmsg: descriptors that come along are never taken.
-            let Ok((size, _)) = recv(&self.notify, &mut message, RecvFlags::DONTWAIT) else { return false };
+            let received = sys::socket::receive_bytes(self.notify.as_fd(), &mut message);
+            let Ok(size) = received else { return false };
             for line in message.get(..size).unwrap_or(&[]).split(|b| *b == b'\n') {
                 self.heard(line);
             }
@@ -184,7 +177,7 @@ impl Keeper {
     /// Tells `hostel start`; it may be gone, or not read: then it isn't told.
     fn say(&self, event: KeeperEvent) {
         let report = self.record(event, 0, 0);
-        let _ = rustix::io::write(&self.report, &report.encode());
+        let _ = file::write_some(self.report.as_fd(), &report.encode());
     }
 
     fn record(&self, event: KeeperEvent, code: i32, signal: u8) -> KeeperReport {
@@ -196,18 +189,18 @@ impl Keeper {
     fn drain(&mut self) -> Drained {
         let mut chunk = [0u8; 2048];
         for _ in 0..BURST_MAX {
-            match rustix::io::read(&self.console, &mut chunk) {
+            match file::read_some(self.console.as_fd(), &mut chunk) {
                 Ok(size) if size > 0 => {
                     let text = chunk.get(..size).unwrap_or(&[]);
-                    if self.logged + size as u64 > CONSOLE_MAX {
-                        let _ = ftruncate(&self.console_log, 0);
-                        let _ = seek(&self.console_log, SeekFrom::Start(0));
+                    if self.logged + size > CONSOLE_MAX {
+                        file::resize(self.console_log.as_fd(), 0);
+                        file::rewind(self.console_log.as_fd());
                         self.logged = 0;
                         self.append(CONSOLE_CUT);
                     }
                     self.append(text);
                 }
-                Err(rustix::io::Errno::AGAIN) => return Drained::All,
+                Err(Errno::AGAIN) => return Drained::All,
                 _ => return Drained::HungUp,
             }
         }
@@ -216,27 +209,25 @@ impl Keeper {
 
     fn append(&mut self, text: &[u8]) {
         // A full disk of the host loses console output, and nothing else.
-        if let Ok(size) = rustix::io::write(&self.console_log, text) {
-            self.logged += size as u64;
+        if let Ok(size) = file::write_some(self.console_log.as_fd(), text) {
+            self.logged += size;
         }
     }
 
     /// Init is gone: the last of the console, and the last report.
     fn ended(&mut self) {
         self.drain();
-        let status = self.pid.and_then(|pid| waitpid(Some(pid), WaitOptions::NOHANG).ok().flatten());
-        let (code, signal) =
-            match status.map(|(_, status)| (status.exit_status(), status.terminating_signal())) {
-                Some((Some(code), _)) => (code, 0),
-                Some((_, Some(signal))) => (0, signal as u8),
-                // Not our child: how it ended can't be known.
-                _ => (EXIT_CRASH, 0),
-            };
+        let (code, signal) = match sys::process::reap(self.pid as i32) {
+            Some((_, status)) if status.signal() == 0 => (status.code().into(), 0),
+            Some((_, status)) => (0, status.signal()),
+            // Not our child: how it ended can't be known.
+            None => (EXIT_CRASH, 0),
+        };
         let report = self.record(KeeperEvent::Ended, code, signal).encode();
         if let Err(_errno) = write_whole(self.folder.as_fd(), &report) {
             complain(&["hostel-keeper: the record of the guest's end could not be written".into()]);
         }
-        let _ = rustix::io::write(&self.report, &report);
+        let _ = file::write_some(self.report.as_fd(), &report);
     }
 }
 
@@ -248,11 +239,10 @@ enum Drained {
 }
 
 /// The file `exit` of the record, there as a whole or not at all.
-fn write_whole(folder: impl AsFd, bytes: &[u8]) -> rustix::io::Result<()> {
-    let flags = OFlags::WRONLY | OFlags::TRUNC;
-    let file = file::create(Some(folder.as_fd()), c"exit.new", flags, 0o644)?;
-    rustix::io::write(&file, bytes)?;
-    renameat(&folder, c"exit.new", &folder, c"exit")
+fn write_whole(folder: BorrowedFd<'_>, bytes: &[u8]) -> Done {
+    let file = file::create(Some(folder), c"exit.new", flag::WRITE | flag::TRUNCATE, 0o644)?;
+    file::write_some(file.as_fd(), bytes)?;
+    file::rename(folder, c"exit.new", c"exit")
 }
 
 fn set_all(disposition: Disposition) {
@@ -269,7 +259,7 @@ fn become_hostel(hostel: &CStr, name: &CStr) -> ! {
     sys::signal::unblock_all();
     set_all(Disposition::Default);
     let mut room = [0u8; 16];
-    if let Some(command) = Room::new(&mut room).push(ENDED_COMMAND.as_bytes()).path() {
+    if let Some(command) = file::path(Room::new(&mut room).push(ENDED_COMMAND.as_bytes())) {
         exec_path(hostel, &[hostel, command, name]);
     }
     complain(&["hostel-keeper: `hostel` can't be executed; the next `hostel` command cleans up".into()]);

@@ -1,7 +1,5 @@
 //! Texts in buffers of a fixed size: lines for people, and paths. Without `core::fmt`, which would be a tenth of init.
 
-use core::ffi::CStr;
-
 /// One part of a message.
 #[derive(Clone, Copy)]
 pub enum Part<'a> {
@@ -93,10 +91,12 @@ impl<'b> Text<'b> {
         self.room.get(..self.length).unwrap_or(&[])
     }
 
-    /// The text as a path; `None` where it did not fit, or has a NUL inside: never another path.
-    pub fn path(&mut self) -> Option<&CStr> {
+    /// The text with a NUL at its end, for a path; `None` where it did not fit, or has a NUL inside: never another path.
+    #[inline(never)]
+    pub fn terminated(&mut self) -> Option<&[u8]> {
+        let is_path = self.bytes().iter().all(|byte| *byte != 0);
         self.byte(0);
-        CStr::from_bytes_with_nul(self.bytes()).ok().filter(|_| self.is_whole)
+        Some(self.bytes()).filter(|_| is_path && self.is_whole)
     }
 
     fn byte(&mut self, byte: u8) {
@@ -143,9 +143,9 @@ mod tests {
 
     #[test]
     fn given_parts_that_do_not_fit_when_made_a_path_then_there_is_none() {
-        assert!(Text::new(&mut [0; 8]).push(b"/run/").push(b"abc").path().is_none());
-        assert_eq!(Text::new(&mut [0; 9]).push(b"/run/").push(b"abc").path(), Some(c"/run/abc"));
-        assert!(Text::new(&mut [0; 9]).push(b"/r\0n").path().is_none());
+        assert!(Text::new(&mut [0; 8]).push(b"/run/").push(b"abc").terminated().is_none());
+        assert_eq!(Text::new(&mut [0; 9]).push(b"/run/").push(b"abc").terminated(), Some(&b"/run/abc\0"[..]));
+        assert!(Text::new(&mut [0; 9]).push(b"/r\0n").terminated().is_none());
     }
 
     #[test]

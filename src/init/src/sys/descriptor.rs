@@ -1,78 +1,107 @@
-//! Descriptors by number: those that a parent gave us, those that a child is to have, and those in zeroed tables.
+//! Descriptors: owned, borrowed, those that a parent gave us by number, and those that a child is to have.
 
-use super::arch::{number, syscall};
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
-use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
+use super::arch::number;
+use super::call::{Errno, call2, call3};
+use core::marker::PhantomData;
+use core::num::NonZeroU32;
 
-/// Standard input, output or error.
+const F_DUPFD_CLOEXEC: usize = 1030;
+const F_GETFD: usize = 1;
+const F_SETFD: usize = 2;
+const F_GETFL: usize = 3;
+const F_SETFL: usize = 4;
+const FD_CLOEXEC: usize = 1;
+const O_NONBLOCK: u32 = 0o4000;
+
+/// A descriptor that is closed when it is dropped. Kept as its number plus one: then no descriptor is all zeroes, and an
+/// `Option` of one is a word that tables in fresh memory can hold.
+#[derive(PartialEq, Eq)]
+#[repr(transparent)]
+pub struct OwnedFd(NonZeroU32);
+
+/// A descriptor that somebody else closes.
 #[derive(Clone, Copy)]
-pub enum Standard {
-    /// 0.
-    Input = 0,
-    /// 2.
-    Error = 2,
+#[repr(transparent)]
+pub struct BorrowedFd<'a>(u32, PhantomData<&'a OwnedFd>);
+
+impl OwnedFd {
+    /// One that a call just gave.
+    ///
+    /// # Safety
+    /// It is open, and nobody else closes it.
+    pub(super) unsafe fn own(number: u32) -> Self {
+        // Never at the largest number: descriptors end at 2^20 or so (sysctl fs.nr_open).
+        OwnedFd(NonZeroU32::MIN.saturating_add(number))
+    }
+
+    /// To be used, not closed.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        BorrowedFd(self.0.get() - 1, PhantomData)
+    }
 }
 
-impl AsFd for Standard {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: these three are never closed by us. Where the parent left one closed, calls fail with EBADF.
-        unsafe { BorrowedFd::borrow_raw(*self as i32) }
+impl Drop for OwnedFd {
+    #[inline(never)]
+    fn drop(&mut self) {
+        // SAFETY: ours, and not used after.
+        let _ = unsafe { call2(self.as_fd().number(), 0, number::CLOSE) };
+    }
+}
+
+impl BorrowedFd<'_> {
+    /// Standard input. Never closed by us; where the parent left it closed, calls fail with EBADF.
+    pub const INPUT: BorrowedFd<'static> = BorrowedFd(0, PhantomData);
+    /// Standard error, as above.
+    pub const ERROR: BorrowedFd<'static> = BorrowedFd(2, PhantomData);
+    /// The working directory, for calls that take a directory (AT_FDCWD).
+    pub(super) const WORKING_DIRECTORY: BorrowedFd<'static> = BorrowedFd(-100i32 as u32, PhantomData);
+
+    /// For a call.
+    pub(super) fn number(self) -> usize {
+        self.0 as usize
+    }
+
+    /// Its number, for /proc/self/fd.
+    pub fn as_raw(self) -> u32 {
+        self.0
+    }
+
+    /// The same open file once more: at the lowest free number from `lowest` on, close-on-exec.
+    #[inline(never)]
+    pub fn duplicate(self, lowest: u32) -> Result<OwnedFd, Errno> {
+        // SAFETY: gives a new descriptor that nobody else has.
+        unsafe { Ok(OwnedFd::own(call3(self.number(), F_DUPFD_CLOEXEC, lowest as usize, number::FCNTL)?)) }
+    }
+
+    /// From now on calls on the open file don't wait.
+    pub fn never_wait(self) -> Result<(), Errno> {
+        // SAFETY: asks for, and sets, the flags of an open file.
+        unsafe {
+            let flags = call3(self.number(), F_GETFL, 0, number::FCNTL)?;
+            call3(self.number(), F_SETFL, (flags | O_NONBLOCK) as usize, number::FCNTL).map(|_| ())
+        }
     }
 }
 
 /// Takes over a descriptor that the parent gave us by number, and makes it close-on-exec.
 /// `None` where there is none, for 0 to 2, and for a number taken before.
-pub fn adopt(fd: i32) -> Option<OwnedFd> {
+pub fn adopt(fd: u32) -> Option<OwnedFd> {
     use core::sync::atomic::{AtomicU64, Ordering};
     static ADOPTED: AtomicU64 = AtomicU64::new(0);
     if !(3..64).contains(&fd) || ADOPTED.fetch_or(1 << fd, Ordering::Relaxed) & (1 << fd) != 0 {
         return None;
     }
-    // SAFETY: only borrowed for the question whether it is open.
-    fcntl_getfd(unsafe { BorrowedFd::borrow_raw(fd) }).ok()?;
-    // SAFETY: open, given to us by contract, and not adopted before.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    fcntl_setfd(&fd, FdFlags::CLOEXEC).ok()?;
-    Some(fd)
+    // SAFETY: first asked whether it is open; then it was given to us by contract, and not adopted before.
+    unsafe {
+        call2(fd as usize, F_GETFD, number::FCNTL).ok()?;
+        call3(fd as usize, F_SETFD, FD_CLOEXEC, number::FCNTL).ok()?;
+        Some(OwnedFd::own(fd))
+    }
 }
 
 /// In a child before its exec: gives it `from`, which is another number, as number `target`, without close-on-exec. What
 /// was open there is closed. Both are in range, so it can't fail.
-pub(super) fn place(from: BorrowedFd<'_>, target: i32) {
+pub(super) fn place(from: BorrowedFd<'_>, target: u32) {
     // SAFETY: called in a forked child that only execs or exits after, so that no owner of `target` uses it.
-    unsafe { syscall(number::DUP3, from.as_raw_fd() as usize, target as usize, 0, 0, 0, 0) };
-}
-
-/// A descriptor, or none, in one word of which all zeroes are "none": for tables in fresh memory. Not closed by drop:
-/// `take` it.
-#[derive(Default)]
-#[repr(transparent)]
-pub struct Held(u32);
-
-impl Held {
-    /// Keeps `fd`; what was kept before is closed.
-    #[inline(never)]
-    pub fn set(&mut self, fd: OwnedFd) {
-        drop(self.take());
-        self.0 = fd.into_raw_fd() as u32 + 1;
-    }
-
-    /// The descriptor, to look at.
-    pub fn get(&self) -> Option<BorrowedFd<'_>> {
-        // SAFETY: a number that `set` took from an owner, not given back yet.
-        (self.0 != 0).then(|| unsafe { BorrowedFd::borrow_raw(self.0 as i32 - 1) })
-    }
-
-    /// The descriptor, to own; none is left.
-    #[inline(never)]
-    pub fn take(&mut self) -> Option<OwnedFd> {
-        let value = core::mem::take(&mut self.0);
-        // SAFETY: a number that `set` took from an owner, given back just now.
-        (value != 0).then(|| unsafe { OwnedFd::from_raw_fd(value as i32 - 1) })
-    }
-
-    /// Is there one?
-    pub fn is_some(&self) -> bool {
-        self.0 != 0
-    }
+    let _ = unsafe { call3(from.number(), target as usize, 0, number::DUP3) };
 }

@@ -1,11 +1,11 @@
 //! Memory: tables sized by the plan, and the plan itself. Nothing here is ever given back: PID 1 has one life.
 
+use super::arch::{number, syscall};
+use super::call::Errno;
+use super::descriptor::BorrowedFd;
 use core::ffi::c_void;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
-use rustix::fd::AsFd;
-use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous};
 
 /// Types for which all zeroes is a valid value, and which need no drop.
 ///
@@ -21,7 +21,7 @@ unsafe impl Zeroed for u16 {}
 unsafe impl Zeroed for hostel_supervisor::Header {}
 // SAFETY: as above.
 unsafe impl Zeroed for hostel_supervisor::UnitState {}
-// SAFETY: integers, arrays of them, and `Held`, for which zero is "none".
+// SAFETY: integers, arrays of them, and optional descriptors, of which none is zero.
 unsafe impl Zeroed for crate::system::tables::RunSlot {}
 // SAFETY: as above.
 unsafe impl Zeroed for crate::system::tables::Flight {}
@@ -69,9 +69,26 @@ fn zeroed(size: usize) -> Result<*mut c_void, Errno> {
     Ok(unsafe { SHARED.load(Ordering::Relaxed).byte_add(taken) })
 }
 
-fn mapping(size: usize) -> Result<*mut c_void, Errno> {
+/// mmap(2): memory of our own, or a file to be read.
+#[inline(never)]
+fn map(size: usize, file: Option<BorrowedFd<'_>>) -> Result<*mut c_void, Errno> {
+    const READ: usize = 1;
+    const READ_WRITE: usize = 3;
+    const PRIVATE: usize = 2;
+    const PRIVATE_ANONYMOUS: usize = 0x22;
+    let (protection, flags) = match file {
+        Some(_) => (READ, PRIVATE),
+        None => (READ_WRITE, PRIVATE_ANONYMOUS),
+    };
+    let file = file.map_or(usize::MAX, |file| file.number());
     // SAFETY: a new mapping, wherever the kernel puts it.
-    unsafe { mmap_anonymous(null_mut(), size, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE) }
+    let at = unsafe { syscall(number::MMAP, 0, size, protection, flags, file, 0) };
+    // Addresses of processes are positive; an errno is negated.
+    if at < 0 { Err(Errno::from_raw_os_error(-at as i32)) } else { Ok(at as *mut c_void) }
+}
+
+fn mapping(size: usize) -> Result<*mut c_void, Errno> {
+    map(size, None)
 }
 
 /// One zeroed value.
@@ -81,10 +98,8 @@ pub fn value<T: Zeroed>() -> Result<&'static mut T, Errno> {
 
 /// Maps a file read-only. The caller has sealed it against writing and shrinking: else it could change below us, and
 /// reading past a new end would be a fault.
-pub fn map_sealed(file: impl AsFd, size: usize) -> Result<&'static [u8], Errno> {
+pub fn map_sealed(file: BorrowedFd<'_>, size: usize) -> Result<&'static [u8], Errno> {
+    let at = map(size, Some(file))?;
     // SAFETY: a fresh mapping, of a file that can neither change nor shrink, that lives as long as the process.
-    unsafe {
-        let at: *mut c_void = mmap(null_mut(), size, ProtFlags::READ, MapFlags::PRIVATE, file, 0)?;
-        Ok(core::slice::from_raw_parts(at.cast::<u8>(), size))
-    }
+    Ok(unsafe { core::slice::from_raw_parts(at.cast::<u8>(), size) })
 }

@@ -1,9 +1,10 @@
 //! The one module with `unsafe`: entry, processes, signals, memory, descriptors; thin, and safe to call.
 //!
-//! What rustix offers is used from rustix. Here is the rest: what a libc would do at start, and calls that rustix
-//! doesn't export or whose types can't hold all that the kernel gives.
+//! Not rustix: inlined, its system calls and the types of its results were seven kilobytes of init, of which PID 1 may
+//! have sixty-four. What stands here is what init needs of them, each call once and out of line ([`call`]).
 
-pub mod arch;
+mod arch;
+pub mod call;
 pub mod descriptor;
 pub mod file;
 pub mod memory;
@@ -11,21 +12,15 @@ pub mod process;
 pub mod signal;
 pub mod socket;
 pub mod start;
+pub mod wait;
 
-use rustix::io::Errno;
-
-/// The value of a system call, or its errno.
-fn checked(result: isize) -> Result<usize, Errno> {
-    if result < 0 { Err(Errno::from_raw_os_error(-result as i32)) } else { Ok(result as usize) }
-}
+use call::call2;
 
 fn clock(id: usize) -> (u64, u64) {
     let mut time = [0u64; 2];
     // SAFETY: clock_gettime writes one timespec, two words, into `time`. The call, and not the vDSO: it is made once
     // a wake, and finding the vDSO would cost more memory than it saves time.
-    unsafe {
-        arch::syscall(arch::number::CLOCK_GETTIME, id, time.as_mut_ptr() as usize, 0, 0, 0, 0);
-    }
+    let _ = unsafe { call2(id, time.as_mut_ptr() as usize, arch::number::CLOCK_GETTIME) };
     (time[0], time[1])
 }
 

@@ -1,12 +1,12 @@
 //! Processes: fork, exec, exit, kill.
 
-use super::arch::{number, syscall};
-use super::{checked, start};
+use super::arch::number;
+use super::call::{Done, Errno, call2, call3, call4, call6};
+use super::descriptor::{BorrowedFd, OwnedFd};
+use super::start;
 use core::ffi::{CStr, c_char};
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
-/// Most arguments of [`become_program`] and [`exec_path`].
+/// Most arguments of a [`Program`] and of [`exec_path`].
 const ARGUMENTS_MAX: usize = 6;
 
 /// Most variables that a child of ours gets.
@@ -44,21 +44,20 @@ pub fn fork(cgroup: Option<BorrowedFd<'_>>, child: &dyn Fn() -> i32) -> Result<u
     let mut arguments = CloneArgs { exit_signal: SIGCHLD as u64, ..CloneArgs::default() };
     if let Some(cgroup) = cgroup {
         arguments.flags = CLONE_INTO_CGROUP;
-        arguments.cgroup = cgroup.as_raw_fd() as u64;
+        arguments.cgroup = cgroup.number() as u64;
     }
     let size = core::mem::size_of::<CloneArgs>();
-    let at = &raw const arguments as usize;
     // SAFETY: without CLONE_VM the child has its own copy of memory and stack and goes on from here; there are no
     // threads whose locks it could inherit.
-    let mut result = checked(unsafe { syscall(number::CLONE3, at, size, 0, 0, 0, 0) });
+    let mut result = unsafe { call2(&raw const arguments as usize, size, number::CLONE3) };
     if result == Err(Errno::NOSYS) && cgroup.is_none() {
         // Filters of older container managers refuse clone3 so that libraries take clone.
         // SAFETY: as above.
-        result = checked(unsafe { syscall(number::CLONE, SIGCHLD, 0, 0, 0, 0, 0) });
+        result = unsafe { call6(SIGCHLD, 0, 0, 0, 0, 0, number::CLONE) };
     }
     match result? {
         0 => exit(child()),
-        pid => Ok(pid as u32),
+        pid => Ok(pid),
     }
 }
 
@@ -66,7 +65,7 @@ pub fn fork(cgroup: Option<BorrowedFd<'_>>, child: &dyn Fn() -> i32) -> Result<u
 pub fn exit(status: i32) -> ! {
     loop {
         // SAFETY: ends the process; nothing of it is used after.
-        unsafe { syscall(number::EXIT_GROUP, status as usize, 0, 0, 0, 0, 0) };
+        let _ = unsafe { call2(status as usize, 0, number::EXIT_GROUP) };
     }
 }
 
@@ -79,55 +78,60 @@ fn pointers(arguments: &[&CStr]) -> [*const c_char; ARGUMENTS_MAX + 1] {
     out
 }
 
-/// In a forked child: gives it descriptors by number, `fixed` each as its second says and `rest` from number `first` on,
-/// a clean signal mask, and becomes the program open as `file`, with our own environment and, in front of it, `extra`.
-/// Returns only on failure.
-#[inline(never)]
-pub fn become_program(
-    file: BorrowedFd<'_>,
-    arguments: &[&CStr],
-    extra: Option<&CStr>,
-    fixed: &[(BorrowedFd<'_>, i32)],
-    first: i32,
-    rest: &[BorrowedFd<'_>],
-) -> Errno {
-    let numbers = fixed.iter().map(|(_, target)| *target);
-    // First all above the highest target, so that none is overwritten before it was taken.
-    let above = numbers.fold(first + rest.len() as i32, i32::max) + 1;
-    let targets = first..first + rest.len() as i32;
-    let all = || fixed.iter().copied().chain(rest.iter().copied().zip(targets.clone()));
-    let mut high = heapless::Vec::<OwnedFd, PLACED_MAX>::new();
-    for fd in all().map(|(fd, _)| fd).chain([file]) {
-        match fcntl_dupfd_cloexec(fd, above) {
-            Ok(fd) => drop(high.push(fd)),
-            Err(errno) => return errno,
+/// What a program that a forked child becomes is started with.
+pub struct Program<'a> {
+    /// The program.
+    pub file: BorrowedFd<'a>,
+    /// Its arguments, with its name.
+    pub arguments: &'a [&'a CStr],
+    /// A variable in front of our own environment.
+    pub variable: Option<&'a CStr>,
+    /// Descriptors that it finds by these numbers.
+    pub fixed: &'a [(BorrowedFd<'a>, u32)],
+    /// Descriptors that it finds from number `first` on.
+    pub rest: &'a [BorrowedFd<'a>],
+    /// See `rest`.
+    pub first: u32,
+}
+
+impl Program<'_> {
+    fn placed(&self) -> impl Iterator<Item = (BorrowedFd<'_>, u32)> {
+        self.fixed.iter().copied().chain(self.rest.iter().copied().zip(self.first..))
+    }
+
+    /// In a forked child: gives it its descriptors and a clean signal mask, and becomes the program. Returns only on
+    /// failure.
+    #[inline(never)]
+    pub fn become_it(&self) -> Errno {
+        // First all above the highest target, so that none is overwritten before it was taken.
+        let above = self.placed().fold(0, |highest, (_, target)| target.max(highest)) + 1;
+        let mut high = [const { None::<OwnedFd> }; PLACED_MAX];
+        for (room, (fd, _)) in high.iter_mut().zip(self.placed()) {
+            match fd.duplicate(above) {
+                Ok(fd) => *room = Some(fd),
+                Err(errno) => return errno,
+            }
         }
+        let file = match self.file.duplicate(above) {
+            Ok(file) => file,
+            Err(errno) => return errno,
+        };
+        for (fd, (_, target)) in high.iter().flatten().zip(self.placed()) {
+            super::descriptor::place(fd.as_fd(), target);
+        }
+        super::signal::unblock_all();
+        let arguments = pointers(self.arguments);
+        let mut variables = [core::ptr::null(); VARIABLES_MAX + 1];
+        let own = start::environment().map(CStr::as_ptr);
+        let all = self.variable.map(CStr::as_ptr).into_iter().chain(own);
+        for (slot, variable) in variables.iter_mut().take(VARIABLES_MAX).zip(all) {
+            *slot = variable;
+        }
+        let (arguments, variables) = (arguments.as_ptr() as usize, variables.as_ptr() as usize);
+        let (file, itself) = (file.as_fd().number(), c"".as_ptr() as usize);
+        // SAFETY: all pointers are to NUL-terminated strings and null-terminated lists that outlive the call.
+        failure(unsafe { call6(file, itself, arguments, variables, AT_EMPTY_PATH, 0, number::EXECVEAT) })
     }
-    let Some(file) = high.pop() else { return Errno::INVAL };
-    for (fd, (_, target)) in high.iter().zip(all()) {
-        super::descriptor::place(fd.as_fd(), target);
-    }
-    super::signal::unblock_all();
-    let arguments = pointers(arguments);
-    let mut variables = [core::ptr::null(); VARIABLES_MAX + 1];
-    let own = start::environment().map(CStr::as_ptr);
-    for (slot, variable) in
-        variables.iter_mut().take(VARIABLES_MAX).zip(extra.map(CStr::as_ptr).into_iter().chain(own))
-    {
-        *slot = variable;
-    }
-    // SAFETY: all pointers are to NUL-terminated strings and null-terminated lists that outlive the call.
-    failure(unsafe {
-        syscall(
-            number::EXECVEAT,
-            file.as_raw_fd() as usize,
-            c"".as_ptr() as usize,
-            arguments.as_ptr() as usize,
-            variables.as_ptr() as usize,
-            AT_EMPTY_PATH,
-            0,
-        )
-    })
 }
 
 /// Becomes the program at `path`, with our own environment. Returns only on failure.
@@ -143,27 +147,115 @@ pub fn exec_with_own_arguments(path: &CStr, from: usize) -> Errno {
 fn exec(path: &CStr, arguments: *const *const c_char) -> Errno {
     let environment = start::environment_pointers() as usize;
     // SAFETY: all pointers are to NUL-terminated strings and null-terminated lists that outlive the call.
-    failure(unsafe {
-        syscall(number::EXECVE, path.as_ptr() as usize, arguments as usize, environment, 0, 0, 0)
-    })
+    failure(unsafe { call3(path.as_ptr() as usize, arguments as usize, environment, number::EXECVE) })
 }
 
-fn failure(result: isize) -> Errno {
-    checked(result).err().unwrap_or(Errno::NOEXEC)
+fn failure(result: Result<u32, Errno>) -> Errno {
+    result.err().unwrap_or(Errno::NOEXEC)
 }
 
 /// kill(2): `pid` as there (negative for a group, -1 for all but init), `signal` 0 to ask only.
 #[inline(never)]
-pub fn kill(pid: i32, signal: u8) -> Result<(), Errno> {
+pub fn kill(pid: i32, signal: u8) -> Done {
     // SAFETY: touches no memory of ours. Signal 0 to 64; the kernel rejects others.
-    checked(unsafe { syscall(number::KILL, pid as isize as usize, signal as usize, 0, 0, 0, 0) }).map(|_| ())
+    unsafe { call2(pid as usize, signal as usize, number::KILL).map(|_| ()) }
+}
+
+/// How a process ended, as wait(2) has it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct WaitStatus(u32);
+
+impl WaitStatus {
+    /// The signal that ended it; 0: it exited by itself.
+    pub fn signal(self) -> u8 {
+        (self.0 & 0x7f) as u8
+    }
+
+    /// Its exit status, where it exited by itself.
+    pub fn code(self) -> u8 {
+        (self.0 >> 8) as u8
+    }
+
+    /// Did it leave a core dump?
+    pub fn dumped(self) -> bool {
+        self.0 & 0x80 != 0
+    }
+}
+
+/// A child that has ended: this one, or with -1 any. Doesn't wait; `None` where there's none.
+#[inline(never)]
+pub fn reap(pid: i32) -> Option<(u32, WaitStatus)> {
+    const WNOHANG: usize = 1;
+    let mut status = 0u32;
+    // SAFETY: writes the status.
+    let pid = unsafe { call4(pid as usize, &raw mut status as usize, WNOHANG, 0, number::WAIT4) };
+    pid.ok().filter(|pid| *pid != 0).map(|pid| (pid, WaitStatus(status)))
+}
+
+/// Our own pid.
+#[inline(never)]
+pub fn own_pid() -> u32 {
+    // SAFETY: touches no memory, and can't fail.
+    unsafe { call2(0, 0, number::GETPID).unwrap_or(0) }
+}
+
+fn prctl(option: usize, argument: usize) {
+    // SAFETY: called for two options only, of which one reads a terminated name and the other a number.
+    let _ = unsafe { call6(option, argument, 0, 0, 0, 0, number::PRCTL) };
+}
+
+/// What `ps` calls us.
+pub fn set_name(name: &'static CStr) {
+    const PR_SET_NAME: usize = 15;
+    prctl(PR_SET_NAME, name.as_ptr() as usize);
+}
+
+/// From now on orphans below us come to us, also where we aren't PID 1.
+pub fn adopt_orphans() {
+    const PR_SET_CHILD_SUBREAPER: usize = 36;
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+}
+
+/// A process group of our own; where standard input is a terminal, the one in its foreground. Fails where the terminal
+/// isn't our session's, which is as well.
+pub fn lead_group() {
+    const TIOCSPGRP: usize = 0x5410;
+    let group = own_pid();
+    // SAFETY: reads the pid. On what is no terminal the ioctl fails.
+    unsafe {
+        let _ = call2(0, 0, number::SETPGID);
+        let _ = call3(BorrowedFd::INPUT.number(), TIOCSPGRP, &raw const group as usize, number::IOCTL);
+    }
+}
+
+/// How reboot(2) ends a machine, or a pid namespace.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Reboot {
+    /// LINUX_REBOOT_CMD_HALT.
+    Halt = 0xcdef_0123,
+    /// LINUX_REBOOT_CMD_POWER_OFF.
+    PowerOff = 0x4321_fedc,
+    /// LINUX_REBOOT_CMD_RESTART.
+    Restart = 0x0123_4567,
+}
+
+/// Returns only where it isn't permitted.
+pub fn reboot(how: Reboot) {
+    // SAFETY: the two numbers that reboot(2) wants to see; touches no memory.
+    let _ = unsafe { call4(0xfee1_dead, 672_274_793, how as usize, 0, number::REBOOT) };
 }
 
 /// Are these two descriptors of one open file? False where the kernel doesn't say (no kcmp).
 pub fn same_file(a: BorrowedFd<'_>, b: BorrowedFd<'_>) -> bool {
-    let pid = rustix::process::getpid().as_raw_nonzero().get() as usize;
+    let pid = own_pid() as usize;
     // SAFETY: compares two descriptors of this process (KCMP_FILE is 0); touches no memory.
-    let result =
-        unsafe { syscall(number::KCMP, pid, pid, 0, a.as_raw_fd() as usize, b.as_raw_fd() as usize, 0) };
-    result == 0
+    unsafe { call6(pid, pid, 0, a.number(), b.number(), 0, number::KCMP) == Ok(0) }
+}
+
+/// Random bytes, without waiting for any.
+pub fn random(bytes: &mut [u8]) -> Done {
+    const GRND_NONBLOCK: usize = 1;
+    // SAFETY: writes into `bytes` only.
+    unsafe { call3(bytes.as_mut_ptr() as usize, bytes.len(), GRND_NONBLOCK, number::GETRANDOM).map(|_| ()) }
 }

@@ -1,9 +1,8 @@
 //! Signals: all blocked, and read from a descriptor; never a handler.
 
-use super::arch::{SIGACTION_WORDS, number, syscall};
-use super::checked;
-use rustix::fd::{AsFd, FromRawFd, OwnedFd};
-use rustix::io::Errno;
+use super::arch::{SIGACTION_WORDS, number};
+use super::call::{Errno, call4};
+use super::descriptor::{BorrowedFd, OwnedFd};
 
 const SIG_SETMASK: usize = 2;
 const ALL: u64 = u64::MAX;
@@ -31,7 +30,7 @@ pub enum Disposition {
 
 fn set_mask(mask: u64) {
     // SAFETY: reads one signal set from `mask`.
-    unsafe { syscall(number::RT_SIGPROCMASK, SIG_SETMASK, &raw const mask as usize, 0, SET_SIZE, 0, 0) };
+    let _ = unsafe { call4(SIG_SETMASK, &raw const mask as usize, 0, SET_SIZE, number::RT_SIGPROCMASK) };
 }
 
 /// Blocks every signal that can be.
@@ -50,30 +49,30 @@ pub fn set_disposition(signal: u8, disposition: Disposition) {
     if disposition == Disposition::Ignore {
         action[0] = 1;
     }
+    let action = action.as_ptr() as usize;
     // SAFETY: reads one struct sigaction; the handler is SIG_DFL or SIG_IGN, so no code of ours is ever called.
-    unsafe { syscall(number::RT_SIGACTION, signal as usize, action.as_ptr() as usize, 0, SET_SIZE, 0, 0) };
+    let _ = unsafe { call4(signal as usize, action, 0, SET_SIZE, number::RT_SIGACTION) };
 }
 
 /// A descriptor that all signals are read from, non-blocking.
 pub fn descriptor() -> Result<OwnedFd, Errno> {
     let mask = ALL;
-    // SAFETY: reads one signal set from `mask`.
-    let fd = checked(unsafe {
-        syscall(number::SIGNALFD4, usize::MAX, &raw const mask as usize, SET_SIZE, SFD_CLOEXEC_NONBLOCK, 0, 0)
-    })?;
-    // SAFETY: the kernel just made it, and nobody else has it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+    // SAFETY: reads one signal set from `mask`; gives a descriptor that nobody else has.
+    unsafe {
+        let new = usize::MAX;
+        let fd = call4(new, &raw const mask as usize, SET_SIZE, SFD_CLOEXEC_NONBLOCK, number::SIGNALFD4)?;
+        Ok(OwnedFd::own(fd))
+    }
 }
 
 /// The next signal that waits, if any.
-pub fn next(descriptor: impl AsFd) -> Option<Arrived> {
+pub fn next(descriptor: BorrowedFd<'_>) -> Option<Arrived> {
     // struct signalfd_siginfo: number at 0, sender at 12.
     let mut info = [0u8; 128];
-    if rustix::io::read(descriptor, &mut info) != Ok(info.len()) {
+    if super::file::read_some(descriptor, &mut info) != Ok(info.len()) {
         return None;
     }
-    let [a, b, c, d, ..] = info;
-    let [.., e, f, g, h] = *info.first_chunk::<16>()?;
+    let [a, b, c, d, _, _, _, _, _, _, _, _, e, f, g, h, ..] = info;
     Some(Arrived { signal: u32::from_le_bytes([a, b, c, d]) as u8, sender: u32::from_le_bytes([e, f, g, h]) })
 }
 
@@ -84,17 +83,10 @@ pub fn wait(milliseconds: u64) -> Option<Arrived> {
     // siginfo_t: number at 0, sender at 16 (for a signal that a process sent).
     let mut info = [0u32; 32];
     // SAFETY: reads a signal set and a timespec, writes one siginfo_t (128 bytes) into `info`.
-    let result = unsafe {
-        syscall(
-            number::RT_SIGTIMEDWAIT,
-            &raw const mask as usize,
-            info.as_mut_ptr() as usize,
-            time.as_ptr() as usize,
-            SET_SIZE,
-            0,
-            0,
-        )
+    let signal = unsafe {
+        let (mask, info, time) =
+            (&raw const mask as usize, info.as_mut_ptr() as usize, time.as_ptr() as usize);
+        call4(mask, info, time, SET_SIZE, number::RT_SIGTIMEDWAIT)
     };
-    let signal = checked(result).ok()?;
-    Some(Arrived { signal: signal as u8, sender: info[4] })
+    Some(Arrived { signal: signal.ok()? as u8, sender: info[4] })
 }

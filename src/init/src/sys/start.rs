@@ -62,6 +62,7 @@ pub fn environment() -> impl Iterator<Item = &'static CStr> {
 pub fn variable(name: &str) -> Option<&'static CStr> {
     environment().find_map(|text| {
         let value = text.to_bytes_with_nul().strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
-        CStr::from_bytes_with_nul(value).ok()
+        // SAFETY: the end of a NUL-terminated string that lives as long as the process.
+        Some(unsafe { CStr::from_ptr(value.as_ptr().cast()) })
     })
 }

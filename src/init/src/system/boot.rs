@@ -3,17 +3,15 @@
 
 use super::{Guest, System, messages, tables, upward};
 use crate::sys;
-use crate::sys::descriptor::Standard;
-use crate::sys::memory;
-use crate::sys::process::{become_program, kill};
+use crate::sys::call::Errno;
+use crate::sys::descriptor::{BorrowedFd, OwnedFd};
+use crate::sys::process::{Program, kill};
+use crate::sys::{file, memory};
 use hostel_contract::status::GuestState;
 use hostel_init::signals;
 use hostel_init::text::Part;
 use hostel_plan::{Plan, PlanError};
 use hostel_supervisor::{Event, ExitKind, ExitStatus, Supervisor};
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fstat, memfd_create};
-use rustix::io::Errno;
 
 /// Compilations tried before init stays without a plan.
 const TRIES: u8 = 3;
@@ -22,7 +20,7 @@ const DEADLINE_MS: u64 = 60_000;
 /// Longest plan that is taken: 4096 units with all that they may have.
 const PLAN_MAX: usize = 16 << 20;
 /// Where the child finds the file for the plan.
-const FD_OUTPUT: i32 = 3;
+const FD_OUTPUT: u32 = 3;
 /// Exit status of a child whose exec failed, as shells have it.
 const EXIT_NO_EXEC: i32 = 127;
 
@@ -126,14 +124,20 @@ impl System {
 
     fn spawn_compile(&mut self) -> Result<(u32, OwnedFd), Failure> {
         let warden = self.warden_file.as_ref().ok_or(Failure::NoWarden)?;
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        let output = memfd_create(c"hostel-plan", flags).map_err(Failure::System)?;
+        let output = file::in_memory(c"hostel-plan").map_err(Failure::System)?;
         // Without a log, its output stays where init's own goes: the console.
-        let log = self.log.write_end().unwrap_or(Standard::Error.as_fd());
+        let log = self.log.write_end().unwrap_or(BorrowedFd::ERROR);
         let fixed = [(log, 1), (log, 2), (output.as_fd(), FD_OUTPUT)];
-        let arguments = [c"hostel-warden", c"compile", c"--boot", c"--output-fd", c"3"];
+        let program = Program {
+            file: warden.as_fd(),
+            arguments: &[c"hostel-warden", c"compile", c"--boot", c"--output-fd", c"3"],
+            variable: None,
+            fixed: &fixed,
+            rest: &[],
+            first: 0,
+        };
         let pid = sys::process::fork(None, &|| {
-            become_program(warden.as_fd(), &arguments, None, &fixed, 0, &[]);
+            program.become_it();
             EXIT_NO_EXEC
         });
         let pid = pid.map_err(Failure::System)?;
@@ -193,13 +197,12 @@ impl System {
 
     fn take_plan(&mut self, output: OwnedFd) -> Result<(), Failure> {
         // First sealed, then looked at: from here on it can't change.
-        let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
-        fcntl_add_seals(&output, seals).map_err(Failure::System)?;
-        let size = fstat(&output).map_err(Failure::System)?.st_size as usize;
+        file::seal(output.as_fd()).map_err(Failure::System)?;
+        let size = file::seek_end(output.as_fd()).map_err(Failure::System)?;
         if size == 0 || size > PLAN_MAX {
             return Err(Failure::Plan(PlanError::Truncated));
         }
-        let bytes = memory::map_sealed(&output, size).map_err(Failure::System)?;
+        let bytes = memory::map_sealed(output.as_fd(), size).map_err(Failure::System)?;
         let plan = Plan::parse(bytes).map_err(Failure::Plan)?;
         let units = plan.len();
         let make = || -> Result<Guest, Errno> {

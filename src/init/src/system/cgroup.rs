@@ -2,18 +2,15 @@
 //! unit never reaches them. Where there is no cgroup v2 that we may write to, process groups take its place.
 
 use crate::sys;
-use crate::sys::file;
+use crate::sys::call::Errno;
+use crate::sys::descriptor::{BorrowedFd, OwnedFd};
+use crate::sys::file::{self, flag};
 use core::ffi::CStr;
 use hostel_init::proc;
 use hostel_init::text::{Text, decimal};
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{FileType, OFlags, RawDir, fstatfs};
-use rustix::io::Errno;
 
 /// Where a guest's cgroup v2 is mounted.
 const MOUNT: &CStr = c"/sys/fs/cgroup";
-/// `f_type` of cgroup v2, CGROUP2_SUPER_MAGIC.
-const CGROUP2: i64 = 0x6367_7270;
 /// The leaf of init and the warden.
 const OWN_LEAF: &CStr = c"init.scope";
 /// Most processes signalled in one group in one go; a group that has more forks without end, and SIGKILL goes by
@@ -44,7 +41,7 @@ impl Cgroups {
 
     fn find(&mut self) -> Result<(), Missing> {
         let mount = file::open_directory(None, MOUNT).map_err(|_| "/sys/fs/cgroup is missing")?;
-        if !fstatfs(&mount).is_ok_and(|s| s.f_type == CGROUP2) {
+        if !file::is_cgroup2(mount.as_fd()) {
             return Err("/sys/fs/cgroup is no cgroup v2");
         }
         let mut text = [0u8; PATH_MAX];
@@ -55,7 +52,7 @@ impl Cgroups {
         let own = own.strip_suffix(b"/").unwrap_or(own);
         let mut room = [0u8; PATH_MAX];
         let mut path = Text::new(&mut room);
-        let path = path.push(b".").push(own).path();
+        let path = file::path(path.push(b".").push(own));
         let root = path.and_then(|path| file::open_directory(Some(mount.as_fd()), path).ok());
         let (Some(root), Ok(())) = (root, self.base.extend_from_slice(own)) else {
             return Err("its own group is not below /sys/fs/cgroup");
@@ -137,7 +134,7 @@ impl Cgroups {
     pub fn for_each_process(&self, group: &str, each: &mut dyn FnMut(u32)) {
         if let Some(Ok(directory)) = self.open_group(group) {
             let mut left = PROCESSES_MAX;
-            walk(directory, DEPTH_MAX, &mut left, each);
+            walk(directory.as_fd(), DEPTH_MAX, &mut left, each);
         }
     }
 
@@ -159,38 +156,36 @@ pub fn parent_of(pid: u32) -> Option<u32> {
 fn process_file<'a>(pid: u32, name: &[u8], buffer: &'a mut [u8]) -> Option<&'a [u8]> {
     let mut room = [0u8; 40];
     let mut path = Text::new(&mut room);
-    file::read(None, path.push(b"/proc/").number(pid.into()).push(name).path()?, buffer)
+    file::read(None, file::path(path.push(b"/proc/").number(pid.into()).push(name))?, buffer)
 }
 
-fn walk(directory: OwnedFd, depth: usize, left: &mut usize, each: &mut dyn FnMut(u32)) {
-    processes(&directory, left, each);
+fn walk(directory: BorrowedFd<'_>, depth: usize, left: &mut usize, each: &mut dyn FnMut(u32)) {
+    processes(directory, left, each);
     if depth == 0 {
         return;
     }
-    let mut buffer = [core::mem::MaybeUninit::uninit(); 512];
-    let mut entries = RawDir::new(&directory, &mut buffer);
     // Ends with the directory, or with `left`.
-    while let Some(Ok(entry)) = entries.next() {
+    file::for_each_entry(directory, &mut |name, is_directory| {
         if *left == 0 {
-            return;
+            return false;
         }
-        if entry.file_type() != FileType::Directory || entry.file_name().to_bytes().starts_with(b".") {
-            continue;
+        if is_directory && !name.to_bytes().starts_with(b".") {
+            *left -= 1;
+            if let Ok(below) = file::open_directory(Some(directory), name) {
+                walk(below.as_fd(), depth - 1, left, each);
+            }
         }
-        *left -= 1;
-        if let Ok(below) = file::open_directory(Some(directory.as_fd()), entry.file_name()) {
-            walk(below, depth - 1, left, each);
-        }
-    }
+        true
+    });
 }
 
 /// Reads cgroup.procs in chunks; a number that a chunk cuts is put together.
-fn processes(directory: &OwnedFd, left: &mut usize, each: &mut dyn FnMut(u32)) {
-    let Ok(file) = file::open(Some(directory.as_fd()), c"cgroup.procs", OFlags::RDONLY) else { return };
+fn processes(directory: BorrowedFd<'_>, left: &mut usize, each: &mut dyn FnMut(u32)) {
+    let Ok(file) = file::open(Some(directory), c"cgroup.procs", flag::READ) else { return };
     let mut chunk = [0u8; 512];
     let mut pid = 0u32;
     while *left > 0 {
-        let Some(size @ 1..) = file::read_some(file.as_fd(), &mut chunk) else { return };
+        let Ok(size @ 1..) = file::read_some(file.as_fd(), &mut chunk) else { return };
         for byte in chunk.get(..size).unwrap_or(&[]) {
             if *byte != b'\n' {
                 pid = pid.wrapping_mul(10).wrapping_add(u32::from(byte.wrapping_sub(b'0')));
@@ -228,15 +223,16 @@ pub fn signal_others(except: Option<u32>, signal: u8) {
 /// Calls `each` with every process but init and `except`, from /proc; bounded.
 fn for_each_other(except: Option<u32>, each: &mut dyn FnMut(u32)) -> Result<(), Errno> {
     let directory = file::open_directory(None, c"/proc")?;
-    let mut buffer = [core::mem::MaybeUninit::uninit(); 1024];
-    let mut entries = RawDir::new(&directory, &mut buffer);
-    for _ in 0..PROCESSES_MAX {
-        let Some(Ok(entry)) = entries.next() else { break };
-        let Some(pid @ 2..=0x40_0000) = decimal(entry.file_name().to_bytes()) else { continue };
-        let pid = pid as u32;
-        if Some(pid) != except {
-            each(pid);
+    let mut left = PROCESSES_MAX;
+    file::for_each_entry(directory.as_fd(), &mut |name, _| {
+        if let Some(pid @ 2..=0x40_0000) = decimal(name.to_bytes()) {
+            let pid = pid as u32;
+            if Some(pid) != except {
+                each(pid);
+            }
+            left -= 1;
         }
-    }
+        left > 0
+    });
     Ok(())
 }

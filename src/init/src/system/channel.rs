@@ -5,22 +5,17 @@ use super::System;
 use super::poll::Source;
 use super::tables;
 use crate::sys;
-use crate::sys::descriptor::Held;
+use crate::sys::call::{Done, Errno};
+use crate::sys::descriptor::{BorrowedFd, OwnedFd};
 use crate::sys::memory;
-use crate::sys::process::{become_program, kill};
-use core::mem::MaybeUninit;
+use crate::sys::process::{Program, kill};
+use crate::sys::socket::{Calls, pair, send};
+use crate::sys::wait::event;
 use hostel_contract::channel::{ChannelMessage, ChannelOp, FD_CHANNEL, FD_PLAN, NO_UNIT};
 use hostel_contract::{ShutdownKind, Text};
 use hostel_init::signals;
 use hostel_plan::UnitId;
 use hostel_supervisor::Event;
-use rustix::event::epoll::EventFlags;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::io::{Errno, IoSlice};
-use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sendmsg,
-    socketpair,
-};
 
 /// Descriptors that a warden may give to hold.
 const HELD_MAX: usize = 32;
@@ -36,7 +31,7 @@ const EXIT_NO_EXEC: i32 = 127;
 
 /// A descriptor that outlives the warden that gave it.
 pub struct HeldItem {
-    fd: Held,
+    fd: Option<OwnedFd>,
     name: Text<32>,
 }
 
@@ -114,12 +109,19 @@ impl System {
     pub(super) fn start_warden(&mut self) -> Result<(), Errno> {
         let Some(guest) = &mut self.guest else { return Ok(()) };
         let file = self.warden_file.as_ref().ok_or(Errno::NOENT)?;
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-        self.poll.add(ours.as_fd(), Source::Channel, EventFlags::IN)?;
-        let fixed = [(theirs.as_fd(), FD_CHANNEL), (guest.plan_file.as_fd(), FD_PLAN)];
+        let (ours, theirs) = pair(Calls::NeverWait)?;
+        self.poll.add(ours.as_fd(), Source::Channel, event::IN)?;
+        let fixed = [(theirs.as_fd(), FD_CHANNEL as u32), (guest.plan_file.as_fd(), FD_PLAN as u32)];
+        let program = Program {
+            file: file.as_fd(),
+            arguments: &[c"hostel-warden", c"serve"],
+            variable: None,
+            fixed: &fixed,
+            rest: &[],
+            first: 0,
+        };
         let pid = sys::process::fork(None, &|| {
-            become_program(file.as_fd(), &[c"hostel-warden", c"serve"], None, &fixed, 0, &[]);
+            program.become_it();
             EXIT_NO_EXEC
         })?;
         for number in 0..guest.slots.len() {
@@ -162,8 +164,8 @@ impl System {
     }
 
     /// The channel can be read, or written again.
-    pub(super) fn channel_ready(&mut self, events: EventFlags) {
-        if events.contains(EventFlags::OUT) {
+    pub(super) fn channel_ready(&mut self, events: u32) {
+        if events & event::OUT != 0 {
             self.warden.waits_for_room = false;
         }
         for _ in 0..MESSAGES_MAX {
@@ -174,9 +176,10 @@ impl System {
             let mut bytes = [0u8; ChannelMessage::SIZE];
             match sys::socket::receive(channel.as_fd(), &mut bytes) {
                 Err(Errno::AGAIN) => break,
-                Ok(received) if received.size == bytes.len() => {
+                Ok(mut received) if received.size == bytes.len() => {
                     if let Some(message) = ChannelMessage::decode(&bytes) {
-                        self.warden_says(&message, received.descriptors.into_iter().next());
+                        let [first, ..] = &mut received.descriptors;
+                        self.warden_says(&message, first.take());
                     }
                 }
                 // Closed: the warden is going, or has gone. Without its channel it is of no use.
@@ -202,11 +205,11 @@ impl System {
         let same = held.iter().position(|item| item.fd.is_some() && item.name == message.name);
         match ChannelOp::from_code(message.op) {
             Some(ChannelOp::Hold) => {
-                let at = same.or_else(|| held.iter().position(|item| !item.fd.is_some()));
+                let at = same.or_else(|| held.iter().position(|item| item.fd.is_none()));
                 let item = at.and_then(|at| held.get_mut(at));
                 let op = match (item, fd) {
                     (Some(item), Some(fd)) => {
-                        item.fd.set(fd);
+                        item.fd = Some(fd);
                         item.name = message.name;
                         ChannelOp::Held
                     }
@@ -246,10 +249,10 @@ impl System {
         for _ in 0..MESSAGES_MAX {
             match self.send_next() {
                 Ok(true) => {}
-                Ok(false) => return self.wait_for_channel(EventFlags::IN),
+                Ok(false) => return self.wait_for_channel(event::IN),
                 Err(Errno::AGAIN) => {
                     self.warden.waits_for_room = true;
-                    return self.wait_for_channel(EventFlags::IN | EventFlags::OUT);
+                    return self.wait_for_channel(event::IN | event::OUT);
                 }
                 Err(Errno::PIPE | Errno::CONNRESET) => return,
                 Err(_) => {
@@ -261,10 +264,10 @@ impl System {
         self.more = true;
     }
 
-    fn wait_for_channel(&self, events: EventFlags) {
+    fn wait_for_channel(&self, events: u32) {
         if let Some(channel) = &self.warden.channel {
             // While an answer waits, nothing is read.
-            let events = if self.warden.answer.is_some() { events - EventFlags::IN } else { events };
+            let events = if self.warden.answer.is_some() { events & !event::IN } else { events };
             let _ = self.poll.change(channel.as_fd(), Source::Channel, events);
         }
     }
@@ -293,7 +296,7 @@ impl System {
                         warden.greeting = Greeting::Welcome;
                         continue;
                     };
-                    if let Some(fd) = item.fd.get() {
+                    if let Some(fd) = item.fd.as_ref().map(OwnedFd::as_fd) {
                         let record =
                             ChannelMessage { name: item.name, ..message(ChannelOp::Held, NO_UNIT, 0) };
                         transmit(channel, record, Some(fd))?;
@@ -329,9 +332,9 @@ impl System {
 fn announce_pipe(slots: &mut tables::RunSlots, channel: &OwnedFd) -> Result<bool, Errno> {
     for number in 0..slots.len() {
         let Some(slot) = slots.at(number) else { continue };
-        let (Some(unit), Some(pipe)) = (slot.unit(), slot.log_read.get()) else { continue };
+        let (Some(unit), Some(pipe)) = (slot.unit(), slot.log_read.as_ref()) else { continue };
         if slot.flags & tables::ANNOUNCED == 0 {
-            transmit(channel, message(ChannelOp::LogPipe, unit.0, 0), Some(pipe))?;
+            transmit(channel, message(ChannelOp::LogPipe, unit.0, 0), Some(pipe.as_fd()))?;
             slot.flags |= tables::ANNOUNCED;
             return Ok(true);
         }
@@ -344,15 +347,6 @@ fn message(op: ChannelOp, unit: u16, argument: u32) -> ChannelMessage {
 }
 
 #[inline(never)]
-fn transmit(channel: &OwnedFd, message: ChannelMessage, fd: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
-    let bytes = message.encode();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    let fds = fd.map(|fd| [fd]);
-    if let Some(fds) = &fds {
-        // The space is for exactly this.
-        control.push(SendAncillaryMessage::ScmRights(fds));
-    }
-    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-    sendmsg(channel, &[IoSlice::new(&bytes)], &mut control, flags).map(|_| ())
+fn transmit(channel: &OwnedFd, message: ChannelMessage, fd: Option<BorrowedFd<'_>>) -> Done {
+    send(channel.as_fd(), &message.encode(), fd)
 }

@@ -5,19 +5,17 @@ use super::log::Log;
 use super::poll::{Poll, Source};
 use super::reserve::is_limit;
 use crate::sys;
-use crate::sys::descriptor::Held;
+use crate::sys::call::Errno;
+use crate::sys::descriptor::{BorrowedFd, OwnedFd};
 use crate::sys::memory;
-use crate::sys::socket::at_path;
+use crate::sys::socket::{Kind, accept, at_path, listen, send};
+use crate::sys::wait::event;
 use hostel_contract::control::{
     ControlOp, ControlReply, ControlRequest, ControlResult, KILL_CONTROL, KILL_MAIN, NO_WAIT,
 };
 use hostel_contract::{ShutdownKind, Text, paths};
 use hostel_plan::UnitId;
 use hostel_supervisor::{Event, JobMode, Operation, Recipient, RequestId};
-use rustix::event::epoll::EventFlags;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::io::Errno;
-use rustix::net::{SendFlags, SocketFlags, SocketType, accept_with, listen, send};
 
 /// Connections at a time; further ones are told that init is busy.
 const CONNECTIONS_MAX: usize = 32;
@@ -25,11 +23,11 @@ const CONNECTIONS_MAX: usize = 32;
 const OTHERS_MAX: usize = 8;
 /// Connections accepted in one round.
 const ACCEPTED_MAX: usize = 8;
-const BACKLOG: i32 = 64;
+const BACKLOG: u32 = 64;
 
 /// One connection.
 pub struct Connection {
-    fd: Held,
+    fd: Option<OwnedFd>,
     uid: u32,
     /// Tells this connection's requests from those of earlier ones at the same index.
     generation: u16,
@@ -46,8 +44,7 @@ pub struct Control {
 impl Control {
     /// Opens the socket. Where it can't be, signals still stop the guest.
     pub fn open(poll: &Poll, log: &mut Log) -> Self {
-        let listener =
-            open().and_then(|fd| poll.add(fd.as_fd(), Source::Listener, EventFlags::IN).map(|()| fd));
+        let listener = open().and_then(|fd| poll.add(fd.as_fd(), Source::Listener, event::IN).map(|()| fd));
         if let Err(errno) = &listener {
             log.say(&[
                 paths::CONTROL.into(),
@@ -63,13 +60,13 @@ impl Control {
         if uid != 0 && others >= OTHERS_MAX {
             return None;
         }
-        self.connections.iter().position(|c| !c.fd.is_some())
+        self.connections.iter().position(|c| c.fd.is_none())
     }
 }
 
 fn open() -> Result<OwnedFd, Errno> {
-    let socket = at_path(c"/run/hostel/control", SocketType::SEQPACKET)?;
-    listen(&socket, BACKLOG)?;
+    let socket = at_path(c"/run/hostel/control", Kind::Packet)?;
+    listen(socket.as_fd(), BACKLOG)?;
     Ok(socket)
 }
 
@@ -81,7 +78,7 @@ fn request_id(index: usize, generation: u16) -> RequestId {
 #[inline(never)]
 fn answer(fd: BorrowedFd<'_>, result: ControlResult, main_pid: u32, text: &[u8]) -> bool {
     let reply = ControlReply { result: result.code(), reserved: [0; 3], main_pid, text: Text::new(text) };
-    send(fd, &reply.encode(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT).is_ok()
+    send(fd, &reply.encode(), None).is_ok()
 }
 
 impl System {
@@ -89,12 +86,11 @@ impl System {
     pub(super) fn accept_connections(&mut self) {
         for _ in 0..ACCEPTED_MAX {
             let Some(listener) = &self.control.listener else { return };
-            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-            let mut accepted = accept_with(listener, flags);
+            let mut accepted = accept(listener.as_fd());
             if accepted.as_ref().is_err_and(|e| is_limit(*e)) {
                 // Accepted in any case: one that waits at the socket would wake us for ever.
                 self.reserve.release();
-                accepted = accept_with(listener, flags);
+                accepted = accept(listener.as_fd());
             }
             let Ok(fd) = accepted else { break };
             let uid = sys::socket::peer(fd.as_fd()).map_or(u32::MAX, |p| p.uid);
@@ -102,10 +98,10 @@ impl System {
                 answer(fd.as_fd(), ControlResult::Busy, 0, b"too many connections: try again");
                 continue;
             };
-            if self.poll.add(fd.as_fd(), Source::Connection(index), EventFlags::IN).is_ok()
+            if self.poll.add(fd.as_fd(), Source::Connection(index), event::IN).is_ok()
                 && let Some(connection) = self.control.connections.get_mut(index)
             {
-                connection.fd.set(fd);
+                connection.fd = Some(fd);
                 connection.uid = uid;
                 connection.generation = connection.generation.wrapping_add(1);
                 connection.waiting = 0;
@@ -115,11 +111,11 @@ impl System {
     }
 
     /// A connection has a request, or is closed.
-    pub(super) fn connection_ready(&mut self, index: usize, events: EventFlags) {
+    pub(super) fn connection_ready(&mut self, index: usize, events: u32) {
         let Some(connection) = self.control.connections.get(index) else { return };
-        let Some(fd) = connection.fd.get() else { return };
+        let Some(fd) = connection.fd.as_ref().map(OwnedFd::as_fd) else { return };
         if connection.waiting != 0 {
-            if events.intersects(EventFlags::HUP | EventFlags::ERR) {
+            if events & (event::HANG_UP | event::ERROR) != 0 {
                 self.close_connection(index);
             }
             return;
@@ -159,8 +155,8 @@ impl System {
             .control
             .connections
             .get(index)
-            .and_then(|c| c.fd.get())
-            .is_some_and(|fd| answer(fd, result, main_pid, text));
+            .and_then(|c| c.fd.as_ref())
+            .is_some_and(|fd| answer(fd.as_fd(), result, main_pid, text));
         if !sent {
             self.close_connection(index);
         }
@@ -174,8 +170,8 @@ impl System {
             return;
         }
         let Some(unit) = core::mem::take(&mut connection.waiting).checked_sub(1).map(UnitId) else { return };
-        if let Some(fd) = connection.fd.get() {
-            let _ = self.poll.change(fd, Source::Connection(index), EventFlags::IN);
+        if let Some(fd) = connection.fd.as_ref().map(OwnedFd::as_fd) {
+            let _ = self.poll.change(fd, Source::Connection(index), event::IN);
         }
         let row = self.guest.as_ref().map(|g| g.supervisor.row(unit));
         let how = row
@@ -241,9 +237,9 @@ impl System {
         let Some(connection) = self.control.connections.get_mut(index) else { return };
         let id = request_id(index, connection.generation);
         connection.waiting = unit.0 + 1;
-        if let Some(fd) = connection.fd.get() {
+        if let Some(fd) = connection.fd.as_ref().map(OwnedFd::as_fd) {
             // One request at a time: what follows stays in the socket. A hang-up is told in any case.
-            let _ = self.poll.change(fd, Source::Connection(index), EventFlags::empty());
+            let _ = self.poll.change(fd, Source::Connection(index), 0);
         }
         self.feed(Event::Request { id, unit, operation, mode: JobMode::Replace });
         let waits = self.control.connections.get(index).is_some_and(|c| c.waiting != 0);

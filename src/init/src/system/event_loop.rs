@@ -1,14 +1,14 @@
 //! The loop: one wait, and what woke it. Everything in a round is bounded; what is left over is for the next round,
 //! so that no flood of one kind keeps the others waiting.
 
-use super::poll::Source;
+use super::poll::{EVENTS_MAX, Source};
 use super::tables::Purpose;
 use super::{System, boot::Stage};
 use crate::sys;
+use crate::sys::wait::Event;
 use hostel_contract::status::{GuestState, StatusRow};
 use hostel_init::signals::{Meaning, Origin, meaning};
-use hostel_supervisor::Event;
-use rustix::event::epoll::EventFlags;
+use hostel_supervisor::Event as Happened;
 
 /// Signals taken in one round.
 const SIGNALS_MAX: usize = 64;
@@ -23,8 +23,12 @@ impl System {
         loop {
             let timeout = self.timeout();
             self.more = false;
-            for (source, events) in self.poll.wait(timeout) {
-                self.woken(source, events);
+            let mut events = [Event::default(); EVENTS_MAX];
+            let count = self.poll.wait(&mut events, timeout);
+            for event in events.iter().take(count) {
+                if let Some(source) = Source::decode(event.data) {
+                    self.woken(source, event.events);
+                }
             }
             if self.children {
                 self.reap();
@@ -53,7 +57,7 @@ impl System {
         Some(next.saturating_sub(sys::now_ms()))
     }
 
-    fn woken(&mut self, source: Source, events: EventFlags) {
+    fn woken(&mut self, source: Source, events: u32) {
         match source {
             Source::Signals => self.take_signals(),
             Source::Listener => self.accept_connections(),
@@ -68,7 +72,7 @@ impl System {
 
     fn take_signals(&mut self) {
         for _ in 0..SIGNALS_MAX {
-            let Some(arrived) = sys::signal::next(&self.signals) else { return };
+            let Some(arrived) = sys::signal::next(self.signals.as_fd()) else { return };
             let origin = if arrived.sender == 0 { Origin::Outside } else { Origin::Inside };
             match meaning(arrived.signal, origin) {
                 Meaning::Children => self.children = true,
@@ -102,7 +106,7 @@ impl System {
         }
         let due = self.guest.as_ref().and_then(|g| g.supervisor.next_deadline());
         if due.is_some_and(|at| at <= now) {
-            self.feed(Event::Deadline);
+            self.feed(Happened::Deadline);
         }
         if self.ending.as_ref().is_some_and(|e| e.deadline() <= now) {
             self.ending_goes_on();
@@ -110,7 +114,7 @@ impl System {
     }
 
     /// Tells the supervisor, and does what it wants.
-    pub(super) fn feed(&mut self, event: Event) {
+    pub(super) fn feed(&mut self, event: Happened) {
         if let Some(guest) = &mut self.guest {
             guest.supervisor.handle(sys::now_ms(), event);
         }
@@ -137,7 +141,7 @@ impl System {
             let Some(guest) = &mut self.guest else { return };
             let Some(unit) = guest.slots.at(number).and_then(|slot| slot.unit()) else { continue };
             if guest.supervisor.awaits_empty(unit) && self.group_is_empty(unit) {
-                self.feed(Event::GroupEmpty(unit));
+                self.feed(Happened::GroupEmpty(unit));
             }
         }
     }

@@ -1,12 +1,9 @@
 //! Init's own messages: to its own log pipe, which the warden reads, and to the console. Never blocks: what can't be
 //! written now is counted, and the count is said later.
 
-use crate::sys::descriptor::Standard;
-use crate::sys::file;
+use crate::sys::descriptor::{BorrowedFd, OwnedFd};
+use crate::sys::file::{self, flag};
 use hostel_init::text::{Part, Text};
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use rustix::fs::OFlags;
-use rustix::pipe::{PipeFlags, pipe_with};
 
 /// Longest message.
 const LINE_MAX: usize = 240;
@@ -25,20 +22,20 @@ pub struct Log {
 impl Log {
     /// Opens what can be opened; what can't is missing from then on.
     pub fn open() -> Self {
-        let (read, write) = pipe_with(PipeFlags::CLOEXEC).ok().unzip();
-        let own = write.as_ref().and_then(|write| reopened(write.as_fd(), OFlags::WRONLY));
-        let console = reopened(Standard::Error.as_fd(), OFlags::WRONLY);
+        let (read, write) = file::pipe().ok().unzip();
+        let own = write.as_ref().and_then(|write| reopened(write.as_fd(), flag::WRITE));
+        let console = reopened(BorrowedFd::ERROR, flag::WRITE);
         Log { read, write, own, console, lost: 0 }
     }
 
     /// For the warden.
     pub fn read_end(&self) -> Option<BorrowedFd<'_>> {
-        self.read.as_ref().map(AsFd::as_fd)
+        self.read.as_ref().map(OwnedFd::as_fd)
     }
 
     /// For children whose output is init's.
     pub fn write_end(&self) -> Option<BorrowedFd<'_>> {
-        self.write.as_ref().map(AsFd::as_fd)
+        self.write.as_ref().map(OwnedFd::as_fd)
     }
 
     /// Says something to people: log and console.
@@ -59,14 +56,14 @@ impl Log {
 
     /// Copies what waits in the log pipe to the console: where no warden will ever read it. Bounded.
     pub fn drain_to_console(&mut self) {
-        let reader = self.read.as_ref().and_then(|read| reopened(read.as_fd(), OFlags::RDONLY));
+        let reader = self.read.as_ref().and_then(|read| reopened(read.as_fd(), flag::READ));
         let (Some(reader), Some(console)) = (reader, &self.console) else { return };
         let mut chunk = [0u8; 512];
         for _ in 0..64 {
-            let Some(size @ 1..) = file::read_some(reader.as_fd(), &mut chunk) else { return };
+            let Ok(size @ 1..) = file::read_some(reader.as_fd(), &mut chunk) else { return };
             let Some(text) = chunk.get_mut(..size) else { return };
             text.iter_mut().filter(|b| **b < b' ' && **b != b'\n').for_each(|b| *b = b'?');
-            file::write_some(console.as_fd(), text);
+            let _ = file::write_some(console.as_fd(), text);
         }
     }
 }
@@ -75,13 +72,13 @@ impl Log {
 fn write_line(to: &Option<OwnedFd>, parts: &[Part<'_>]) -> bool {
     let Some(to) = to else { return true };
     let mut room = [0u8; LINE_MAX];
-    file::write_some(to.as_fd(), Text::new(&mut room).parts(parts).end().bytes())
+    file::write_some(to.as_fd(), Text::new(&mut room).parts(parts).end().bytes()).is_ok()
 }
 
 /// The same pipe or terminal once more, without blocking.
-fn reopened(fd: BorrowedFd<'_>, flags: OFlags) -> Option<OwnedFd> {
+fn reopened(fd: BorrowedFd<'_>, flags: u32) -> Option<OwnedFd> {
     let mut room = [0u8; 32];
     let mut path = Text::new(&mut room);
-    let path = path.push(b"/proc/self/fd/").number(fd.as_raw_fd() as u64).path()?;
-    file::open(None, path, flags | OFlags::NONBLOCK).ok()
+    let path = file::path(path.push(b"/proc/self/fd/").number(fd.as_raw().into()))?;
+    file::open(None, path, flags | flag::NONBLOCK).ok()
 }

@@ -1,9 +1,9 @@
 //! Words for people: what the supervisor says, and what an errno means. As data, where it can be.
 
+use crate::sys::call::Errno;
 use hostel_init::text::Part;
 use hostel_plan::{Phase, UnitKind};
 use hostel_supervisor::{ExitKind, ExitStatus, Message};
-use rustix::io::Errno;
 
 /// What an errno means. Those that aren't here appear as their number.
 const REASONS: &[(Errno, &str)] = &[

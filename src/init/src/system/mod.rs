@@ -35,7 +35,10 @@ pub use messages::reason;
 pub use shutdown::leave;
 pub use upward::tell;
 
-use crate::sys::file;
+use crate::sys::call::Errno;
+use crate::sys::descriptor::OwnedFd;
+use crate::sys::file::{self, flag};
+use crate::sys::wait::event;
 use crate::{emergency, sys};
 use core::ffi::CStr;
 use hostel_contract::status::GuestState;
@@ -43,10 +46,6 @@ use hostel_contract::{paths, shutdown::EXIT_CRASH};
 use hostel_init::text::Text;
 use hostel_plan::{Plan, UnitId};
 use hostel_supervisor::Supervisor;
-use rustix::event::epoll::EventFlags;
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{CWD, OFlags};
-use rustix::io::Errno;
 
 /// What runs once there is a plan.
 struct Guest {
@@ -91,12 +90,12 @@ struct System {
 
 /// The role. Never returns: see [`shutdown`] for the ways out.
 pub fn run() -> ! {
-    if rustix::process::getpid().as_raw_nonzero().get() != 1 {
+    if sys::process::own_pid() != 1 {
         emergency::complain(&["hostel-init: not PID 1 of a guest. Start guests with `hostel start`, or run one command: hostel-init -- COMMAND".into()]);
         sys::process::exit(EXIT_CRASH);
     }
     sys::signal::block_all();
-    let _ = rustix::thread::set_name(c"init");
+    sys::process::set_name(c"init");
     match System::new() {
         Ok(system) => system.run(),
         Err(errno) => emergency::run(&["init cannot begin: ".into(), messages::reason(errno)]),
@@ -107,7 +106,7 @@ impl System {
     fn new() -> Result<Self, Errno> {
         let poll = poll::Poll::new()?;
         let signals = sys::signal::descriptor()?;
-        poll.add(signals.as_fd(), poll::Source::Signals, EventFlags::IN)?;
+        poll.add(signals.as_fd(), poll::Source::Signals, event::IN)?;
         let reserve = reserve::Reserve::new(&signals);
         let mut log = log::Log::open();
         for directory in [c"/run", c"/run/hostel", c"/run/hostel/notify"] {
@@ -148,17 +147,17 @@ impl System {
 
 /// The warden's file: where the environment says, beside our own, or in the spawner's mount.
 fn open_warden() -> Option<OwnedFd> {
-    let open = |path: &CStr| file::open(None, path, OFlags::PATH).ok();
+    let open = |path: &CStr| file::open(None, path, flag::PATH).ok();
     if let Some(found) = sys::start::variable(paths::ENV_WARDEN).and_then(open) {
         return Some(found);
     }
-    let mut own = [core::mem::MaybeUninit::uninit(); 256];
-    if let Ok((own, _)) = rustix::fs::readlinkat_raw(CWD, c"/proc/self/exe", &mut own) {
+    let mut own = [0u8; 256];
+    if let Some(own) = file::read_link(c"/proc/self/exe", &mut own) {
         let end = own.iter().rposition(|b| *b == b'/').map_or(0, |at| at + 1);
         let mut room = [0u8; 280];
         let mut beside = Text::new(&mut room);
-        let beside = beside.push(own.get(..end).unwrap_or(&[])).push(b"hostel-warden").path();
-        if let Some(found) = beside.and_then(open) {
+        let beside = beside.push(own.get(..end).unwrap_or(&[])).push(b"hostel-warden");
+        if let Some(found) = file::path(beside).and_then(open) {
             return Some(found);
         }
     }

@@ -2,16 +2,15 @@
 
 use super::System;
 use crate::sys;
-use crate::sys::socket::{Received, at_path};
+use crate::sys::call::Errno;
+use crate::sys::descriptor::OwnedFd;
+use crate::sys::file;
+use crate::sys::socket::{Kind, Received, at_path, tell_senders};
 use hostel_contract::paths::NOTIFY_DIR;
 use hostel_init::notification::{Assignment, SIZE_MAX, assignments, store};
 use hostel_init::text::Text;
 use hostel_plan::{NotifyAccess, UnitId};
 use hostel_supervisor::{Event, Notification};
-use rustix::fd::OwnedFd;
-use rustix::io::Errno;
-use rustix::net::SocketType;
-use rustix::net::sockopt::set_socket_passcred;
 
 /// Datagrams taken from one socket in one round.
 const DATAGRAMS_MAX: usize = 16;
@@ -20,10 +19,9 @@ const DATAGRAMS_MAX: usize = 16;
 pub fn open(unit: &str) -> Result<OwnedFd, Errno> {
     let mut room = [0u8; 108];
     let mut path = Text::new(&mut room);
-    let path =
-        path.push(NOTIFY_DIR.as_bytes()).push(b"/").push(unit.as_bytes()).path().ok_or(Errno::NAMETOOLONG)?;
-    let socket = at_path(path, SocketType::DGRAM)?;
-    set_socket_passcred(&socket, true)?;
+    let path = path.push(NOTIFY_DIR.as_bytes()).push(b"/").push(unit.as_bytes());
+    let socket = at_path(file::path(path).ok_or(Errno::NAMETOOLONG)?, Kind::Datagram)?;
+    tell_senders(socket.as_fd())?;
     Ok(socket)
 }
 
@@ -35,20 +33,20 @@ impl System {
         for _ in 0..DATAGRAMS_MAX {
             let Some(guest) = &mut self.guest else { return };
             let Some(slot) = guest.slots.at(slot) else { return };
-            let (Some(unit), Some(socket)) = (slot.unit(), slot.notify.get()) else { return };
-            match sys::socket::receive(socket, &mut message) {
+            let (Some(unit), Some(socket)) = (slot.unit(), slot.notify.as_ref()) else { return };
+            match sys::socket::receive(socket.as_fd(), &mut message) {
                 Ok(received) if received.truncated => {}
-                Ok(received) => {
+                Ok(mut received) => {
                     let text = message.get(..received.size).unwrap_or(&[]);
-                    self.notified(unit, text, received);
+                    self.notified(unit, text, &mut received);
                 }
                 Err(_) => return,
             }
         }
     }
 
-    /// What comes along with `received` and isn't kept is closed when this returns: that is all that BARRIER=1 wants.
-    fn notified(&mut self, unit: UnitId, text: &[u8], received: Received) {
+    /// What comes along with `received` and isn't kept is closed behind this: that is all that BARRIER=1 wants.
+    fn notified(&mut self, unit: UnitId, text: &[u8], received: &mut Received) {
         let Some(sender) = received.sender.map(|s| s.pid).filter(|pid| *pid > 1) else { return };
         let admitted = self.admits(unit, sender);
         for assignment in assignments(text) {
@@ -88,14 +86,14 @@ impl System {
         }
     }
 
-    fn keep_or_drop(&mut self, unit: UnitId, text: &[u8], received: Received) {
+    fn keep_or_drop(&mut self, unit: UnitId, text: &[u8], received: &mut Received) {
         let asked = store(text);
         if asked.remove {
             if let Some(name) = asked.name {
                 self.unstore(unit, name);
             }
         } else if asked.keep {
-            for fd in received.descriptors {
+            for fd in received.descriptors.iter_mut().filter_map(Option::take) {
                 self.store(unit, asked.name.unwrap_or(b"stored"), fd, asked.keep_dead);
             }
         } else {

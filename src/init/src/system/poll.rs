@@ -1,9 +1,8 @@
 //! The one wait: an epoll descriptor, and what each descriptor in it stands for.
 
-use rustix::event::Timespec;
-use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
-use rustix::fd::{BorrowedFd, OwnedFd};
-use rustix::io::Errno;
+use crate::sys::call::{Done, Errno};
+use crate::sys::descriptor::{BorrowedFd, OwnedFd};
+use crate::sys::wait::{self, Change, Event};
 
 /// Most descriptors that one wake tells of; the rest come with the next.
 pub const EVENTS_MAX: usize = 16;
@@ -44,7 +43,8 @@ impl Source {
         (index as u64) << 8 | kind
     }
 
-    fn decode(data: u64) -> Option<Self> {
+    /// What was given with a descriptor that woke us.
+    pub fn decode(data: u64) -> Option<Self> {
         let index = (data >> 8) as usize;
         Some(match data & 0xff {
             0 => Source::Signals,
@@ -66,36 +66,31 @@ pub struct Poll(OwnedFd);
 impl Poll {
     /// Makes one.
     pub fn new() -> Result<Self, Errno> {
-        epoll::create(CreateFlags::CLOEXEC).map(Poll)
+        wait::epoll().map(Poll)
+    }
+
+    #[inline(never)]
+    fn ask(&self, change: Change, fd: BorrowedFd<'_>, source: Source, events: u32) -> Done {
+        wait::change(self.0.as_fd(), change, fd, Event { events, data: source.encode() })
     }
 
     /// From now on `fd` wakes us, for these events.
-    #[inline(never)]
-    pub fn add(&self, fd: BorrowedFd<'_>, source: Source, events: EventFlags) -> Result<(), Errno> {
-        epoll::add(&self.0, fd, EventData::new_u64(source.encode()), events)
+    pub fn add(&self, fd: BorrowedFd<'_>, source: Source, events: u32) -> Done {
+        self.ask(Change::Add, fd, source, events)
     }
 
     /// Other events than before, or again after a one-shot.
-    #[inline(never)]
-    pub fn change(&self, fd: BorrowedFd<'_>, source: Source, events: EventFlags) -> Result<(), Errno> {
-        epoll::modify(&self.0, fd, EventData::new_u64(source.encode()), events)
+    pub fn change(&self, fd: BorrowedFd<'_>, source: Source, events: u32) -> Done {
+        self.ask(Change::Modify, fd, source, events)
     }
 
     /// No longer. Closing a descriptor does the same where nobody else has it open.
-    #[inline(never)]
     pub fn remove(&self, fd: BorrowedFd<'_>) {
-        let _ = epoll::delete(&self.0, fd);
+        let _ = self.ask(Change::Remove, fd, Source::Signals, 0);
     }
 
-    /// Waits; `None`: until something happens. Calls `each` with what is ready.
-    pub fn wait(&self, milliseconds: Option<u64>) -> heapless::Vec<(Source, EventFlags), EVENTS_MAX> {
-        let mut events = [Event { flags: EventFlags::empty(), data: EventData::new_u64(0) }; EVENTS_MAX];
-        let timeout = milliseconds.map(|ms| {
-            let ms = ms.min(i32::MAX as u64);
-            Timespec { tv_sec: (ms / 1000) as i64, tv_nsec: (ms % 1000 * 1_000_000) as i64 }
-        });
-        // The only error is EINTR, when a stopped init goes on; then nothing is ready.
-        let count = epoll::wait(&self.0, &mut events, timeout.as_ref()).unwrap_or(0);
-        events.iter().take(count).filter_map(|e| Some((Source::decode(e.data.u64())?, e.flags))).collect()
+    /// Waits; `None`: until something happens. Says how many events there are.
+    pub fn wait(&self, events: &mut [Event], milliseconds: Option<u64>) -> usize {
+        wait::wait(self.0.as_fd(), events, milliseconds.map_or(-1, |ms| ms.min(i32::MAX as u64) as i32))
     }
 }

@@ -2,8 +2,8 @@
 //! few rounds.
 
 use super::System;
+use crate::sys::process::{self, WaitStatus};
 use hostel_supervisor::{Event, ExitKind, ExitStatus};
-use rustix::process::{WaitOptions, WaitStatus};
 
 /// Processes reaped in one round.
 const REAPED_MAX: usize = 1024;
@@ -11,10 +11,10 @@ const REAPED_MAX: usize = 1024;
 impl System {
     pub(super) fn reap(&mut self) {
         for _ in 0..REAPED_MAX {
-            match rustix::process::wait(WaitOptions::NOHANG) {
-                Ok(Some((pid, status))) => self.ended(pid.as_raw_nonzero().get() as u32, exit_status(status)),
+            match process::reap(-1) {
+                Some((pid, status)) => self.ended(pid, exit_status(status)),
                 // None is ready, or there's none at all.
-                Ok(None) | Err(_) => {
+                None => {
                     self.children = false;
                     break;
                 }
@@ -46,12 +46,9 @@ impl System {
 }
 
 fn exit_status(status: WaitStatus) -> ExitStatus {
-    const CORE_DUMPED: i32 = 0x80;
-    match status.terminating_signal() {
-        Some(signal) => {
-            let kind = if status.as_raw() & CORE_DUMPED != 0 { ExitKind::Dumped } else { ExitKind::Killed };
-            ExitStatus { kind, code: signal as u8 }
-        }
-        None => ExitStatus { kind: ExitKind::Exited, code: status.exit_status().unwrap_or(0) as u8 },
+    match status.signal() {
+        0 => ExitStatus { kind: ExitKind::Exited, code: status.code() },
+        signal if status.dumped() => ExitStatus { kind: ExitKind::Dumped, code: signal },
+        signal => ExitStatus { kind: ExitKind::Killed, code: signal },
     }
 }

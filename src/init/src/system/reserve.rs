@@ -1,13 +1,13 @@
 //! Descriptors held back. At the limit a start is refused, but a stop and a refusal still need descriptors for a moment:
 //! they are let go for that moment, and taken back after.
 
-use rustix::fd::OwnedFd;
-use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use crate::sys::call::Errno;
+use crate::sys::descriptor::OwnedFd;
 
 /// A status pair, a cgroup, and one to spare.
 const COUNT: usize = 4;
 /// Lowest number of one, so that the low ones are for what lives long.
-const LOWEST: i32 = 3;
+const LOWEST: u32 = 3;
 
 /// The descriptors held back.
 pub struct Reserve([Option<OwnedFd>; COUNT]);
@@ -30,7 +30,7 @@ impl Reserve {
     /// Takes them again, as many as there are.
     pub fn take_back(&mut self, of: &OwnedFd) {
         for fd in self.0.iter_mut().filter(|fd| fd.is_none()) {
-            *fd = fcntl_dupfd_cloexec(of, LOWEST).ok();
+            *fd = of.as_fd().duplicate(LOWEST).ok();
         }
     }
 }

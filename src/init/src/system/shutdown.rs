@@ -15,8 +15,9 @@
 use super::cgroup::{others_exist, signal_others};
 use super::{System, upward};
 use crate::sys;
-use crate::sys::file;
-use crate::sys::process::{fork, kill};
+use crate::sys::call::Errno;
+use crate::sys::file::{self, flag};
+use crate::sys::process::{Reboot, fork, kill, reboot};
 use core::ffi::CStr;
 use hostel_contract::ShutdownKind;
 use hostel_contract::shutdown::{EXIT_OK, EXIT_REBOOT};
@@ -24,11 +25,6 @@ use hostel_contract::status::GuestState;
 use hostel_init::text::Text;
 use hostel_init::{proc, signals};
 use hostel_supervisor::Event;
-use rustix::fd::AsFd;
-use rustix::fs::{OFlags, syncfs};
-use rustix::io::Errno;
-use rustix::mount::{UnmountFlags, unmount};
-use rustix::system::{RebootCommand, reboot};
 
 /// Times of the steps, in milliseconds.
 const TERMINATE_MS: u64 = 5000;
@@ -95,11 +91,11 @@ impl Ending {
 }
 
 /// Words for the log, command for reboot(2), and exit status where that isn't permitted.
-fn ways_out(kind: ShutdownKind) -> (&'static str, Option<RebootCommand>, i32) {
+fn ways_out(kind: ShutdownKind) -> (&'static str, Option<Reboot>, i32) {
     match kind {
-        ShutdownKind::Halt => ("halt", Some(RebootCommand::Halt), EXIT_OK),
-        ShutdownKind::PowerOff => ("power-off", Some(RebootCommand::PowerOff), EXIT_OK),
-        ShutdownKind::Reboot => ("reboot", Some(RebootCommand::Restart), EXIT_REBOOT),
+        ShutdownKind::Halt => ("halt", Some(Reboot::Halt), EXIT_OK),
+        ShutdownKind::PowerOff => ("power-off", Some(Reboot::PowerOff), EXIT_OK),
+        ShutdownKind::Reboot => ("reboot", Some(Reboot::Restart), EXIT_REBOOT),
         ShutdownKind::Exit => ("exit", None, EXIT_OK),
     }
 }
@@ -108,7 +104,7 @@ fn ways_out(kind: ShutdownKind) -> (&'static str, Option<RebootCommand>, i32) {
 pub fn leave(kind: ShutdownKind) -> ! {
     let (_, command, status) = ways_out(kind);
     if let Some(command) = command {
-        let _ = reboot(command);
+        reboot(command);
     }
     sys::process::exit(status)
 }
@@ -258,8 +254,8 @@ fn unmount_all() -> i32 {
         proc::unescape(point, &mut |byte| {
             path.push(&[byte]);
         });
-        if let Some(path) = path.path() {
-            let _ = unmount(path, UnmountFlags::NOFOLLOW);
+        if let Some(path) = file::path(&mut path) {
+            file::unmount(path);
         }
     }
     0
@@ -267,9 +263,9 @@ fn unmount_all() -> i32 {
 
 /// A file of /proc that comes in pieces.
 fn read_all<'a>(path: &CStr, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
-    let file = file::open(None, path, OFlags::RDONLY).ok()?;
+    let file = file::open(None, path, flag::READ).ok()?;
     let mut length = 0;
-    while let Some(size @ 1..) = file::read_some(file.as_fd(), buffer.get_mut(length..)?) {
+    while let Ok(size @ 1..) = file::read_some(file.as_fd(), buffer.get_mut(length..)?) {
         length += size;
     }
     buffer.get(..length)
@@ -278,7 +274,7 @@ fn read_all<'a>(path: &CStr, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
 /// In a child: sync(2) would write out the whole machine, which is not the guest's to ask.
 fn sync_root() -> i32 {
     match file::open_directory(None, c"/") {
-        Ok(root) if syncfs(&root).is_ok() => 0,
+        Ok(root) if file::sync(root.as_fd()).is_ok() => 0,
         _ => 1,
     }
 }

@@ -4,25 +4,26 @@ use super::System;
 use super::poll::Source;
 use super::tables::Purpose;
 use crate::sys;
+use crate::sys::call::Errno;
+use crate::sys::descriptor::OwnedFd;
+use crate::sys::socket::DESCRIPTORS_MAX;
+use crate::sys::wait::event;
 use hostel_contract::exec::ExecStep;
 use hostel_plan::UnitId;
 use hostel_supervisor::{Event, Report};
-use rustix::event::epoll::EventFlags;
-use rustix::fd::OwnedFd;
-use rustix::io::Errno;
 
 impl System {
     /// The sockets that a child opened for a socket unit. All, or none.
     pub(super) fn take_sockets(
         &mut self,
         unit: UnitId,
-        descriptors: heapless::Vec<OwnedFd, { sys::socket::DESCRIPTORS_MAX }>,
+        descriptors: &mut [Option<OwnedFd>; DESCRIPTORS_MAX],
     ) -> Report {
         let failed =
             |errno: Errno| Report::Failed { step: ExecStep::Fds.code(), errno: errno.raw_os_error() };
         let Some(guest) = &mut self.guest else { return failed(Errno::INVAL) };
         guest.kept.close_all(unit, Purpose::Socket, None);
-        for fd in descriptors {
+        for fd in descriptors.iter_mut().filter_map(Option::take) {
             if guest.kept.keep(unit, Purpose::Socket, &[], fd).is_none() {
                 guest.kept.close_all(unit, Purpose::Socket, None);
                 let name = guest.name(unit);
@@ -39,7 +40,7 @@ impl System {
         let Some(guest) = &self.guest else { return };
         for (index, kept) in guest.kept.of(unit, Purpose::Socket) {
             let Some(fd) = kept.fd() else { continue };
-            let events = EventFlags::IN | EventFlags::ONESHOT;
+            let events = event::IN | event::ONCE;
             if self.poll.change(fd, Source::Socket(index), events) == Err(Errno::NOENT) {
                 // Fails for what can't be waited for (a special file); then nothing ever comes from there.
                 let _ = self.poll.add(fd, Source::Socket(index), events);
@@ -83,7 +84,6 @@ impl System {
         let stored = guest.kept.of(unit, Purpose::Stored);
         let mut count = 0usize;
         for (_, kept) in stored {
-            use rustix::fd::AsFd;
             if kept.fd().is_some_and(|k| sys::process::same_file(k, fd.as_fd())) {
                 return;
             }
@@ -98,7 +98,7 @@ impl System {
             Some(index) if !keep_dead => {
                 // Hang-ups are always told. What can't be waited for, a file, can't die either.
                 if let Some(fd) = guest.kept.at(index).and_then(|k| k.fd()) {
-                    let _ = self.poll.add(fd, Source::Stored(index), EventFlags::empty());
+                    let _ = self.poll.add(fd, Source::Stored(index), 0);
                 }
             }
             Some(_) => {}

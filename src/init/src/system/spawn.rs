@@ -5,7 +5,12 @@ use super::poll::Source;
 use super::tables::{self, Purpose};
 use super::{Guest, System, messages, reserve};
 use crate::sys;
-use crate::sys::process::become_program;
+use crate::sys::call::{Done, Errno};
+use crate::sys::descriptor::{BorrowedFd, OwnedFd};
+use crate::sys::file;
+use crate::sys::process::{Program, random};
+use crate::sys::socket::{Calls, DESCRIPTORS_MAX, pair, send};
+use crate::sys::wait::event;
 use hostel_contract::exec::{
     ENV_FD_NAMES, EVALUATE_CONDITIONS, ExecOutcome, ExecRecord, ExecRequest, ExecStep, FD_FIRST, FD_LOG,
     FD_PLAN, FD_STATUS, MAKE_DIRECTORIES,
@@ -13,12 +18,6 @@ use hostel_contract::exec::{
 use hostel_init::text::Text;
 use hostel_plan::{EdgeKind, INFINITE, NotifyAccess, Phase, SettingKey, Unit, UnitId, UnitKind, unit_flags};
 use hostel_supervisor::{Event, ExitKind, Report, Spawn};
-use rustix::event::epoll::EventFlags;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::io::Errno;
-use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
-use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::rand::{GetRandomFlags, getrandom};
 
 /// Most descriptors that one child is given for its unit.
 const GIVEN_MAX: usize = 128;
@@ -76,17 +75,25 @@ impl System {
         };
         let shared: &Guest = guest;
         let given = Given::of(shared, unit, spawn.phase);
-        let (ours, theirs) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let (ours, theirs) = pair(Calls::Wait)?;
         let request = request(shared, unit, spawn, &given);
-        send(&ours, &request.encode(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?;
+        send(ours.as_fd(), &request.encode(), None)?;
 
-        let log = shared.slots.get(unit.id()).and_then(|slot| slot.log_write.get()).or(self.log.write_end());
+        let log = shared
+            .slots
+            .get(unit.id())
+            .and_then(|slot| slot.log_write.as_ref())
+            .map(OwnedFd::as_fd)
+            .or(self.log.write_end());
         let log = log.ok_or(Errno::BADF)?;
-        let fixed = [(theirs.as_fd(), FD_STATUS), (shared.plan_file.as_fd(), FD_PLAN), (log, FD_LOG)];
+        let fixed = [
+            (theirs.as_fd(), FD_STATUS as u32),
+            (shared.plan_file.as_fd(), FD_PLAN as u32),
+            (log, FD_LOG as u32),
+        ];
         let child = || become_exec(shared, warden.as_fd(), &fixed, &given);
         let mut within = group.is_some();
-        let pid = match sys::process::fork(group.as_ref().map(AsFd::as_fd), &child) {
+        let pid = match sys::process::fork(group.as_ref().map(OwnedFd::as_fd), &child) {
             Err(errno) if within && errno != Errno::AGAIN && errno != Errno::NOMEM => {
                 within = false;
                 sys::process::fork(None, &child)?
@@ -94,7 +101,7 @@ impl System {
             other => other?,
         };
         drop(theirs);
-        self.poll.add(ours.as_fd(), Source::Flight(vacant), EventFlags::IN)?;
+        self.poll.add(ours.as_fd(), Source::Flight(vacant), event::IN)?;
         guest.flights.begin(vacant, ours, pid, unit.id(), spawn.phase);
         if let Some(slot) = guest.slots.of(unit.id()) {
             if within {
@@ -111,12 +118,12 @@ impl System {
         let Some(guest) = &mut self.guest else { return };
         let Some(flight) = guest.flights.at(index) else { return };
         let (unit, pid) = (UnitId(flight.unit), flight.pid);
-        let (Some(status), Some(phase)) = (flight.status.get(), flight.phase()) else { return };
+        let (Some(status), Some(phase)) = (flight.status.as_ref(), flight.phase()) else { return };
         let mut record = [0u8; ExecRecord::SIZE];
-        let report = match sys::socket::receive(status, &mut record) {
+        let report = match sys::socket::receive(status.as_fd(), &mut record) {
             Err(Errno::AGAIN) => return,
-            Ok(received) if received.size == record.len() => match ExecRecord::decode(&record) {
-                Some(record) => self.report(unit, phase, record, received.descriptors),
+            Ok(mut received) if received.size == record.len() => match ExecRecord::decode(&record) {
+                Some(record) => self.report(unit, phase, &record, &mut received.descriptors),
                 None => self.no_record(phase),
             },
             // Closed by the exec, or by the child's end (which is reaped next).
@@ -151,8 +158,8 @@ impl System {
         &mut self,
         unit: UnitId,
         phase: Phase,
-        record: ExecRecord,
-        descriptors: heapless::Vec<OwnedFd, { sys::socket::DESCRIPTORS_MAX }>,
+        record: &ExecRecord,
+        descriptors: &mut [Option<OwnedFd>; DESCRIPTORS_MAX],
     ) -> Report {
         let name = self.guest.as_ref().map_or("?", |g| g.name(unit));
         match ExecOutcome::from_code(record.outcome) {
@@ -226,34 +233,27 @@ impl System {
 }
 
 /// Makes what the unit's first process needs, and names a new life of the unit.
-fn prepare(
-    guest: &mut Guest,
-    poll: &super::poll::Poll,
-    unit: Unit<'static>,
-    spawn: &Spawn,
-) -> Result<(), Errno> {
+fn prepare(guest: &mut Guest, poll: &super::poll::Poll, unit: Unit<'static>, spawn: &Spawn) -> Done {
     let slot = guest.slots.make(unit.id()).ok_or(Errno::INVAL)?;
     if spawn.first || slot.invocation == [0; 16] {
-        getrandom(&mut slot.invocation, GetRandomFlags::NONBLOCK)?;
+        random(&mut slot.invocation)?;
     }
     if is_outside(spawn.phase) {
         return Ok(());
     }
-    if !slot.log_write.is_some() {
-        let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
-        slot.log_read.set(read);
-        slot.log_write.set(write);
+    if slot.log_write.is_none() {
+        let (read, write) = file::pipe()?;
+        slot.log_read = Some(read);
+        slot.log_write = Some(write);
     }
-    if unit.kind() == UnitKind::Service
-        && unit.notify_access() != NotifyAccess::None
-        && !slot.notify.is_some()
+    if unit.kind() == UnitKind::Service && unit.notify_access() != NotifyAccess::None && slot.notify.is_none()
     {
         let socket = super::notify::open(unit.name())?;
-        slot.notify.set(socket);
+        slot.notify = Some(socket);
         if let (Some(number), Some(slot)) = (guest.slots.number(unit.id()), guest.slots.of(unit.id()))
-            && let Some(socket) = slot.notify.get()
+            && let Some(socket) = slot.notify.as_ref().map(OwnedFd::as_fd)
         {
-            poll.add(socket, Source::Notify(number), EventFlags::IN)?;
+            poll.add(socket, Source::Notify(number), event::IN)?;
         }
     }
     Ok(())
@@ -325,7 +325,7 @@ impl Given {
 fn become_exec(
     guest: &Guest,
     warden: BorrowedFd<'_>,
-    fixed: &[(BorrowedFd<'_>, i32); 3],
+    fixed: &[(BorrowedFd<'_>, u32); 3],
     given: &Given,
 ) -> i32 {
     let mut room = [0u8; NAMES_MAX];
@@ -342,8 +342,16 @@ fn become_exec(
             let _ = fds.push(fd);
         }
     }
-    let names = if fds.is_empty() { None } else { names.path() };
-    let errno = become_program(warden, &[c"hostel-warden", c"exec"], names, fixed, FD_FIRST, &fds);
+    let names = if fds.is_empty() { None } else { file::path(&mut names) };
+    let program = Program {
+        file: warden,
+        arguments: &[c"hostel-warden", c"exec"],
+        variable: names,
+        fixed,
+        rest: &fds,
+        first: FD_FIRST as u32,
+    };
+    let errno = program.become_it();
     let record = ExecRecord {
         outcome: ExecOutcome::Failed.code(),
         step: ExecStep::Exec.code(),
@@ -354,6 +362,6 @@ fn become_exec(
         text: hostel_contract::Text::new(b"hostel-warden"),
     };
     let [(status, _), ..] = fixed;
-    let _ = send(status, &record.encode(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+    let _ = send(*status, &record.encode(), None);
     i32::from(ExecStep::Exec.code())
 }

@@ -3,7 +3,8 @@
 //! makes it longer again.
 
 use crate::sys;
-use crate::sys::file;
+use crate::sys::descriptor::OwnedFd;
+use crate::sys::file::{self, flag};
 use hostel_contract::status::{
     GuestState, MAGIC, SEQUENCE_OFFSET, StatusHeader, StatusRow, StatusText, VERSION, page_size, row_offset,
     text_offset,
@@ -11,9 +12,6 @@ use hostel_contract::status::{
 use hostel_contract::{paths, status};
 use hostel_init::text::decimal;
 use hostel_plan::UnitId;
-use rustix::fd::OwnedFd;
-use rustix::fs::{Mode, OFlags, fchmod, ftruncate};
-use rustix::io::pwrite;
 
 /// The page and what of it waits to be written.
 pub struct StatusPage {
@@ -30,7 +28,7 @@ impl StatusPage {
     pub fn open() -> Self {
         let given = sys::start::variable(paths::ENV_STATUS_FD)
             .and_then(|text| decimal(text.to_bytes()))
-            .and_then(|fd| sys::descriptor::adopt(i32::try_from(fd).ok()?));
+            .and_then(|fd| sys::descriptor::adopt(u32::try_from(fd).ok()?));
         let header = StatusHeader {
             magic: MAGIC,
             version: VERSION,
@@ -57,10 +55,10 @@ impl StatusPage {
         self.marks = marks;
         self.header.units = units.min(status::UNITS_MAX) as u16;
         if let Some(file) = &self.file {
-            let size = page_size(usize::from(self.header.units)) as u64;
+            let size = page_size(usize::from(self.header.units));
             // Through zero, so that rows and texts of an earlier plan are gone.
-            let _ = ftruncate(file, 0);
-            let _ = ftruncate(file, size);
+            file::resize(file.as_fd(), 0);
+            file::resize(file.as_fd(), size);
         }
         self.changed = true;
     }
@@ -130,7 +128,7 @@ impl StatusPage {
     fn write(&self, bytes: &[u8], at: usize) {
         if let Some(file) = &self.file {
             // A full tmpfs leaves the page as it was: stale is all that it can be.
-            let _ = pwrite(file, bytes, at as u64);
+            file::write_at(file.as_fd(), bytes, at);
         }
     }
 }
@@ -138,7 +136,7 @@ impl StatusPage {
 fn create() -> Option<OwnedFd> {
     let path = c"/run/hostel/status";
     file::remove(path);
-    let file = file::create(None, path, OFlags::RDWR | OFlags::EXCL, 0o444).ok()?;
-    let _ = fchmod(&file, Mode::from_raw_mode(0o444));
+    let file = file::create(None, path, flag::READ_WRITE | flag::EXCLUSIVE, 0o444).ok()?;
+    file::set_mode_of(file.as_fd(), 0o444);
     Some(file)
 }

@@ -1,12 +1,11 @@
 //! What init holds of each unit: descriptors, above all. Tables in fresh zeroed memory, sized by the plan; only what is
 //! used of them costs memory, so the elements that are used are kept together at the front.
 
-use crate::sys::descriptor::Held;
+use crate::sys::call::Errno;
+use crate::sys::descriptor::{BorrowedFd, OwnedFd};
 use crate::sys::memory;
 use hostel_init::notification::NAME_MAX;
 use hostel_plan::{Phase, UnitId};
-use rustix::fd::{BorrowedFd, OwnedFd};
-use rustix::io::Errno;
 
 /// Most descriptors that init keeps for units: listening sockets and FDSTORE together.
 const KEPT_MAX: usize = 1024;
@@ -20,11 +19,11 @@ pub struct RunSlot {
     /// [`IN_CGROUP`] and the like.
     pub flags: u16,
     /// Read end of the log pipe: the warden's, held here so that no line is lost with a warden.
-    pub log_read: Held,
+    pub log_read: Option<OwnedFd>,
     /// Write end, given to each process of the unit; held here so that the pipe never ends.
-    pub log_write: Held,
+    pub log_write: Option<OwnedFd>,
     /// The unit's NOTIFY_SOCKET.
-    pub notify: Held,
+    pub notify: Option<OwnedFd>,
     /// Process groups (main, control): who is signalled where there's no cgroup. 0 for none.
     pub groups: [u32; 2],
     /// $INVOCATION_ID of this life.
@@ -97,7 +96,7 @@ impl RunSlots {
 /// A spawn whose child has not yet exec'ed, or not yet answered.
 pub struct Flight {
     /// Our end of its status pair.
-    pub status: Held,
+    pub status: Option<OwnedFd>,
     /// The child; 0: this element is free.
     pub pid: u32,
     /// The unit.
@@ -130,7 +129,7 @@ impl Flights {
     /// Fills a free element.
     pub fn begin(&mut self, at: usize, status: OwnedFd, pid: u32, unit: UnitId, phase: Phase) {
         if let Some(flight) = self.0.get_mut(at) {
-            flight.status.set(status);
+            flight.status = Some(status);
             flight.pid = pid;
             flight.unit = unit.0;
             flight.phase = phase.code();
@@ -173,7 +172,7 @@ pub enum Purpose {
 
 /// A descriptor kept for a unit.
 pub struct Kept {
-    fd: Held,
+    fd: Option<OwnedFd>,
     /// Its unit.
     pub unit: u16,
     purpose: u8,
@@ -189,7 +188,7 @@ impl Kept {
 
     /// The descriptor.
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.fd.get()
+        self.fd.as_ref().map(OwnedFd::as_fd)
     }
 
     fn is(&self, unit: UnitId, purpose: Purpose) -> bool {
@@ -212,10 +211,10 @@ impl KeptTable {
 
     /// Keeps `fd`; `None`, and closes it, where the table is full. The index says where it is.
     pub fn keep(&mut self, unit: UnitId, purpose: Purpose, name: &[u8], fd: OwnedFd) -> Option<usize> {
-        let index = self.all.iter().position(|k| !k.fd.is_some())?;
+        let index = self.all.iter().position(|k| k.fd.is_none())?;
         self.used = self.used.max(index + 1);
         let slot = self.all.get_mut(index)?;
-        slot.fd.set(fd);
+        slot.fd = Some(fd);
         slot.unit = unit.0;
         slot.purpose = purpose as u8;
         slot.name_length = 0;
