@@ -2,7 +2,8 @@
 //!
 //! A stopped guest must leave nothing. The tests' guests have names that nothing else has, so whatever
 //! bears the name belongs to the guest; processes are also found by the namespaces that they are in, and
-//! interfaces by not having been there before. So other work on the same machine disturbs no test.
+//! interfaces, whose names are too short for that, by ours and by not having been there before. So other work on the
+//! same machine, guests among it, disturbs no test.
 //!
 //! Reads `/proc`, `/sys` and `/run`; signals only processes of a test's guest, by pidfd.
 
@@ -41,28 +42,35 @@ pub fn cgroup_mounts() -> Vec<CgroupMount> {
     found
 }
 
+/// Namespaces that tell a guest's processes from all others. Its mounts and network go with their last process.
+const TELLING: [&str; 2] = ["pid", "user"];
+/// What the tool's own network interfaces are called, with something behind it.
+const INTERFACE: &str = "hostel";
+
 /// What there was before a guest, and what can tell the guest's things from others.
 pub struct Watch {
     name: String,
     interfaces: BTreeSet<String>,
-    namespaces: BTreeSet<PathBuf>,
+    /// What /proc calls them. Each is held open: the kernel gives the number of one that is gone to the next guest.
+    namespaces: Vec<(PathBuf, fs::File)>,
 }
 
 impl Watch {
     /// Before the guest of that name is started.
     pub fn new(name: &str) -> Watch {
-        Watch { name: name.to_owned(), interfaces: interfaces(), namespaces: BTreeSet::new() }
+        Watch { name: name.to_owned(), interfaces: interfaces(), namespaces: Vec::new() }
     }
 
     /// Remembers the namespaces of the guest by its PID 1 (as the host numbers it).
     pub fn remember(&mut self, init: u32) {
-        for kind in ["pid", "user", "mnt", "net"] {
+        for kind in TELLING {
+            let held = fs::File::open(format!("/proc/{init}/ns/{kind}"));
             let theirs = fs::read_link(format!("/proc/{init}/ns/{kind}"));
             let ours = fs::read_link(format!("/proc/self/ns/{kind}"));
-            if let (Ok(theirs), Ok(ours)) = (theirs, ours)
+            if let (Ok(held), Ok(theirs), Ok(ours)) = (held, theirs, ours)
                 && theirs != ours
             {
-                self.namespaces.insert(theirs);
+                self.namespaces.push((theirs, held));
             }
         }
     }
@@ -92,10 +100,10 @@ impl Watch {
             let text = |file: &str| fs::read(base.join(file)).unwrap_or_default();
             let line = String::from_utf8_lossy(&text("cmdline")).replace('\0', " ");
             let cgroups = String::from_utf8_lossy(&text("cgroup")).into_owned();
-            let inside = ["pid", "user", "mnt", "net"]
+            let inside = TELLING
                 .iter()
                 .filter_map(|kind| fs::read_link(base.join("ns").join(kind)).ok())
-                .any(|namespace| self.namespaces.contains(&namespace));
+                .any(|namespace| self.namespaces.iter().any(|(held, _)| *held == namespace));
             let named = line.contains(&self.name) && parent(pid) != Some(own);
             if pid != own && (inside || named || cgroups.contains(&self.name)) {
                 let comm = String::from_utf8_lossy(&text("comm")).trim().to_owned();
@@ -135,7 +143,8 @@ fn parent(pid: u32) -> Option<u32> {
 
 fn interfaces() -> BTreeSet<String> {
     let entries = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
-    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with(INTERFACE)).collect()
 }
 
 /// Wardens (`hostel-warden serve`) of the guest of that name, as the host numbers them.
