@@ -21,6 +21,18 @@ const EDGES_MAX: usize = 4096;
 const COMMANDS_MAX: usize = 255;
 const TEXT_MAX: usize = 128 * 1024;
 
+/// Settings of a sandbox that leave something behind: temporary directories, namespaces, secrets.
+const LEFT_BY_SANDBOX: [&str; 8] = [
+    "PrivateTmp=1",
+    "PrivateNetwork=1",
+    "PrivateIPC=1",
+    "LoadCredential=",
+    "LoadCredentialEncrypted=",
+    "SetCredential=",
+    "SetCredentialEncrypted=",
+    "ImportCredential=",
+];
+
 /// A unit while it is being read.
 #[derive(Debug)]
 pub struct Draft {
@@ -142,14 +154,13 @@ impl Draft {
         }
     }
 
-    /// Whether a life of the unit makes what has to go with it: directories on /run and below /tmp, socket files.
+    /// Whether a life of the unit makes what has to go with it: directories on /run and below /tmp, socket files,
+    /// namespaces, secrets.
     fn leaves_something(&self) -> bool {
         self.model.settings.iter().any(|(key, value)| match key {
             SettingKey::RuntimeDirectory => true,
             SettingKey::DynamicUser | SettingKey::RemoveOnStop => value == "1",
-            SettingKey::Sandbox => {
-                matches!(value.as_str(), "PrivateTmp=1" | "PrivateTmp=yes" | "PrivateTmp=disconnected")
-            }
+            SettingKey::Sandbox => LEFT_BY_SANDBOX.iter().any(|known| value.starts_with(known)),
             _ => false,
         })
     }

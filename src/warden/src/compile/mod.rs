@@ -41,6 +41,7 @@ mod value;
 #[cfg(test)]
 mod guest_tests;
 
+pub use quoting::unescape;
 pub use value::parse_size;
 
 use crate::sys;

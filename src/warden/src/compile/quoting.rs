@@ -85,6 +85,22 @@ pub fn next_word(value: &str, escapes: Escapes) -> Result<Option<(String, &str)>
     }
 }
 
+/// A whole text with its escapes resolved, to bytes; an unknown one stays as written.
+pub fn unescape(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, behind)) = rest.split_once('\\') {
+        out.extend_from_slice(before.as_bytes());
+        let used = unescape_one(behind, &mut out).unwrap_or_else(|| {
+            out.push(b'\\');
+            0
+        });
+        rest = &behind[used..];
+    }
+    out.extend_from_slice(rest.as_bytes());
+    out
+}
+
 /// systemd's WHITESPACE.
 pub fn is_white(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\n' | '\r')

@@ -91,16 +91,32 @@ pub fn names<'a>(job: &Job<'a>, kind: &Kind) -> impl Iterator<Item = (&'a str, O
     job.words(kind.key).map(split_name).filter(|(name, _)| is_safe_name(name))
 }
 
+/// Whether the directories of a kind are below one that only root can enter: a dynamic user's id may be another's
+/// tomorrow. The service reaches them in its mount namespace, everybody else by a link and root's rights.
+pub fn is_private(job: &Job<'_>, kind: &Kind) -> bool {
+    job.is_on(SettingKey::DynamicUser)
+        && kind.owned
+        && (kind.key != SettingKey::RuntimeDirectory || keeps_runtime(job))
+}
+
 /// The paths of one kind that a unit has.
 pub fn paths(job: &Job<'_>, kind: &Kind) -> impl Iterator<Item = String> {
-    names(job, kind).map(move |(name, _)| format!("{}/{name}", kind.base))
+    let private = if is_private(job, kind) { "/private" } else { "" };
+    names(job, kind).map(move |(name, _)| format!("{}{private}/{name}", kind.base))
+}
+
+/// Lets everybody pass through the private directories, where a guest can't give the service a view of its own.
+pub fn open_private(job: &Job<'_>) {
+    for kind in KINDS.iter().filter(|kind| is_private(job, kind)) {
+        if names(job, kind).next().is_some() {
+            let _ = rustix::fs::chmod(format!("{}/private", kind.base), Mode::from_raw_mode(0o711));
+        }
+    }
 }
 
 /// What the environment is told of the directories: variable and paths, joined by `:`.
 pub fn variables(job: &Job<'_>) -> Vec<(&'static str, String)> {
-    let paths = |kind: &Kind| {
-        names(job, kind).map(|(name, _)| format!("{}/{name}", kind.base)).collect::<Vec<_>>().join(":")
-    };
+    let paths = |kind: &Kind| paths(job, kind).collect::<Vec<_>>().join(":");
     KINDS.iter().map(|kind| (kind.variable, paths(kind))).filter(|(_, paths)| !paths.is_empty()).collect()
 }
 
@@ -108,17 +124,56 @@ pub fn variables(job: &Job<'_>) -> Vec<(&'static str, String)> {
 pub fn make(job: &Job<'_>, identity: &Identity) -> Result<(), Failure> {
     for kind in &KINDS {
         for (name, link) in names(job, kind) {
-            let path = format!("{}/{name}", kind.base);
+            let public = format!("{}/{name}", kind.base);
+            let private = format!("{}/private/{name}", kind.base);
+            let is_private = is_private(job, kind);
+            let text = || format!("{}={name}: {public}", kind.key.name());
+            let path = if is_private { private.as_str() } else { public.as_str() };
+            if is_private {
+                make_private(kind.base, &public, &private).at(kind.step, text)?;
+            } else {
+                // What was a dynamic user's is everybody's again.
+                let up = "../".repeat(name.matches('/').count());
+                let _ = take_back(&public, &private, &format!("{up}private/{name}"));
+            }
             let mode = job.mode(kind.mode, 0o755);
-            make_one(Path::new(&path), mode, if kind.owned { Some(identity) } else { None })
-                .at(kind.step, || format!("{}={name}: {path}", kind.key.name()))?;
+            make_one(Path::new(path), mode, if kind.owned { Some(identity) } else { None })
+                .at(kind.step, text)?;
+            if is_private {
+                let up = "../".repeat(name.matches('/').count());
+                make_link(&public, &format!("{up}private/{name}")).at(kind.step, text)?;
+            }
             if let Some(link) = link.filter(|link| is_safe_name(link)) {
-                make_link(&format!("{}/{link}", kind.base), &path)
+                make_link(&format!("{}/{link}", kind.base), path)
                     .at(kind.step, || format!("{}={name}:{link}", kind.key.name()))?;
             }
         }
     }
     Ok(())
+}
+
+/// The directory of private ones; what stood in the open before moves into it.
+fn make_private(base: &str, public: &str, private: &str) -> Result<(), Errno> {
+    let folder = safe_path::open_directory(Path::new(&format!("{base}/private")), Missing::Make(0o700))?;
+    rustix::fs::chmodat(&folder, ".", Mode::from_raw_mode(0o700), AtFlags::empty())?;
+    let is_directory = rustix::fs::lstat(public).is_ok_and(|stat| {
+        rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory
+    });
+    if is_directory && rustix::fs::lstat(private).is_err() {
+        let (to, new) = safe_path::open_parent(Path::new(private), Missing::Make(0o755))?;
+        let (from, old) = safe_path::open_parent(Path::new(public), Missing::Fail)?;
+        rustix::fs::renameat(from, old, to, new)?;
+    }
+    Ok(())
+}
+
+/// Moves a private directory into the open, where a link of ours leads to it.
+fn take_back(public: &str, private: &str, link: &str) -> Result<(), Errno> {
+    if rustix::fs::readlink(public, Vec::new())?.as_bytes() != link.as_bytes() {
+        return Ok(());
+    }
+    rustix::fs::unlink(public)?;
+    rustix::fs::rename(private, public)
 }
 
 /// Makes one directory, or gives an existing one to its owner. Directories above it are root's, 0755.
@@ -165,14 +220,16 @@ pub fn make_link(link: &str, target: &str) -> Result<(), Errno> {
     }
 }
 
+fn keeps_runtime(job: &Job<'_>) -> bool {
+    job.setting(SettingKey::RuntimeDirectoryPreserve)
+        .is_some_and(|keep| keep == "restart" || super::job::is_yes(keep))
+}
+
 /// Removes a unit's directories below /run, unless RuntimeDirectoryPreserve= keeps them.
 ///
 /// `restart` keeps them as `yes` does: whether a start follows is not known here, and /run ends with the guest.
 pub fn remove_runtime(job: &Job<'_>) -> Result<(), Failure> {
-    if job
-        .setting(SettingKey::RuntimeDirectoryPreserve)
-        .is_some_and(|keep| keep == "restart" || super::job::is_yes(keep))
-    {
+    if keeps_runtime(job) {
         return Ok(());
     }
     let kind = &KINDS[0];

@@ -3,7 +3,7 @@
 use super::failure::{At, Failure};
 use super::job::Job;
 use super::launch::Launch;
-use super::{env_file, safe_path};
+use super::{credentials, env_file, safe_path};
 use hostel_contract::exec::ExecStep;
 use hostel_contract::paths;
 use hostel_contract::status::UnitResult;
@@ -91,6 +91,9 @@ pub fn build(job: &Job<'_>, launch: &Launch<'_>) -> Result<Environment, Failure>
     invocation(&mut environment, job);
     descriptors(&mut environment, job, launch);
     directories(&mut environment, launch);
+    if let Some(path) = credentials::directory(job) {
+        environment.set("CREDENTIALS_DIRECTORY", path);
+    }
     ending(&mut environment, job);
     if launch.streams_to_log && std::fs::exists(JOURNAL_SOCKET).unwrap_or(false) {
         journal_stream(&mut environment, job);

@@ -10,7 +10,7 @@ use super::expand;
 use super::failure::{At, Failure};
 use super::job::Job;
 use super::users::{self, Identity, User};
-use super::{directories, limits, sandbox, seccomp, streams};
+use super::{credentials, directories, limits, sandbox, seccomp, streams};
 use crate::sys;
 use hostel_contract::exec::{ENV_FD_NAMES, ExecStep};
 use hostel_plan::{Command, Phase, SettingKey, UnitKind, command_flags};
@@ -88,6 +88,7 @@ fn prepare(job: &Job<'_>) -> Result<std::convert::Infallible, Stopped> {
         // They are the service's also where this command keeps root's user.
         let owner = if confinement == Confinement::Full { identity.clone() } else { users::identity(job)? };
         directories::make(job, &owner)?;
+        credentials::make(job, &owner)?;
         make_mount_point(job)?;
     }
     let descriptor_names = job.descriptor_names(std::env::var(ENV_FD_NAMES).ok().as_deref());

@@ -10,8 +10,9 @@
 mod bus;
 mod capabilities;
 mod conditions;
-pub use conditions::files;
+mod credentials;
 mod directories;
+mod dynamic;
 pub mod env_file;
 mod environment;
 mod expand;
@@ -26,6 +27,8 @@ mod seccomp;
 mod sockets;
 mod streams;
 mod users;
+
+pub use conditions::files;
 
 use crate::sys;
 use conditions::Judgement;
@@ -171,7 +174,9 @@ fn clean_up(job: &Job<'_>) -> Result<(), Failure> {
     let runtime = directories::remove_runtime(job);
     let sockets = sockets::remove(job);
     let sandbox = sandbox::remove(job);
-    runtime.and(sockets).and(sandbox)
+    let credentials = credentials::remove(job);
+    let user = dynamic::release(job);
+    runtime.and(sockets).and(sandbox).and(credentials).and(user)
 }
 
 /// Sends the record, with descriptors where there are any. Init may be gone by now, and then nobody wants it.

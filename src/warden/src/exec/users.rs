@@ -3,6 +3,7 @@
 //! A static program must not call getpwnam(3), which would load the guest's NSS modules into itself. The files
 //! are parsed here; where a name isn't in them (LDAP, sssd, homed), the guest's `getent` is run and asked.
 
+use super::dynamic;
 use super::environment::SEARCH_PATH;
 use super::failure::Failure;
 use super::job::Job;
@@ -14,11 +15,6 @@ use std::process::{Command, Stdio};
 
 const PASSWD: &str = "/etc/passwd";
 const GROUP: &str = "/etc/group";
-
-/// Ids for DynamicUser=, as systemd has them (uids and gids of the same number).
-const DYNAMIC_FIRST: u32 = 61184;
-/// How many there are.
-const DYNAMIC_COUNT: u32 = 65519 - DYNAMIC_FIRST + 1;
 
 /// A line of passwd(5).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,40 +148,24 @@ pub fn group(wanted: &str) -> Result<u32, Failure> {
     })
 }
 
-/// An id for a user that exists only while its service runs.
-///
-/// systemd allocates one under a lock and serves its name by an NSS module. Here the same name gives always the same id:
-/// nothing is written. What is lost: the name can't be looked up, and two names may (1 in 4336) share an id.
-pub fn dynamic_id(name: &str) -> u32 {
-    let hash =
-        name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    DYNAMIC_FIRST + hash % DYNAMIC_COUNT
-}
-
-/// The user of DynamicUser=: a static one of the same name comes first, as systemd.exec(5) says.
-fn dynamic_user(job: &Job<'_>) -> User {
-    let unit = job.unit.name().rsplit_once('.').map_or(job.unit.name(), |(stem, _)| stem);
-    let name = job.setting(SettingKey::User).unwrap_or(unit);
-    if let Some(user) = find_user(&text_of(PASSWD), name) {
-        return user;
-    }
-    let id = dynamic_id(name);
-    job.log
-        .line(&format!("DynamicUser=: running as {id}; the name `{name}` can't be looked up in this guest"));
-    User { name: name.to_string(), uid: id, gid: id, home: "/".into(), shell: "/usr/sbin/nologin".into() }
+/// DynamicUser=: a static user of the same name comes first, as systemd.exec(5) says.
+fn dynamic_user(job: &Job<'_>) -> Result<User, Failure> {
+    let name = dynamic::name(job);
+    find_user(&text_of(PASSWD), name).map_or_else(|| dynamic::allocate(job, name), Ok)
 }
 
 /// Resolves User=, Group=, SupplementaryGroups= and DynamicUser= of a unit.
 pub fn identity(job: &Job<'_>) -> Result<Identity, Failure> {
     let user = match job.setting(SettingKey::User) {
-        _ if job.is_on(SettingKey::DynamicUser) => Some(dynamic_user(job)),
+        _ if job.is_on(SettingKey::DynamicUser) => Some(dynamic_user(job)?),
         Some(name) => Some(user(name)?),
         None => None,
     };
     let gid = match job.setting(SettingKey::Group) {
-        Some(name) if job.is_on(SettingKey::DynamicUser) => {
-            Some(group(name).unwrap_or_else(|_| dynamic_id(name)))
-        }
+        Some(name) if job.is_on(SettingKey::DynamicUser) => match find_group(&text_of(GROUP), name) {
+            Some(gid) => Some(gid),
+            None => Some(dynamic::allocate(job, name)?.gid),
+        },
         Some(name) => Some(group(name)?),
         None => user.as_ref().map(|user| user.gid),
     };
@@ -195,7 +175,10 @@ pub fn identity(job: &Job<'_>) -> Result<Identity, Failure> {
     }
     let groups = match &user {
         Some(user) => {
-            let mut all = member_groups(user);
+            let mut all = match job.is_on(SettingKey::DynamicUser) {
+                true => groups_of(&text_of(GROUP), &user.name),
+                false => member_groups(user),
+            };
             all.extend(gid);
             all.extend(supplementary);
             all.sort_unstable();
@@ -255,14 +238,6 @@ mod tests {
         assert_eq!(groups_of(GROUP_TEXT, "www"), [] as [u32; 0]);
         assert_eq!(find_group(GROUP_TEXT, "adm"), Some(4));
         assert_eq!(find_group(GROUP_TEXT, "bad"), None);
-    }
-
-    #[test]
-    fn given_a_name_when_an_id_is_allocated_then_it_is_stable_and_in_range() {
-        for name in ["a", "systemd-timesync", "x".repeat(300).as_str()] {
-            assert_eq!(dynamic_id(name), dynamic_id(name));
-            assert!((61184..=65519).contains(&dynamic_id(name)));
-        }
     }
 
     #[test]

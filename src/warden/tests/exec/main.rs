@@ -1,10 +1,12 @@
 //! `hostel-warden exec` as init uses it: the real program, a hand-made plan, a status pair.
 //!
-//! The tests run as root, as init does; they touch nothing outside their temporary directories and /run/hostel-test-*.
+//! The tests run as root, as init does; what they leave outside their temporary directories has a name of its own,
+//! and goes with them.
 
 mod init;
 mod sandbox;
 mod seccomp;
+mod secrets;
 mod sys;
 
 use hostel_contract::exec::{EVALUATE_CONDITIONS, ExecOutcome, ExecStep};

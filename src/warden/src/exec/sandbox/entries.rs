@@ -185,7 +185,7 @@ pub fn read(job: &Job<'_>) -> Vec<Entry> {
         }
     }
     match get("ProtectControlGroups") {
-        Some("private") => out.push(Entry::new("/sys/fs/cgroup", Kind::Cgroups)),
+        Some("private") => out.push(Entry::new("/sys/fs/cgroup", Kind::Cgroups).read_only(false)),
         Some("strict") => out.push(Entry::new("/sys/fs/cgroup", Kind::Cgroups).read_only(true)),
         Some(text) if is_yes(text) => out.push(entry("/sys/fs/cgroup", Access::ReadOnly).optional()),
         // /sys is read-only, and the cgroups in it are this directive's.
@@ -196,7 +196,7 @@ pub fn read(job: &Job<'_>) -> Vec<Entry> {
     }
     proc_options(job, &mut out);
     if on("PrivateIPC") || get("IPCNamespacePath").is_some() {
-        out.push(Entry::new("/dev/mqueue", Kind::MessageQueues).optional());
+        out.push(Entry::new("/dev/mqueue", Kind::MessageQueues).read_only(false).optional());
     }
     if on("PrivateDevices") {
         // It makes its own file system read-only, and leaves what is mounted below it as it is.
@@ -212,7 +212,16 @@ pub fn read(job: &Job<'_>) -> Vec<Entry> {
     lists(job, &mut out);
     if !out.is_empty() {
         for kind in &directories::KINDS {
-            out.extend(directories::paths(job, kind).map(|path| entry(path, Access::Writable).optional()));
+            let private = directories::is_private(job, kind);
+            for path in directories::paths(job, kind) {
+                match private {
+                    true => out.extend([
+                        entry(format!("{}/private", kind.base), Access::Empty).optional(),
+                        Entry::bind(path.as_str(), path.as_str()).optional(),
+                    ]),
+                    false => out.push(entry(path, Access::Writable).optional()),
+                }
+            }
         }
     }
     out
@@ -233,7 +242,7 @@ fn proc_options(job: &Job<'_>, out: &mut Vec<Entry>) {
         options.push(("subset", "pid"));
     }
     if !options.is_empty() {
-        out.push(Entry::new("/proc", Kind::Proc { options }));
+        out.push(Entry::new("/proc", Kind::Proc { options }).read_only(false));
     }
 }
 

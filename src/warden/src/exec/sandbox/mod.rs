@@ -49,6 +49,7 @@ pub fn enter(job: &Job<'_>) -> Result<(), Failure> {
         job.log.line(&format!(
             "sandbox: this guest may make no mount namespace ({why}): ProtectSystem=, PrivateTmp= and the like are without effect"
         ));
+        super::directories::open_private(job);
         return root.map_or(Ok(()), change_root);
     }
     if let Some(root) = root {
