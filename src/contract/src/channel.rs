@@ -37,7 +37,9 @@ crate::code_enum! {
         /// Init to warden: the guest stops, and nobody but the two of us is left; `argument` is a
         /// [`crate::ShutdownKind`]. The warden writes out what there is, and ends.
         Stopping = 8, "stopping";
-        /// Warden to init: start `unit` because its timer or path fired. `argument` is that unit's own index.
+        /// Warden to init: start `unit` because its timer or path fired. `argument` is that unit's own index, `name`
+        /// begins with the plan's checksum (8 bytes, little-endian). One of another plan than the one in force is
+        /// ignored: the warden looks anew when it has that.
         Trigger = 9, "trigger";
     }
 }

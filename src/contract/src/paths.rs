@@ -13,7 +13,7 @@ pub const CONTROL: &str = "/run/hostel/control";
 pub const NOTIFY_DIR: &str = "/run/hostel/notify";
 /// Names of the units of the plan in force, one a line in the order of the plan and so of the status page's rows.
 /// Begins with a line `# CHECKSUM` (16 hexadecimal digits), which is `plan_checksum` of the page that it fits.
-/// Written by `hostel-warden compile --boot`.
+/// Written by `hostel-warden compile --boot`, and for later plans by `hostel-warden serve`.
 pub const UNITS: &str = "/run/hostel/units";
 /// What the last compilation said of the guest's units, one line each: `file:line: message`.
 pub const COMPILE_LOG: &str = "/run/hostel/compile.log";

@@ -1,11 +1,17 @@
-//! The status page as `serve` looks at it: rows by the indices of one plan, as they were at one moment.
+//! The plan in force and the status page beside it: rows by the indices of one plan, as they were at one moment.
 
 use hostel_contract::status::{ActiveState, MAGIC, StatusHeader, StatusRow, row_offset};
 use hostel_plan::Plan;
+use rustix::fs::fstat;
+use rustix::io::pread;
 use std::fs::File;
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
+/// Plans are smaller than this. (Each of 4,096 units would need 16 KiB to fill it.)
+const PLAN_MAX: u64 = 64 * 1024 * 1024;
 /// Init writes a page in microseconds: so many tries meet it when it doesn't.
 const TRIES: usize = 8;
 /// The status page counts milliseconds, and two clocks are not read in one instant: a start that it shows may be so
@@ -79,4 +85,21 @@ impl UnitTimes {
 pub fn is_there(row: &StatusRow) -> bool {
     let state = ActiveState::from_code(row.active);
     !matches!(state, Some(ActiveState::Inactive | ActiveState::Failed) | None)
+}
+
+/// All bytes of a plan's file. Its own place in the file isn't used: init holds the very same open file.
+pub fn read_plan(plan: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
+    let length = fstat(plan)?.st_size as u64;
+    if length > PLAN_MAX {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the plan is too large to be one"));
+    }
+    let mut bytes = vec![0; length as usize];
+    let mut read = 0;
+    while read < bytes.len() {
+        match pread(plan, &mut bytes[read..], read as u64)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            more => read += more,
+        }
+    }
+    Ok(bytes)
 }

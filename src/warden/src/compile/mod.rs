@@ -44,9 +44,12 @@ mod guest_tests;
 pub use quoting::unescape;
 pub use value::parse_size;
 
+use crate::page::{self, PlanPage};
 use crate::sys;
 use hostel_contract::paths;
+use hostel_plan::Plan;
 use hostel_plan::build::{BuildError, build};
+use hostel_plan::carry::carry_over;
 use hostel_plan::model::Model;
 use notes::{At, Level, Notes};
 use root::Root;
@@ -55,11 +58,12 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-const USAGE: &str =
-    "usage: hostel-warden compile [--boot | --generators] [--output-fd N | --output FILE] [--root DIR]";
+const USAGE: &str = "usage: hostel-warden compile [--boot | --generators] [--in-force-fd N] \
+     [--output-fd N | --output FILE] [--root DIR]";
 
 /// Why there's no plan.
 #[derive(Debug)]
@@ -68,6 +72,8 @@ enum CompileError {
     Usage(String),
     /// The root is no directory that can be read.
     Root(PathBuf, io::Error),
+    /// What the plan in force still holds up can't be told.
+    InForce(String),
     /// The model can't be a plan.
     Build(BuildError),
     /// The plan can't be written.
@@ -80,6 +86,9 @@ impl fmt::Display for CompileError {
             CompileError::Usage(text) => write!(f, "{text}\n{USAGE}"),
             CompileError::Root(dir, error) => {
                 write!(f, "can't read the root directory {}: {error} (name a guest's root)", dir.display())
+            }
+            CompileError::InForce(reason) => {
+                write!(f, "can't tell what runs of the plan in force: {reason} (ask for the reload again)")
             }
             CompileError::Build(error) => write!(f, "the units can't be made a plan: {error}"),
             CompileError::Output(to, error) => write!(f, "can't write the plan to {to}: {error}"),
@@ -113,11 +122,21 @@ struct Options {
     occasion: Occasion,
     output: Output,
     root: PathBuf,
+    /// The plan in force, of which what runs is to be kept.
+    in_force: Option<i32>,
 }
 
 /// Runs the command with the arguments behind its name.
 pub fn run(args: &[OsString]) -> ExitCode {
-    match options(args).and_then(|options| compile(&options)) {
+    let outcome = options(args).and_then(|options| {
+        let logged = options.occasion != Occasion::Look;
+        compile(&options).inspect_err(|error| {
+            if logged {
+                add_to_log(error)
+            }
+        })
+    });
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("hostel-warden compile: {error}");
@@ -128,7 +147,16 @@ pub fn run(args: &[OsString]) -> ExitCode {
 }
 
 fn options(args: &[OsString]) -> Result<Options, CompileError> {
-    let mut options = Options { occasion: Occasion::Look, output: Output::Nowhere, root: PathBuf::from("/") };
+    let mut options = Options {
+        occasion: Occasion::Look,
+        output: Output::Nowhere,
+        root: PathBuf::from("/"),
+        in_force: None,
+    };
+    let descriptor = |text: &OsString| {
+        let number = text.to_str().and_then(|t| t.parse().ok());
+        number.ok_or_else(|| CompileError::Usage(format!("'{}' is no descriptor", text.to_string_lossy())))
+    };
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         let mut value = || {
@@ -139,12 +167,8 @@ fn options(args: &[OsString]) -> Result<Options, CompileError> {
             "--boot" => options.occasion = Occasion::Boot,
             "--generators" => options.occasion = Occasion::Reload,
             "--output" => options.output = Output::File(value()?.into()),
-            "--output-fd" => {
-                let text = value()?;
-                let number = text.to_str().and_then(|t| t.parse().ok());
-                let wrong = || CompileError::Usage(format!("'{}' is no descriptor", text.to_string_lossy()));
-                options.output = Output::Descriptor(number.ok_or_else(wrong)?);
-            }
+            "--output-fd" => options.output = Output::Descriptor(descriptor(value()?)?),
+            "--in-force-fd" => options.in_force = Some(descriptor(value()?)?),
             "--root" => options.root = value()?.into(),
             _ => return Err(CompileError::Usage(format!("unknown argument '{}'", arg.to_string_lossy()))),
         }
@@ -167,7 +191,10 @@ fn compile(options: &Options) -> Result<(), CompileError> {
     if options.occasion != Occasion::Look {
         generator::run(&root, &facts.architecture, &mut notes);
     }
-    let model = model_of(&root, &facts, &mut notes);
+    let mut model = model_of(&root, &facts, &mut notes);
+    if let Some(number) = options.in_force {
+        keep_what_runs(&mut model, number)?;
+    }
     let built = build(&model).map_err(CompileError::Build);
     if let Ok(built) = &built {
         for note in &built.notes {
@@ -177,13 +204,26 @@ fn compile(options: &Options) -> Result<(), CompileError> {
     let logged = options.occasion != Occasion::Look;
     report(&notes, logged.then_some(Path::new(paths::COMPILE_LOG)));
     let built = built?;
-    if logged {
+    // Later plans' lists are the warden's to write, when they are in force.
+    if options.occasion == Occasion::Boot {
         // Without the list people see numbers in place of names, which is no reason to have no plan.
-        if let Err(error) = crate::ctl::names::publish(&built.bytes) {
+        if let Err(error) = crate::ctl::names::publish(Path::new(paths::UNITS), &built.bytes) {
             eprintln!("{}: can't write the list of unit names: {error}", paths::UNITS);
         }
     }
     write_plan(&options.output, &built.bytes)
+}
+
+/// Adds to a model what runs of the plan in force, as init's status page has it.
+fn keep_what_runs(model: &mut Model, number: i32) -> Result<(), CompileError> {
+    let failed = |reason: &dyn fmt::Display| CompileError::InForce(reason.to_string());
+    let fd = sys::inherited_fd(number).ok_or_else(|| failed(&format!("descriptor {number} is not open")))?;
+    let bytes = page::read_plan(fd.as_fd()).map_err(|error| failed(&error))?;
+    let plan = Plan::parse(&bytes).map_err(|error| failed(&error))?;
+    let page = PlanPage::new(&plan, PathBuf::from(paths::STATUS));
+    let (_, rows) = page.read().ok_or_else(|| failed(&format!("{} has another plan", paths::STATUS)))?;
+    carry_over(model, &plan, &|unit| rows.get(unit.index()).is_some_and(page::is_there));
+    Ok(())
 }
 
 /// The plan of the units as they are now, and nothing is run, written or said: for `plan --print`.
@@ -219,6 +259,13 @@ fn report(notes: &Notes, log: Option<&Path>) {
     {
         eprintln!("{}: can't write the log of the compilation: {error}", log.display());
     }
+}
+
+/// Why there's no plan is the last line of the log: who asked for the compilation reads it there.
+fn add_to_log(error: &CompileError) {
+    let log = File::options().append(true).create(true).open(paths::COMPILE_LOG);
+    // Said on standard error in any case.
+    let _ = log.and_then(|mut log| writeln!(log, "{error}"));
 }
 
 fn write_plan(output: &Output, bytes: &[u8]) -> Result<(), CompileError> {

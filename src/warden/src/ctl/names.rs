@@ -1,18 +1,18 @@
-//! The list of unit names beside the status page, whose rows have none ([`paths::UNITS`]).
+//! The list of unit names beside the status page, whose rows have none (`hostel_contract::paths::UNITS`).
 
-use hostel_contract::paths;
 use hostel_plan::Plan;
 use std::path::Path;
 
-/// Writes the list that fits a plan. Called by the compilation that init asked for, before init has the plan.
-pub fn publish(plan: &[u8]) -> std::io::Result<()> {
+/// Writes the list that fits a plan to a path: for the first one the compilation does it, before init has the plan,
+/// for later ones the serving warden, when init says that they are in force.
+pub fn publish(path: &Path, plan: &[u8]) -> std::io::Result<()> {
     let plan = Plan::parse(plan).map_err(|error| std::io::Error::other(format!("{error:?}")))?;
     let mut text = format!("# {:016x}\n", plan.checksum());
     for unit in plan.units() {
         text.push_str(unit.name());
         text.push('\n');
     }
-    write(Path::new(paths::UNITS), &text)
+    write(path, &text)
 }
 
 /// Beside it and renamed: a reader sees the old list or the new one.

@@ -157,12 +157,14 @@ impl Channel {
         }
     }
 
-    /// Asks init to start `unit`, because `cause` (its timer or path) fired. Never waits.
-    pub fn trigger(&mut self, unit: u16, cause: u16) {
+    /// Asks init to start `unit`, because `cause` (its timer or path) fired, by the indices of the plan with this
+    /// checksum. Never waits.
+    pub fn trigger(&mut self, plan: u64, unit: u16, cause: u16) {
         if self.pending.len() >= PENDING_MAX {
             self.pending.pop_front();
         }
-        self.pending.push_back(message(ChannelOp::Trigger, unit, u32::from(cause), ""));
+        let trigger = message(ChannelOp::Trigger, unit, u32::from(cause), "");
+        self.pending.push_back(ChannelMessage { name: Text::new(&plan.to_le_bytes()), ..trigger });
         self.send_pending();
     }
 
@@ -244,7 +246,7 @@ mod tests {
     fn given_an_init_that_takes_nothing_when_triggers_are_sent_then_they_wait_and_are_bounded() {
         let (mut channel, init) = pair();
         for unit in 0..5000 {
-            channel.trigger(unit, 1);
+            channel.trigger(7, unit, 1);
         }
         assert_eq!(channel.pending.len(), PENDING_MAX);
         let mut bytes = [0; 100];

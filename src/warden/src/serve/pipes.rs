@@ -58,28 +58,34 @@ impl Pipes {
     }
 
     /// Gives each pipe's unit its index in another plan.
-    pub fn renumber(&mut self, new_index: impl Fn(u16) -> u16) {
+    pub fn renumber(&mut self, mut new_index: impl FnMut(u16) -> u16) {
         for pipe in self.pipes.iter_mut().flatten() {
             pipe.unit = new_index(pipe.unit);
         }
     }
 
-    /// The pipes that have something, as many as get their turn now.
-    pub fn ready(&self) -> io::Result<Ready> {
+    /// The pipes that have something, as many as get their turn now. One that is empty and has no writer left, which
+    /// happens when its unit has left the plan, is forgotten.
+    pub fn ready(&mut self) -> io::Result<Ready> {
         let mut events = [MaybeUninit::<epoll::Event>::uninit(); TURNS];
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let mut ready = Ready { places: [0; TURNS], count: 0 };
-        match epoll::wait(&self.set, &mut events, Some(&at_once)) {
-            Ok((events, _)) => {
-                for event in events {
-                    ready.places[ready.count] = event.data.u64() as usize;
-                    ready.count += 1;
-                }
-                Ok(ready)
+        let mut ready = Ready { places: [0; TURNS], count: 0, told: 0 };
+        let events = match epoll::wait(&self.set, &mut events, Some(&at_once)) {
+            Ok((events, _)) => events,
+            Err(rustix::io::Errno::INTR) => return Ok(ready),
+            Err(error) => return Err(error.into()),
+        };
+        for event in events {
+            let (at, flags) = (event.data.u64() as usize, event.flags);
+            ready.told += 1;
+            if !flags.contains(epoll::EventFlags::IN) {
+                self.remove(at);
+                continue;
             }
-            Err(rustix::io::Errno::INTR) => Ok(ready),
-            Err(error) => Err(error.into()),
+            ready.places[ready.count] = at;
+            ready.count += 1;
         }
+        Ok(ready)
     }
 
     /// A pipe and its unit.
@@ -93,6 +99,7 @@ impl Pipes {
 pub struct Ready {
     places: [usize; TURNS],
     count: usize,
+    told: usize,
 }
 
 impl Ready {
@@ -103,7 +110,7 @@ impl Ready {
 
     /// Whether these are surely all.
     pub fn is_all(&self) -> bool {
-        self.count < TURNS
+        self.told < TURNS
     }
 }
 
@@ -126,6 +133,20 @@ mod tests {
         assert!(ready.is_all());
         pipes.renumber(|unit| unit + 10);
         assert_eq!(pipes.get(ready.places()[0]).unwrap().0, 18);
+    }
+
+    #[test]
+    fn given_a_pipe_whose_writers_are_gone_when_it_is_read_empty_then_it_is_forgotten() {
+        let mut pipes = Pipes::new().unwrap();
+        let (pipe, end) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        pipes.add(7, pipe).unwrap();
+        rustix::io::write(&end, b"x").unwrap();
+        drop(end);
+        let ready = pipes.ready().unwrap();
+        assert_eq!(ready.places().len(), 1, "what is in it is still to be read");
+        rustix::io::read(pipes.get(ready.places()[0]).unwrap().1, &mut [0u8; 8]).unwrap();
+        assert!(pipes.ready().unwrap().places().is_empty());
+        assert!(pipes.pipes.iter().all(Option::is_none));
     }
 
     #[test]

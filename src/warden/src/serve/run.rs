@@ -18,6 +18,8 @@ use super::takeover::{NextPlan, held, hold};
 use super::triggers::Triggers;
 use super::writer::TextLog;
 use super::{During, Options, ServeError, say_on_console};
+use crate::ctl::names;
+use crate::page::read_plan;
 
 /// A line whose end does not come is logged without it after this long. (systemd has no such limit, but sees the
 /// stream's end; our pipes have none.)
@@ -137,16 +139,24 @@ impl<'a> Serve<'a> {
         });
     }
 
-    /// Watches the timers and path units of a plan, in place of those before.
-    pub fn watch_triggers(&mut self, plan: BorrowedFd<'_>) {
-        let page = self.options.root.join(paths::STATUS.trim_start_matches('/'));
-        let triggers = Triggers::new(plan, page).and_then(|triggers| {
+    /// Watches the timers and path units of a plan, in place of those before, and lists its units for people.
+    pub fn follow_plan(&mut self, plan: BorrowedFd<'_>) {
+        let place = |path: &str| self.options.root.join(path.trim_start_matches('/'));
+        let bytes = match read_plan(plan) {
+            Ok(bytes) => bytes,
+            Err(error) => return self.complain(&format!("the plan can't be read: {error}")),
+        };
+        let listed = names::publish(&place(paths::UNITS), &bytes);
+        let triggers = Triggers::new(bytes, place(paths::STATUS)).and_then(|triggers| {
             triggers.join(&self.set, TRIGGERS)?;
             Ok(triggers)
         });
         match triggers {
             Ok(triggers) => self.triggers = Some(triggers),
             Err(error) => self.complain(&format!("timers and paths can't be watched: {error}")),
+        }
+        if let Err(error) = listed {
+            self.complain(&format!("{}: can't write the list of unit names: {error}", paths::UNITS));
         }
     }
 
@@ -155,7 +165,7 @@ impl<'a> Serve<'a> {
         let Some(triggers) = &mut self.triggers else { return };
         let mut complaints = Vec::new();
         for due in triggers.turn(&mut |line| complaints.push(line)) {
-            self.channel.trigger(due.unit.0, due.timer.0);
+            self.channel.trigger(triggers.plan(), due.unit.0, due.timer.0);
         }
         if !complaints.is_empty() {
             complaints.iter().for_each(|line| self.complain(line));
@@ -249,14 +259,14 @@ impl<'a> Serve<'a> {
 
     /// Indices are of this plan from now on. What was received before is written out by the old one's names.
     fn take_plan(&mut self, plan: OwnedFd) {
-        let next = NextPlan::read(self.options, plan);
+        let mut next = NextPlan::read(self.options, plan);
         let before = self.next_plan.as_ref().map_or(self.sink.units(), |next| &next.units);
         self.pipes.renumber(|unit| match unit {
             NO_UNIT => NO_UNIT,
-            unit => next.units.index(before.name(unit)).unwrap_or(NO_UNIT - 1),
+            unit => next.units.index_or_gone(before.name(unit)),
         });
         if let Some(plan) = &next.plan {
-            self.watch_triggers(plan.as_fd());
+            self.follow_plan(plan.as_fd());
         }
         self.next_plan = Some(next);
     }

@@ -187,7 +187,7 @@ pub fn take_over(options: &Options, channel: OwnedFd) -> Result<Option<Serve<'_>
     serve.next_plan = next_plan;
     serve.stopping = inventory.stopping;
     if let Some(plan) = &inventory.plan {
-        serve.watch_triggers(plan.as_fd());
+        serve.follow_plan(plan.as_fd());
     }
     for (unit, pipe) in inventory.pipes {
         serve.pipes.add(unit, pipe).during("wait for a log pipe")?;

@@ -1,13 +1,12 @@
 //! What starts units by itself and is the warden's to wait for: the timers and path units of one plan.
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use hostel_plan::Plan;
 use rustix::event::epoll::{self, EventData, EventFlags};
 
-use super::units::read_plan;
 use crate::path::Paths;
 use crate::timer::{Due, Watch};
 
@@ -15,17 +14,21 @@ use crate::timer::{Due, Watch};
 pub struct Triggers {
     timers: Watch,
     paths: Paths,
+    checksum: u64,
 }
 
 impl Triggers {
-    /// Of the plan in this file and the status page at a path. An error says why the plan is none, or what the kernel
-    /// refused.
-    pub fn new(plan: BorrowedFd<'_>, page: PathBuf) -> io::Result<Triggers> {
-        let bytes = read_plan(plan)?;
+    /// Of a plan and the status page at a path. An error says why the plan is none, or what the kernel refused.
+    pub fn new(bytes: Vec<u8>, page: PathBuf) -> io::Result<Triggers> {
         let parsed =
             Plan::parse(&bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string()))?;
-        let paths = Paths::new(&parsed, page.clone())?;
-        Ok(Triggers { timers: Watch::new(bytes, page)?, paths })
+        let (paths, checksum) = (Paths::new(&parsed, page.clone())?, parsed.checksum());
+        Ok(Triggers { timers: Watch::new(bytes, page)?, paths, checksum })
+    }
+
+    /// Checksum of their plan.
+    pub fn plan(&self) -> u64 {
+        self.checksum
     }
 
     /// Puts what is to be waited for into a set.

@@ -11,13 +11,9 @@ use std::path::PathBuf;
 use hostel_contract::channel::NO_UNIT;
 use hostel_contract::status::{GuestState, MAGIC, StatusHeader, StatusRow, row_offset};
 use hostel_plan::{Phase, Plan, SettingKey, Unit};
-use rustix::fs::fstat;
-use rustix::io::pread;
 
 use super::record::INIT;
-
-/// Plans are smaller than this. (Each of 4,096 units would need 16 KiB to fill it.)
-const PLAN_MAX: u64 = 64 * 1024 * 1024;
+use crate::page::read_plan;
 
 struct Named {
     name: Box<str>,
@@ -30,6 +26,8 @@ pub struct Units {
     checksum: u64,
     /// In the order of the plan, which is that of the names.
     units: Vec<Named>,
+    /// Units that left the plan while their output was on its way: their indices are behind those of the plan.
+    gone: Vec<Box<str>>,
     status_path: PathBuf,
     /// Opened when first needed: init makes it, and may do so after our start.
     status: Option<File>,
@@ -38,7 +36,7 @@ pub struct Units {
 impl Units {
     /// Of no plan: every unit is unknown.
     pub fn none(status_path: PathBuf) -> Units {
-        Units { checksum: 0, units: Vec::new(), status_path, status: None }
+        Units { checksum: 0, units: Vec::new(), gone: Vec::new(), status_path, status: None }
     }
 
     /// Of the plan in this file. An error says why it is none.
@@ -50,7 +48,7 @@ impl Units {
             .units()
             .map(|unit| Named { name: unit.name().into(), identifier: identifier(&unit).into() })
             .collect();
-        Ok(Units { checksum: plan.checksum(), units, status_path, status: None })
+        Ok(Units { checksum: plan.checksum(), units, gone: Vec::new(), status_path, status: None })
     }
 
     /// Of the plan, as the status page has it too.
@@ -60,12 +58,26 @@ impl Units {
 
     /// Name of a unit; of init for its own messages.
     pub fn name(&self, unit: u16) -> &str {
-        match self.units.get(usize::from(unit)) {
-            Some(named) => &named.name,
-            None if unit == NO_UNIT => INIT,
-            // A pipe whose unit left the plan while it ran.
-            None => "unknown",
+        let index = usize::from(unit);
+        match (self.units.get(index), self.gone.get(index.wrapping_sub(self.units.len()))) {
+            (Some(named), _) => &named.name,
+            (None, Some(name)) => name,
+            (None, None) if unit == NO_UNIT => INIT,
+            // One that had left the plan before this warden came.
+            (None, None) => "unknown",
         }
+    }
+
+    /// Index of a unit, by its name; one of its own for what is not in the plan.
+    pub fn index_or_gone(&mut self, name: &str) -> u16 {
+        if let Some(index) = self.index(name) {
+            return index;
+        }
+        let at = self.gone.iter().position(|gone| **gone == *name).unwrap_or(self.gone.len());
+        if at == self.gone.len() {
+            self.gone.push(name.into());
+        }
+        u16::try_from(self.units.len() + at).unwrap_or(NO_UNIT - 1)
     }
 
     /// Index of a unit, by its name.
@@ -83,6 +95,9 @@ impl Units {
     pub fn main_pid(&mut self, unit: u16) -> u32 {
         if unit == NO_UNIT {
             return 1;
+        }
+        if usize::from(unit) >= self.units.len() {
+            return 0;
         }
         let Some(status) = self.status() else { return 0 };
         let mut head = [0; StatusHeader::SIZE];
@@ -136,23 +151,6 @@ impl Units {
     }
 }
 
-/// All bytes of a plan's file. Its own place in the file isn't used: init holds the very same open file.
-pub fn read_plan(plan: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
-    let length = fstat(plan)?.st_size as u64;
-    if length > PLAN_MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the plan is too large to be one"));
-    }
-    let mut bytes = vec![0; length as usize];
-    let mut read = 0;
-    while read < bytes.len() {
-        match pread(plan, &mut bytes[read..], read as u64)? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            more => read += more,
-        }
-    }
-    Ok(bytes)
-}
-
 /// SyslogIdentifier=, else the program's own name, else the unit's.
 fn identifier<'a>(unit: &Unit<'a>) -> &'a str {
     if let Some(set) = unit.setting(SettingKey::SyslogIdentifier).filter(|set| !set.is_empty()) {
@@ -196,6 +194,17 @@ mod tests {
         assert_eq!(units.identifier("cron.service"), "cron");
         assert_eq!(units.identifier("gone.service"), "gone.service");
         assert_eq!((units.name(NO_UNIT), units.name(77)), (INIT, "unknown"));
+    }
+
+    #[test]
+    fn given_a_unit_that_left_the_plan_when_its_output_is_named_then_it_has_its_name_still() {
+        let mut units = units();
+        let gone = units.index_or_gone("gone.service");
+        assert_eq!(units.index_or_gone("gone.service"), gone);
+        assert_eq!(units.name(gone), "gone.service");
+        assert_eq!((units.index("gone.service"), units.main_pid(gone)), (None, 0));
+        let cron = units.index("cron.service").unwrap();
+        assert_eq!(units.index_or_gone("cron.service"), cron);
     }
 
     #[test]
