@@ -8,7 +8,8 @@
 
 use std::fmt;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::paths;
 
@@ -97,6 +98,14 @@ impl Distribution {
         let short = digest.get(..16).unwrap_or(&digest);
         Ok(folder().join(format!("{}-{short}.oracle", self.name)))
     }
+}
+
+/// The call that makes a root, or a tar of one, from a suite's packages: as Debian configures them, and no more.
+pub fn mmdebstrap(packages: &str, suite: &str, target: &Path) -> Command {
+    let mut command = Command::new("mmdebstrap");
+    command.args(["--mode=root", "--variant=minbase", "--quiet"]);
+    command.arg(format!("--include={packages}")).arg(suite).arg(target);
+    command
 }
 
 /// Folder of the guests in the cache.

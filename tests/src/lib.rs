@@ -13,6 +13,7 @@
 pub mod behaviour;
 pub mod cache;
 pub mod cli;
+pub mod differential;
 pub mod guest;
 pub mod host;
 pub mod memory;

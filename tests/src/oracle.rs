@@ -6,6 +6,7 @@
 //!
 //! It enters the context only with `nsenter`, by pids below a process that it started.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -205,13 +206,16 @@ pub fn ask(root: &Path, name: &str) -> Result<Vec<ActiveUnit>, OracleError> {
 }
 
 /// Reads what `systemctl show` prints: one block of `Name=value` lines a unit, blocks apart by an empty line.
+pub fn blocks(shown: &str) -> Vec<BTreeMap<&str, &str>> {
+    let blocks = shown.split("\n\n").map(|block| block.lines().filter_map(|line| line.split_once('=')));
+    blocks.map(Iterator::collect).collect()
+}
+
+/// The active units of what `systemctl show` prints.
 fn parse_show(shown: &str) -> Vec<ActiveUnit> {
     let mut units: Vec<ActiveUnit> = Vec::new();
-    for block in shown.split("\n\n") {
-        let value = |key: &str| {
-            let line = block.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-            line.unwrap_or_default().to_owned()
-        };
+    for block in blocks(shown) {
+        let value = |key: &str| block.get(key).copied().unwrap_or_default().to_owned();
         if value("ActiveState") == "active" {
             units.push(ActiveUnit {
                 name: value("Id"),

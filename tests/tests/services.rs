@@ -10,7 +10,7 @@ use hostel_tests::cache::{DEBIAN12, DEBIAN13, Distribution};
 use hostel_tests::cli;
 use hostel_tests::oracle::{ActiveUnit, parse_list};
 use hostel_tests::run::{Outcome, run, until};
-use hostel_tests::units::{Skipped, skipped};
+use hostel_tests::units::{Skipped, packaged, skipped};
 
 /// How long one client may take.
 const CLIENT_LIMIT: Duration = Duration::from_secs(30);
@@ -85,7 +85,7 @@ fn given_the_skip_list_then_it_names_only_units_of_systemd_and_hardware_with_a_r
         }
     }
     for distribution in [DEBIAN12, DEBIAN13] {
-        for (unit, package) in packaged_units(distribution) {
+        for (unit, package) in packaged(&distribution.root()) {
             let about = |row: &&Skipped| row.is_about(&unit);
             if rows.iter().any(|row| about(&row)) && !SKIPPABLE.contains(&package.as_str()) {
                 wrong.push(format!("{unit} of package {package} is skipped"));
@@ -93,24 +93,6 @@ fn given_the_skip_list_then_it_names_only_units_of_systemd_and_hardware_with_a_r
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-/// Every unit file of a guest that a package owns, with that package.
-fn packaged_units(distribution: Distribution) -> Vec<(String, String)> {
-    let folder = distribution.root().join("var/lib/dpkg/info");
-    let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    let mut units = Vec::new();
-    for entry in entries.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let Some(package) = name.strip_suffix(".list") else { continue };
-        let package = package.split(':').next().unwrap_or_default();
-        let list = fs::read_to_string(entry.path()).unwrap_or_default();
-        for path in list.lines().filter(|path| path.contains("/systemd/system/")) {
-            let unit = path.rsplit('/').next().unwrap_or_default();
-            units.push((unit.to_owned(), package.to_owned()));
-        }
-    }
-    units
 }
 
 /// A guest that knows a key of ours, and the key's file.

@@ -52,13 +52,7 @@ fn tar(distribution: &Distribution) -> Done {
     let began = Instant::now();
     // The ending decides the format that mmdebstrap writes.
     let part = cache::folder().join(format!("{}.part.tar", distribution.name));
-    show(
-        Command::new("mmdebstrap")
-            .args(["--mode=root", "--variant=minbase", "--quiet"])
-            .arg(format!("--include={}", distribution.packages))
-            .arg(distribution.suite)
-            .arg(&part),
-    )?;
+    show(&mut cache::mmdebstrap(distribution.packages, distribution.suite, &part))?;
     let digest = distribution.digest_file();
     if digest.exists() {
         fs::remove_file(&digest).about("remove", &digest)?;

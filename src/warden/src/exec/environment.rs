@@ -3,7 +3,7 @@
 use super::failure::{At, Failure};
 use super::job::Job;
 use super::launch::Launch;
-use super::{credentials, env_file, safe_path};
+use super::{credentials, env_file, safe_path, users};
 use hostel_contract::exec::ExecStep;
 use hostel_contract::paths;
 use hostel_contract::status::UnitResult;
@@ -16,6 +16,9 @@ pub const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
 
 /// Files that the locale of services comes from; the first that exists counts (locale.conf(5); Debian's own).
 const LOCALE_FILES: [&str; 2] = ["/etc/locale.conf", "/etc/default/locale"];
+
+/// The locale where none is configured: what systemd is built with since version 249.
+const DEFAULT_LOCALE: &str = "C.UTF-8";
 
 /// Variables that are taken from a locale file.
 const LOCALE_NAMES: [&str; 14] = [
@@ -34,6 +37,21 @@ const LOCALE_NAMES: [&str; 14] = [
     "LC_MEASUREMENT",
     "LC_IDENTIFICATION",
 ];
+
+/// What stands in the place of a shell for users that don't log in.
+const NO_SHELLS: [&str; 8] = [
+    "/bin/nologin",
+    "/sbin/nologin",
+    "/usr/bin/nologin",
+    "/usr/sbin/nologin",
+    "/bin/false",
+    "/usr/bin/false",
+    "/bin/true",
+    "/usr/bin/true",
+];
+
+/// The message bus itself, which nss-systemd(8) must not ask for users while it is being started.
+const BUS_SERVICES: [&str; 2] = ["dbus.service", "dbus-broker.service"];
 
 /// Where the journal's native socket would be: $JOURNAL_STREAM makes programs write there.
 const JOURNAL_SOCKET: &str = "/run/systemd/journal/socket";
@@ -89,6 +107,9 @@ pub fn build(job: &Job<'_>, launch: &Launch<'_>) -> Result<Environment, Failure>
     manager(&mut environment);
     identity(&mut environment, launch);
     invocation(&mut environment, job);
+    if BUS_SERVICES.contains(&job.unit.name()) {
+        environment.set("SYSTEMD_NSS_DYNAMIC_BYPASS", "1");
+    }
     descriptors(&mut environment, job, launch);
     directories(&mut environment, launch);
     if let Some(path) = credentials::directory(job) {
@@ -123,21 +144,36 @@ pub fn build(job: &Job<'_>, launch: &Launch<'_>) -> Result<Environment, Failure>
 /// What every service has: the search path and the machine's locale.
 fn manager(environment: &mut Environment) {
     environment.set("PATH", SEARCH_PATH);
-    let Some(text) = LOCALE_FILES.iter().find_map(|file| safe_path::read_small(file).ok()) else { return };
-    for (name, value) in env_file::parse(&text) {
-        if LOCALE_NAMES.iter().any(|known| known.as_bytes() == name) && !value.is_empty() {
-            environment.set(name, value);
-        }
+    let text = LOCALE_FILES.iter().find_map(|file| safe_path::read_small(file).ok()).unwrap_or_default();
+    let configured = locale(&text);
+    if configured.is_empty() {
+        environment.set("LANG", DEFAULT_LOCALE);
+    }
+    for (name, value) in configured {
+        environment.set(name, value);
     }
 }
 
-/// HOME and the like, where User= is set.
+/// The variables of a locale file that count.
+fn locale(text: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let is_known = |name: &[u8]| LOCALE_NAMES.iter().any(|known| known.as_bytes() == name);
+    let mut assignments = env_file::parse(text);
+    assignments.retain(|(name, value)| is_known(name) && !value.is_empty());
+    assignments
+}
+
+/// HOME and the like, where User= is set. A home or a shell that is none is not told (systemd's get_user_creds with
+/// USER_CREDS_CLEAN): a program that finds no $SHELL takes a working one.
 fn identity(environment: &mut Environment, launch: &Launch<'_>) {
     let Some(user) = &launch.user else { return };
-    environment.set("HOME", user.home.as_str());
+    if user.home.len() > 1 && user.home.starts_with('/') && user.uid != users::NOBODY {
+        environment.set("HOME", user.home.as_str());
+    }
     environment.set("LOGNAME", user.name.as_str());
     environment.set("USER", user.name.as_str());
-    environment.set("SHELL", user.shell.as_str());
+    if user.shell.starts_with('/') && !NO_SHELLS.contains(&user.shell.as_str()) {
+        environment.set("SHELL", user.shell.as_str());
+    }
 }
 
 /// Which life of the unit this is, who its main process is, and where it talks to init.
@@ -145,6 +181,9 @@ fn invocation(environment: &mut Environment, job: &Job<'_>) {
     let hexadecimal: String = job.request.invocation.iter().map(|byte| format!("{byte:02x}")).collect();
     environment.set("INVOCATION_ID", hexadecimal);
     environment.set("SYSTEMD_EXEC_PID", std::process::id().to_string());
+    if let Some(file) = job.setting(SettingKey::PidFile) {
+        environment.set("PIDFILE", file);
+    }
     if job.request.main_pid != 0 {
         environment.set("MAINPID", job.request.main_pid.to_string());
     }

@@ -61,8 +61,26 @@ fn in_words(limit: Option<u64>) -> String {
     limit.map_or("infinity".to_string(), |number| number.to_string())
 }
 
+/// What a process may have open where its unit says nothing, soft and hard: systemd's own (DefaultLimitNOFILE= in
+/// systemd-system.conf(5)). A higher soft limit than select(2) can tell makes programs fail that use it, and programs
+/// slow that close all they could have.
+const OPEN_FILES: (u64, u64) = (1024, 524_288);
+
+/// Sets how many files may be open where the unit doesn't say. A hard limit that is higher already stays.
+fn set_open_files() {
+    let have = rustix::process::getrlimit(Resource::Nofile);
+    let soft = lower(have.current, Some(OPEN_FILES.0));
+    let raised = have.maximum.map(|hard| hard.max(OPEN_FILES.1));
+    let wanted = Rlimit { current: soft, maximum: raised };
+    if rustix::process::setrlimit(Resource::Nofile, wanted).is_err() {
+        // What can't be raised stays as it is; lowering is always allowed.
+        let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: soft, ..have });
+    }
+}
+
 /// Sets the limits of a unit. RestrictRealtime= takes that for real time away, where the unit says nothing of it.
 pub fn set_limits(job: &Job<'_>) {
+    set_open_files();
     if job.directive(SettingKey::Sandbox, "RestrictRealtime").is_some_and(super::job::is_yes) {
         let _ = rustix::process::setrlimit(Resource::Rtprio, Rlimit { current: Some(0), maximum: Some(0) });
     }

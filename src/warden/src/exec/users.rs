@@ -16,6 +16,9 @@ use std::process::{Command, Stdio};
 const PASSWD: &str = "/etc/passwd";
 const GROUP: &str = "/etc/group";
 
+/// The user that owns nothing: its entry has no home, whatever it says.
+pub const NOBODY: u32 = 65534;
+
 /// A line of passwd(5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {

@@ -73,19 +73,19 @@ fn given_a_bad_directory_when_started_then_the_record_names_it_unless_it_may_be_
 
 #[test]
 fn given_a_user_when_started_then_ids_groups_and_environment_are_its_own() {
-    let script = "id -u; id -G; echo $USER $HOME; cat /proc/self/loginuid >/dev/null; umask";
+    let script =
+        "id -u; id -G; echo $USER $HOME; umask; tr '\\0' '\\n' < /proc/$$/environ | grep -c ^SHELL= || true";
     let outcome = Case::script(script)
-        .set(SettingKey::User, "nobody")
+        .set(SettingKey::User, "daemon")
         .set(SettingKey::Group, "12")
         .set(SettingKey::SupplementaryGroups, "13")
         .set(SettingKey::UMask, "0027")
         .run();
     let lines: Vec<&str> = outcome.ran().lines().collect();
-    assert_eq!(lines[0], "65534");
+    assert_eq!(lines[0], "1");
     let groups: Vec<&str> = lines[1].split(' ').collect();
     assert!(groups.contains(&"12") && groups.contains(&"13") && !groups.contains(&"0"), "{groups:?}");
-    assert!(lines[2].starts_with("nobody /"), "{}", lines[2]);
-    assert_eq!(lines[3], "0027");
+    assert_eq!(lines[2..], ["daemon /usr/sbin", "0027", "0"], "a nologin shell is none");
 }
 
 #[test]
