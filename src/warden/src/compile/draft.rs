@@ -22,10 +22,11 @@ const COMMANDS_MAX: usize = 255;
 const TEXT_MAX: usize = 128 * 1024;
 
 /// Settings of a sandbox that leave something behind: temporary directories, namespaces, secrets.
-const LEFT_BY_SANDBOX: [&str; 8] = [
+const LEFT_BY_SANDBOX: [&str; 9] = [
     "PrivateTmp=1",
     "PrivateNetwork=1",
     "PrivateIPC=1",
+    "RemoveIPC=1",
     "LoadCredential=",
     "LoadCredentialEncrypted=",
     "SetCredential=",

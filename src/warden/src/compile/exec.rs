@@ -92,13 +92,8 @@ pub fn take(draft: &mut Draft, d: &mut Directive<'_>) -> bool {
         "Environment" => environment(draft, d),
         "EnvironmentFile" => environment_file(draft, d),
         "WorkingDirectory" => working_directory(draft, d),
-        "StandardInputText" => match d.is_reset() {
-            true => Slot::own(SettingKey::StandardInputData).clear(draft.settings()),
-            false => {
-                let text = d.text().unwrap_or_default();
-                draft.settings().push((SettingKey::StandardInputData, text));
-            }
-        },
+        "StandardInputText" => standard_input(draft, d, "text"),
+        "StandardInputData" => standard_input(draft, d, "base64"),
         "Nice" => ranged(draft, d, SettingKey::Nice, -20..=19),
         "OOMScoreAdjust" => ranged(draft, d, SettingKey::OomScoreAdjust, -1000..=1000),
         "RuntimeDirectoryPreserve" => preserve(draft, d),
@@ -123,6 +118,16 @@ pub fn take(draft: &mut Draft, d: &mut Directive<'_>) -> bool {
 /// Something of which the start alone knows what to do with it.
 fn labelled(label: &str) -> Slot<'_> {
     Slot { key: SettingKey::Scheduling, label: Some(label) }
+}
+
+/// One part of what a service reads, and how it is written.
+fn standard_input(draft: &mut Draft, d: &mut Directive<'_>, form: &str) {
+    let slot = Slot::own(SettingKey::StandardInputData);
+    if d.is_reset() {
+        slot.clear(draft.settings());
+    } else if let Some(text) = d.text() {
+        slot.push(draft.settings(), &format!("{form}:{text}"));
+    }
 }
 
 /// systemd.kill(5).

@@ -65,6 +65,11 @@ use std::process::ExitCode;
 const USAGE: &str = "usage: hostel-warden compile [--boot | --generators] [--in-force-fd N] \
      [--output-fd N | --output FILE] [--root DIR]";
 
+/// A time span of systemd.time(7) in microseconds, seconds where it has no unit.
+pub fn parse_microseconds(text: &str) -> Option<u64> {
+    time::parse_span(text, time::SECOND)
+}
+
 /// Why there's no plan.
 #[derive(Debug)]
 enum CompileError {

@@ -3,7 +3,9 @@
 use super::failure::{At, Failure};
 use super::job::Job;
 use super::launch::Launch;
-use super::{credentials, env_file, safe_path, users};
+use super::{cgroup, credentials, env_file, safe_path, users};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use hostel_contract::exec::ExecStep;
 use hostel_contract::paths;
 use hostel_contract::status::UnitResult;
@@ -104,18 +106,20 @@ pub fn is_name(name: &[u8]) -> bool {
 /// The whole environment of a command that is about to run.
 pub fn build(job: &Job<'_>, launch: &Launch<'_>) -> Result<Environment, Failure> {
     let mut environment = Environment::default();
-    manager(&mut environment);
-    identity(&mut environment, launch);
+    manager(&mut environment, job);
+    identity(&mut environment, job, launch);
     invocation(&mut environment, job);
     if BUS_SERVICES.contains(&job.unit.name()) {
         environment.set("SYSTEMD_NSS_DYNAMIC_BYPASS", "1");
     }
-    descriptors(&mut environment, job, launch);
+    descriptors(&mut environment, launch);
+    peer(&mut environment, job);
     directories(&mut environment, launch);
     if let Some(path) = credentials::directory(job) {
         environment.set("CREDENTIALS_DIRECTORY", path);
     }
     ending(&mut environment, job);
+    memory_pressure(&mut environment, job);
     if launch.streams_to_log && std::fs::exists(JOURNAL_SOCKET).unwrap_or(false) {
         journal_stream(&mut environment, job);
     }
@@ -141,9 +145,15 @@ pub fn build(job: &Job<'_>, launch: &Launch<'_>) -> Result<Environment, Failure>
     Ok(environment)
 }
 
+/// ExecSearchPath=, or what every service has.
+pub fn search_path(job: &Job<'_>) -> String {
+    let own: Vec<&str> = job.directives(SettingKey::Scheduling, "ExecSearchPath").collect();
+    if own.is_empty() { SEARCH_PATH.to_string() } else { own.join(":") }
+}
+
 /// What every service has: the search path and the machine's locale.
-fn manager(environment: &mut Environment) {
-    environment.set("PATH", SEARCH_PATH);
+fn manager(environment: &mut Environment, job: &Job<'_>) {
+    environment.set("PATH", search_path(job));
     let text = LOCALE_FILES.iter().find_map(|file| safe_path::read_small(file).ok()).unwrap_or_default();
     let configured = locale(&text);
     if configured.is_empty() {
@@ -162,10 +172,22 @@ fn locale(text: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
     assignments
 }
 
-/// HOME and the like, where User= is set. A home or a shell that is none is not told (systemd's get_user_creds with
-/// USER_CREDS_CLEAN): a program that finds no $SHELL takes a working one.
-fn identity(environment: &mut Environment, launch: &Launch<'_>) {
-    let Some(user) = &launch.user else { return };
+/// HOME and the like, where User= is set; SetLoginEnvironment= has the last word. A home or a shell that is none is not
+/// told (systemd's get_user_creds with USER_CREDS_CLEAN): a program that finds no $SHELL takes a working one.
+fn identity(environment: &mut Environment, job: &Job<'_>, launch: &Launch<'_>) {
+    let wanted = job.directive(SettingKey::Scheduling, "SetLoginEnvironment").map(super::job::is_yes);
+    let root;
+    let user = match (launch.user, wanted) {
+        (_, Some(false)) | (None, None) => return,
+        (Some(user), _) => user,
+        (None, Some(true)) => match users::user("root") {
+            Ok(user) => {
+                root = user;
+                &root
+            }
+            Err(_) => return,
+        },
+    };
     if user.home.len() > 1 && user.home.starts_with('/') && user.uid != users::NOBODY {
         environment.set("HOME", user.home.as_str());
     }
@@ -187,6 +209,9 @@ fn invocation(environment: &mut Environment, job: &Job<'_>) {
     if job.request.main_pid != 0 {
         environment.set("MAINPID", job.request.main_pid.to_string());
     }
+    if job.unit.fdstore_max() != 0 {
+        environment.set("FDSTORE", job.unit.fdstore_max().to_string());
+    }
     let notifies = match job.unit.notify_access() {
         NotifyAccess::None => false,
         NotifyAccess::Main => job.phase == Phase::Start,
@@ -202,13 +227,51 @@ fn invocation(environment: &mut Environment, job: &Job<'_>) {
 }
 
 /// sd_listen_fds(3).
-fn descriptors(environment: &mut Environment, job: &Job<'_>, launch: &Launch<'_>) {
-    if job.descriptors.is_empty() {
+fn descriptors(environment: &mut Environment, launch: &Launch<'_>) {
+    let count = launch.descriptor_names.len();
+    if count == 0 {
         return;
     }
     environment.set("LISTEN_PID", std::process::id().to_string());
-    environment.set("LISTEN_FDS", job.descriptors.len().to_string());
+    environment.set("LISTEN_FDS", count.to_string());
     environment.set("LISTEN_FDNAMES", launch.descriptor_names.join(":"));
+}
+
+/// $REMOTE_ADDR and $REMOTE_PORT, where the unit was started for one connection.
+fn peer(environment: &mut Environment, job: &Job<'_>) {
+    let [connection] = job.descriptors.as_slice() else { return };
+    let Ok(Some(address)) = rustix::net::getpeername(connection) else { return };
+    if let Ok(address) = std::net::SocketAddr::try_from(address.clone()) {
+        environment.set("REMOTE_ADDR", address.ip().to_canonical().to_string());
+        environment.set("REMOTE_PORT", address.port().to_string());
+    } else if let Ok(address) = rustix::net::SocketAddrUnix::try_from(address) {
+        if let Some(path) = address.path_bytes() {
+            environment.set("REMOTE_ADDR", path);
+        } else if let Some(name) = address.abstract_name() {
+            environment.set("REMOTE_ADDR", [b"@", name].concat());
+        }
+    }
+}
+
+/// Where the service is told of memory becoming scarce: its cgroup's own file, where memory is accounted for. Where it
+/// is not wanted, /dev/null says so to libraries.
+fn memory_pressure(environment: &mut Environment, job: &Job<'_>) {
+    let get = |name| job.directive(SettingKey::Scheduling, name);
+    let wanted = get("MemoryPressureWatch").unwrap_or("auto");
+    if matches!(wanted, "off" | "no" | "0" | "false") {
+        return environment.set("MEMORY_PRESSURE_WATCH", "/dev/null");
+    }
+    let Some(own) = cgroup::own() else { return };
+    let file = own.join("memory.pressure");
+    if !own.join("memory.current").exists()
+        || rustix::fs::access(&file, rustix::fs::Access::WRITE_OK).is_err()
+    {
+        return;
+    }
+    let threshold = get("MemoryPressureThresholdSec").and_then(crate::compile::parse_microseconds);
+    let what = format!("some {} 2000000\0", threshold.unwrap_or(200_000));
+    environment.set("MEMORY_PRESSURE_WATCH", file.into_os_string().into_vec());
+    environment.set("MEMORY_PRESSURE_WRITE", BASE64_STANDARD.encode(what));
 }
 
 /// $RUNTIME_DIRECTORY and its kin.

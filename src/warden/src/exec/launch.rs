@@ -5,12 +5,12 @@
 //! start with a record; what a guest merely may not have costs a line in the unit's log.
 
 use super::capabilities;
-use super::environment::{self, Environment, SEARCH_PATH};
+use super::environment::{self, Environment};
 use super::expand;
 use super::failure::{At, Failure};
 use super::job::Job;
 use super::users::{self, Identity, User};
-use super::{credentials, directories, limits, sandbox, seccomp, streams};
+use super::{attributes, cgroup, credentials, directories, limits, open_file, sandbox, seccomp, streams};
 use crate::sys;
 use hostel_contract::exec::{ENV_FD_NAMES, ExecStep};
 use hostel_plan::{Command, Phase, SettingKey, UnitKind, command_flags};
@@ -18,7 +18,7 @@ use rustix::fs::{Gid, Mode, Uid};
 use rustix::io::Errno;
 use rustix::thread::CapabilitySet;
 use std::ffi::CString;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 /// First descriptor of sd_listen_fds(3).
@@ -89,11 +89,29 @@ fn prepare(job: &Job<'_>) -> Result<std::convert::Infallible, Stopped> {
         let owner = if confinement == Confinement::Full { identity.clone() } else { users::identity(job)? };
         directories::make(job, &owner)?;
         credentials::make(job, &owner)?;
+        cgroup::apply(job);
         make_mount_point(job)?;
     }
-    let descriptor_names = job.descriptor_names(std::env::var(ENV_FD_NAMES).ok().as_deref());
+    let mut descriptor_names = job.descriptor_names(std::env::var(ENV_FD_NAMES).ok().as_deref());
+    let mut opened: Vec<OwnedFd> = Vec::new();
+    for (file, name) in open_file::open(job)? {
+        opened.push(file);
+        descriptor_names.push(name);
+    }
     let streams = streams::open(job, &descriptor_names, identity.user.as_ref().map(|user| user.uid))?;
+    if streams.socket {
+        // It is the streams, and not passed once more.
+        descriptor_names.clear();
+    }
     limits::set_scheduling(job);
+    attributes::set(job);
+    if let Some(name) = job.directive(SettingKey::Scheduling, "PAMName") {
+        job.log.line(&format!(
+            "PAMName={name}: a static program can't load the guest's PAM modules, no session is opened; limits and variables of pam_limits and pam_env are without effect"
+        ));
+    }
+    let uid = identity.user.as_ref().map_or(0, |user| user.uid);
+    cgroup::delegate(job, uid, identity.gid.unwrap_or(0));
     rustix::process::umask(Mode::from_raw_mode(job.mode(SettingKey::UMask, 0o022)));
     let launch = Launch {
         user: identity.user.as_ref(),
@@ -111,8 +129,11 @@ fn prepare(job: &Job<'_>) -> Result<std::convert::Infallible, Stopped> {
     };
     confine(job, confinement, &identity, &filters)?;
     change_directory(job, &identity)?;
-    let program = find_program(&command)?;
-    place_descriptors(job, &streams)?;
+    let program = find_program(&command, environment::search_path(job))?;
+    place_streams(&streams)?;
+    if !streams.socket {
+        place_descriptors(job, &opened)?;
+    }
     let sigpipe = match job.setting(SettingKey::IgnoreSigpipe).is_none_or(super::job::is_yes) {
         true => sys::Sigpipe::Ignored,
         false => sys::Sigpipe::Default,
@@ -254,7 +275,7 @@ fn change_directory(job: &Job<'_>, identity: &Identity) -> Result<(), Failure> {
 }
 
 /// The program: as it is named, or from the search path.
-fn find_program(command: &Command<'_>) -> Result<CString, Stopped> {
+fn find_program(command: &Command<'_>, search_path: String) -> Result<CString, Stopped> {
     let name = command.path();
     let string = |path: String| {
         CString::new(path)
@@ -264,7 +285,7 @@ fn find_program(command: &Command<'_>) -> Result<CString, Stopped> {
     let found = if name.contains('/') {
         can_run(name).map(|()| name.to_string())
     } else {
-        let mut tried = SEARCH_PATH.split(':').map(|folder| format!("{folder}/{name}"));
+        let mut tried = search_path.split(':').map(|folder| format!("{folder}/{name}"));
         tried.find(|path| can_run(path).is_ok()).ok_or(Errno::NOENT)
     };
     match found {
@@ -289,8 +310,8 @@ fn exec_failure(program: &CString, errno: Errno) -> Stopped {
     Stopped::Failed(Failure::with(ExecStep::Exec, errno, format!("{program}{remedy}")))
 }
 
-/// Puts streams and sockets where the program looks for them. Everything else goes with the exec.
-fn place_descriptors(job: &Job<'_>, streams: &streams::Streams) -> Result<(), Failure> {
+/// Puts streams where the program looks for them.
+fn place_streams(streams: &streams::Streams) -> Result<(), Failure> {
     let parts = [
         (&streams.input, 0, ExecStep::Stdin),
         (&streams.output, 1, ExecStep::Stdout),
@@ -299,8 +320,21 @@ fn place_descriptors(job: &Job<'_>, streams: &streams::Streams) -> Result<(), Fa
     for (fd, number, step) in parts {
         sys::place_fd(fd.as_fd(), number).at(step, || "placing a stream".to_string())?;
     }
+    Ok(())
+}
+
+/// Puts the unit's sockets and what it stored, then the files that were opened for it, where sd_listen_fds(3) looks.
+/// Everything else goes with the exec.
+fn place_descriptors(job: &Job<'_>, opened: &[OwnedFd]) -> Result<(), Failure> {
+    // Files that were opened just now may stand where they all go.
+    let above = LISTEN_FDS_START + i32::try_from(job.descriptors.len() + opened.len()).unwrap_or(i32::MAX);
+    let opened = opened
+        .iter()
+        .map(|file| rustix::io::fcntl_dupfd_cloexec(file, above))
+        .collect::<Result<Vec<_>, _>>()
+        .at(ExecStep::Fds, || "files of OpenFile=".to_string())?;
     let non_blocking = job.is_on(SettingKey::NonBlocking);
-    for (number, fd) in (LISTEN_FDS_START..).zip(&job.descriptors) {
+    for (number, fd) in (LISTEN_FDS_START..).zip(job.descriptors.iter().chain(&opened)) {
         let text = || format!("descriptor {number} of the unit");
         if job.setting(SettingKey::NonBlocking).is_some() {
             rustix::io::ioctl_fionbio(fd, non_blocking).at(ExecStep::Fds, text)?;

@@ -3,6 +3,7 @@
 //! Raising any of these needs a privilege on the machine itself (CAP_SYS_RESOURCE, CAP_SYS_NICE), which a guest's root
 //! has not. So what is refused is cut to what can be had, with one line in the unit's log, and never a failure.
 
+use super::attributes::{numa_nodes, numbers};
 use super::failure::reason;
 use super::job::Job;
 use crate::sys;
@@ -189,19 +190,27 @@ fn set_io_scheduling(job: &Job<'_>) {
     }
 }
 
+/// CPUAffinity=: processors by number, or those of the nodes of NUMAMask= where it says `numa`.
 fn set_affinity(job: &Job<'_>) {
     let mut set = rustix::thread::CpuSet::new();
     let mut any = false;
     for text in job.directives(SettingKey::Scheduling, "CPUAffinity") {
-        for range in text.split([' ', ',']).filter(|range| !range.is_empty()) {
-            let (first, last) = range.split_once('-').unwrap_or((range, range));
-            let (Ok(first), Ok(last)) = (first.parse::<usize>(), last.parse::<usize>()) else {
-                return job.log.line(&format!("CPUAffinity={text}: not understood, ignored"));
+        let listed = if text == "numa" {
+            let mask = job.directive(SettingKey::Scheduling, "NUMAMask").unwrap_or("all");
+            let of_node = |node| {
+                let path = format!("/sys/devices/system/node/node{node}/cpulist");
+                numbers(std::fs::read_to_string(path).unwrap_or_default().trim()).unwrap_or_default()
             };
-            for cpu in first..=last.min(rustix::thread::CpuSet::MAX_CPU - 1) {
-                set.set(cpu);
-                any = true;
-            }
+            Some(numa_nodes(mask).into_iter().flat_map(of_node).collect())
+        } else {
+            numbers(text)
+        };
+        let Some(listed) = listed else {
+            return job.log.line(&format!("CPUAffinity={text}: not understood, ignored"));
+        };
+        for cpu in listed.into_iter().filter(|cpu| *cpu < rustix::thread::CpuSet::MAX_CPU) {
+            set.set(cpu);
+            any = true;
         }
     }
     if any && let Err(errno) = rustix::thread::sched_setaffinity(None, &set) {

@@ -7,8 +7,10 @@
 //!
 //! It runs as the guest's root, in the unit's cgroup, single-threaded, and may be killed at any point.
 
+mod attributes;
 mod bus;
 mod capabilities;
+mod cgroup;
 mod conditions;
 mod credentials;
 mod directories;
@@ -17,15 +19,18 @@ pub mod env_file;
 mod environment;
 mod expand;
 mod failure;
+mod ipc;
 mod job;
 mod launch;
 mod limits;
+mod open_file;
 mod pid_file;
 mod safe_path;
 mod sandbox;
 mod seccomp;
 mod sockets;
 mod streams;
+mod terminal;
 mod users;
 
 pub use conditions::files;
@@ -74,15 +79,14 @@ pub fn run(_args: &[OsString]) -> ExitCode {
     let received = receive(&status);
     // Whoever reads the status or writes to the log must not stand where the daemon's own descriptors go.
     let count = received.as_ref().map_or(0, |r| i32::from(r.sockets) + i32::from(r.stored));
-    let status = move_up(status, FD_FIRST + count);
-    let log = UnitLog::new(sys::inherited_fd(FD_LOG).map(|pipe| move_up(pipe, FD_FIRST + count)));
+    let above = FD_FIRST + count + open_file::MAX as i32;
+    let status = move_up(status, above);
+    let log = UnitLog::new(sys::inherited_fd(FD_LOG).map(|pipe| move_up(pipe, above)));
     let command = received.as_ref().map_or(0, |request| request.command);
     let answer = received.and_then(|request| {
         let plan = sys::inherited_fd(FD_PLAN);
-        let descriptors = (FD_FIRST..FD_FIRST + count)
-            .filter_map(sys::inherited_fd)
-            .map(|fd| move_up(fd, FD_FIRST + count))
-            .collect();
+        let descriptors =
+            (FD_FIRST..FD_FIRST + count).filter_map(sys::inherited_fd).map(|fd| move_up(fd, above)).collect();
         let plan = read_plan(plan)?;
         perform(&Job::new(plan, request, log, descriptors)?)
     });
@@ -175,8 +179,9 @@ fn clean_up(job: &Job<'_>) -> Result<(), Failure> {
     let sockets = sockets::remove(job);
     let sandbox = sandbox::remove(job);
     let credentials = credentials::remove(job);
+    let objects = ipc::remove(job);
     let user = dynamic::release(job);
-    runtime.and(sockets).and(sandbox).and(credentials).and(user)
+    runtime.and(sockets).and(sandbox).and(credentials).and(objects).and(user)
 }
 
 /// Sends the record, with descriptors where there are any. Init may be gone by now, and then nobody wants it.

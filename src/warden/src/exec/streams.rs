@@ -2,11 +2,13 @@
 
 use super::failure::{At, Failure};
 use super::job::Job;
+use super::terminal::{self, Control};
+use base64::Engine;
 use hostel_contract::exec::ExecStep;
 use hostel_plan::SettingKey;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 /// The three, to be put at 0, 1 and 2.
 pub struct Streams {
@@ -20,6 +22,8 @@ pub struct Streams {
     pub to_log: bool,
     /// Whether one of them is a terminal.
     pub terminal: bool,
+    /// Whether one of them is the unit's socket, which is then not passed otherwise.
+    pub socket: bool,
 }
 
 /// What a stream is connected to.
@@ -43,22 +47,14 @@ enum Target<'a> {
     Data,
 }
 
-/// How a terminal becomes the controlling one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Control {
-    /// Where it is nobody's.
-    Ask,
-    /// Also where it is another session's.
-    Force,
-}
-
 /// A value of StandardInput=, StandardOutput= or StandardError=; `None` for what nobody knows.
 fn parse(text: &str) -> Option<Target<'_>> {
     let file = OFlags::CREATE.union(OFlags::NOCTTY);
     Some(match text {
         "inherit" => Target::Inherit,
         "null" => Target::Null,
-        "tty" | "tty-fail" => Target::Terminal(Control::Ask),
+        "tty" => Target::Terminal(Control::Wait),
+        "tty-fail" => Target::Terminal(Control::Ask),
         "tty-force" => Target::Terminal(Control::Force),
         // The kernel's log is the host's, and the console has init's messages: the log has all of them.
         "journal" | "kmsg" | "syslog" | "journal+console" | "kmsg+console" | "syslog+console" => Target::Log,
@@ -122,8 +118,10 @@ pub fn open(job: &Job<'_>, names: &[String], owner: Option<u32>) -> Result<Strea
         target => opener.open(target, Direction::Out, ExecStep::Stderr)?,
     };
     let to_log = job.log.pipe().is_some() && (output == Target::Log || error == Target::Log);
-    let terminal = [input, output, error].iter().any(|target| matches!(target, Target::Terminal(_)));
-    Ok(Streams { input: stdin, output: stdout, error: stderr, to_log, terminal })
+    let targets = [input, output, error];
+    let terminal = targets.iter().any(|target| matches!(target, Target::Terminal(_)));
+    let socket = targets.contains(&Target::Socket);
+    Ok(Streams { input: stdin, output: stdout, error: stderr, to_log, terminal, socket })
 }
 
 fn share(fd: &OwnedFd, step: ExecStep) -> Result<OwnedFd, Failure> {
@@ -174,45 +172,33 @@ impl Opener<'_> {
                     None => Err(Failure::new(step, format!("the unit has no descriptor named `{name}`"))),
                 }
             }
-            Target::Terminal(control) => self.terminal(control, direction, step),
+            Target::Terminal(control) if direction == Direction::In => {
+                terminal::take(self.job, control, self.owner, step)
+            }
+            Target::Terminal(_) => terminal::open(self.job, step),
             Target::Data => self.data().at(step, || "StandardInputData=".to_string()),
         }
-    }
-
-    /// The unit's terminal; as standard input it also becomes the controlling one of the session.
-    fn terminal(&self, control: Control, direction: Direction, step: ExecStep) -> Result<OwnedFd, Failure> {
-        let path = self.job.setting(SettingKey::TtyPath).unwrap_or("/dev/console");
-        let text = || format!("TTYPath={path}");
-        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-        if direction == Direction::In && self.job.is_on(SettingKey::TtyVHangup) {
-            let opened = rustix::fs::open(path, flags | OFlags::NONBLOCK, Mode::empty());
-            // Not permitted to a guest's root on every kernel: the terminal is then as its last user left it.
-            let _ = opened.map(|tty| crate::sys::hang_up(tty.as_fd()));
-        }
-        let tty = rustix::fs::open(path, flags, Mode::empty()).at(step, text)?;
-        if direction == Direction::In {
-            let taken = match control {
-                Control::Ask => crate::sys::take_terminal(tty.as_fd(), crate::sys::Steal::No),
-                Control::Force => crate::sys::take_terminal(tty.as_fd(), crate::sys::Steal::Yes),
-            };
-            taken.at(step, || format!("{}: it is the terminal of another session", text()))?;
-            if let Some(uid) = self.owner {
-                let _ = rustix::fs::fchown(&tty, Some(rustix::fs::Uid::from_raw(uid)), None);
-            }
-        }
-        if self.job.is_on(SettingKey::TtyReset) {
-            reset_terminal(&tty);
-        }
-        Ok(tty)
     }
 
     /// A file in memory with the data, at its beginning.
     fn data(&self) -> Result<OwnedFd, Errno> {
         let memory = rustix::fs::memfd_create("standard-input", rustix::fs::MemfdFlags::CLOEXEC)?;
         let mut text = Vec::new();
-        for line in self.job.unit.settings_of(SettingKey::StandardInputData) {
-            text.extend_from_slice(line.as_bytes());
-            text.push(b'\n');
+        for part in self.job.unit.settings_of(SettingKey::StandardInputData) {
+            match part.split_once(':') {
+                Some(("base64", data)) => {
+                    let data: String = data.split_whitespace().collect();
+                    match base64::prelude::BASE64_STANDARD.decode(data) {
+                        Ok(bytes) => text.extend(bytes),
+                        Err(error) => self.job.log.line(&format!("StandardInputData=: {error}, ignored")),
+                    }
+                }
+                Some((_, line)) => {
+                    text.extend(crate::compile::unescape(line));
+                    text.push(b'\n');
+                }
+                None => {}
+            }
         }
         let mut rest = text.as_slice();
         while !rest.is_empty() {
@@ -227,27 +213,6 @@ impl Opener<'_> {
 fn null(direction: Direction) -> Result<OwnedFd, Errno> {
     let access = if direction == Direction::In { OFlags::RDONLY } else { OFlags::WRONLY };
     rustix::fs::open("/dev/null", access | OFlags::CLOEXEC, Mode::empty())
-}
-
-/// Line mode with echo, as a login expects it.
-fn reset_terminal(tty: &OwnedFd) {
-    use rustix::termios::{ControlModes, InputModes, LocalModes, OptionalActions, OutputModes};
-    let Ok(mut modes) = rustix::termios::tcgetattr(tty) else { return };
-    modes.input_modes -= InputModes::IGNBRK | InputModes::BRKINT | InputModes::ISTRIP | InputModes::INLCR;
-    modes.input_modes -= InputModes::IGNCR | InputModes::IUCLC;
-    modes.input_modes |= InputModes::ICRNL | InputModes::IMAXBEL | InputModes::IUTF8;
-    modes.output_modes |= OutputModes::ONLCR | OutputModes::OPOST;
-    modes.control_modes |= ControlModes::CREAD;
-    modes.local_modes = LocalModes::ISIG
-        | LocalModes::ICANON
-        | LocalModes::IEXTEN
-        | LocalModes::ECHO
-        | LocalModes::ECHOE
-        | LocalModes::ECHOK
-        | LocalModes::ECHOCTL
-        | LocalModes::ECHOKE;
-    let _ = rustix::termios::tcsetattr(tty, OptionalActions::Now, &modes);
-    let _ = rustix::termios::tcflush(tty, rustix::termios::QueueSelector::IOFlush);
 }
 
 #[cfg(test)]

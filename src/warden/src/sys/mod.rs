@@ -3,12 +3,14 @@
 //! Each function is small, says why its call is sound, and gives errors as [`Errno`].
 #![allow(unsafe_code)]
 
+mod attributes;
 mod datagram;
 mod namespace;
 mod process;
 mod seccomp;
 mod socket;
 
+pub use attributes::*;
 pub use datagram::*;
 pub use namespace::*;
 pub use process::*;

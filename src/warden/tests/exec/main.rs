@@ -180,14 +180,15 @@ fn given_streams_when_started_then_they_go_where_they_are_sent() {
     let (out, err) = (base.join("out"), base.join("err"));
     let run = || {
         Case::script("cat; echo out; echo err >&2")
-            .set(SettingKey::StandardInputData, "data")
+            .set(SettingKey::StandardInputData, r"text:da\x74a")
+            .set(SettingKey::StandardInputData, "base64:bW9y ZQo=")
             .set(SettingKey::StandardOutput, format!("append:{out}"))
             .set(SettingKey::StandardError, format!("truncate:{err}"))
             .run()
     };
     assert_eq!(run().ran(), "");
     run().ran();
-    assert_eq!(std::fs::read_to_string(&out).unwrap(), "data\nout\ndata\nout\n");
+    assert_eq!(std::fs::read_to_string(&out).unwrap(), "data\nmore\nout\ndata\nmore\nout\n");
     assert_eq!(std::fs::read_to_string(&err).unwrap(), "err\n");
     let text = Case::start(&["/bin/true"])
         .set(SettingKey::StandardOutput, "file:/none/such")
@@ -353,4 +354,62 @@ fn given_a_request_that_fits_no_plan_when_read_then_it_is_a_protocol_failure() {
     let mut case = Case::start(&["/bin/true"]);
     case.request.command = 7;
     case.run().failed(ExecStep::Protocol);
+}
+
+#[test]
+fn given_files_to_open_when_started_then_they_are_passed_behind_the_sockets() {
+    let base = TempDir::new("open-file");
+    std::fs::write(base.join("one"), "content\n").unwrap();
+    let listener: OwnedFd = std::net::TcpListener::bind("127.0.0.1:0").unwrap().into();
+    let outcome =
+        Case::script("echo $LISTEN_FDS $LISTEN_FDNAMES; cat <&4; echo x >&4 2>/dev/null || echo read-only")
+            .given(vec![listener], Some("web"))
+            .set(SettingKey::Scheduling, format!("OpenFile={}:data:read-only", base.join("one")))
+            .set(SettingKey::Scheduling, "OpenFile=/none/such:odd:graceful")
+            .run();
+    assert_eq!(outcome.ran(), "2 web:data\ncontent\nread-only\n");
+    let case = Case::start(&["/bin/true"]).set(SettingKey::Scheduling, "OpenFile=/none/such");
+    assert!(case.run().failed(ExecStep::Fds).contains("/none/such"));
+}
+
+#[test]
+fn given_attributes_of_a_process_when_started_then_it_has_them() {
+    let script = "cat /proc/self/timerslack_ns /proc/self/coredump_filter; echo $PATH $HOME; grep Cpus_allowed_list /proc/self/status";
+    let outcome = Case::script(script)
+        .set(SettingKey::Scheduling, "TimerSlackNSec=2us")
+        .set(SettingKey::Scheduling, "CoredumpFilter=private-anonymous elf-headers")
+        .set(SettingKey::Scheduling, "ExecSearchPath=/opt/x:/usr/bin:/bin")
+        .set(SettingKey::Scheduling, "SetLoginEnvironment=1")
+        .set(SettingKey::Scheduling, "CPUAffinity=0")
+        .run();
+    assert_eq!(outcome.ran(), "2000\n00000011\n/opt/x:/usr/bin:/bin /root\nCpus_allowed_list:\t0\n");
+}
+
+#[test]
+fn given_a_connection_when_started_for_it_then_its_peer_is_in_the_environment() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let ours = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let theirs = listener.accept().unwrap().0;
+    let script = "echo $REMOTE_ADDR $REMOTE_PORT ${LISTEN_FDS-none} >&2";
+    let outcome = Case::script(script)
+        .set(SettingKey::StandardInput, "socket")
+        .set(SettingKey::StandardError, "journal")
+        .given(vec![theirs.into()], None)
+        .run();
+    assert_eq!(outcome.ran(), format!("127.0.0.1 {} none\n", ours.local_addr().unwrap().port()));
+}
+
+#[test]
+fn given_limits_of_a_cgroup_without_controllers_when_started_then_one_line_says_so() {
+    let has_memory = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").is_ok();
+    if has_memory {
+        return;
+    }
+    let outcome = Case::script("echo runs")
+        .set(SettingKey::Scheduling, "MemoryMax=1073741824")
+        .set(SettingKey::Scheduling, "CPUQuota=50%")
+        .run();
+    let lines: Vec<&str> = outcome.ran().lines().collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].starts_with("MemoryMax=, CPUQuota=:") && lines[1] == "runs", "{lines:?}");
 }

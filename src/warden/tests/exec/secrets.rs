@@ -60,7 +60,11 @@ fn given_a_dynamic_user_when_run_then_it_has_an_id_a_record_and_a_state_director
     );
     let record = std::fs::read_to_string(format!("/run/userdb/{uid}.user")).unwrap();
     assert!(record.contains(&name), "{record}");
+    let object = format!("/dev/shm/{name}");
+    std::fs::write(&object, "").unwrap();
+    std::os::unix::fs::chown(&object, Some(uid), None).unwrap();
     settings(Case::of(UnitKind::Service, Phase::CleanUp)).run().answered(ExecOutcome::Done);
+    assert!(!Path::new(&object).exists());
     assert!(!Path::new(&format!("/run/userdb/{name}.user")).exists());
     let _ = std::fs::remove_file(format!("/var/lib/{name}"));
     let _ = std::fs::remove_dir_all(format!("/var/lib/private/{name}"));
