@@ -68,20 +68,17 @@ fn words(id: [u8; 16]) -> [u64; 2] {
 }
 
 impl JournalFile {
-    /// A new file in an empty one, laid out for `size` bytes. `id` is random; `before` is the file that it follows,
-    /// whose sequence numbers it continues. What it holds is written with the first batch.
+    /// A new file in an empty one, laid out for `size` bytes. `id` is random; `before` is of the file that it
+    /// follows, and whose sequence numbers it continues: see [`super::Reader::last_number`]. What it holds is written with the first batch.
     pub fn create(
         file: File,
         size: u64,
         id: [u8; 16],
         identity: Identity,
-        before: Option<&mut JournalFile>,
+        before: Option<([u8; 16], u64)>,
     ) -> io::Result<JournalFile> {
         let mut this = JournalFile { pages: Pages::new(file)?, key: id, identity };
-        let (seqnum_id, seqnum) = match before {
-            Some(before) => (before.id(header::SEQNUM_ID)?, before.pages.word(header::TAIL_SEQNUM)?),
-            None => (id, 0),
-        };
+        let (seqnum_id, seqnum) = before.unwrap_or((id, 0));
         this.pages.append(&[&[0; header::LENGTH as usize]])?;
         let signature = u64::from_le_bytes(*SIGNATURE);
         this.set(0, signature)?;

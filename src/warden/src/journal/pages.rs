@@ -161,6 +161,21 @@ impl Pages {
         file.set_len(length)
     }
 
+    /// For a reader: what somebody else has written since counts from now on.
+    pub fn look_anew(&mut self) -> io::Result<()> {
+        self.cache.clear();
+        self.length = self.file.metadata()?.len();
+        self.written = self.length;
+        Ok(())
+    }
+
+    /// For a reader: keeps memory small. Cheap, and meant to be called often.
+    pub fn forget_some(&mut self) {
+        if self.cache.len() > CACHED {
+            self.cache.clear();
+        }
+    }
+
     /// Writes the batch.
     pub fn write(&mut self) -> io::Result<()> {
         let mut changed: Vec<u64> =

@@ -1,15 +1,16 @@
 //! `hostel-warden logs`: the log as people, scripts and the host's tool read it.
 //!
-//! Reads the text files that `serve` writes, without asking it. What somebody else may have put there is escaped
-//! again, so that no terminal is told anything. Following waits for changes of the folder; it does not poll.
+//! Reads the files that `serve` writes, text or journal, without asking it: entries of a journal are shown as the lines
+//! that a text log would have of them. What somebody else may have put there is escaped again, so that no terminal is told anything. Following waits for changes of the folder; it does not poll.
 
+mod journal;
 mod lines;
 mod options;
 mod reader;
 
 use std::ffi::OsString;
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use hostel_contract::log::{LogRecord, TEXT_MAX};
@@ -18,7 +19,7 @@ use hostel_contract::{Text, paths};
 use super::record::put_escaped;
 pub use lines::Line;
 use options::{Format, Options, USAGE};
-use reader::{Follower, last_lines};
+use reader::Position;
 
 /// Runs the command with the arguments behind its name.
 pub fn run(args: &[OsString]) -> ExitCode {
@@ -29,8 +30,8 @@ pub fn run(args: &[OsString]) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let folder = options.folder.as_deref().unwrap_or(Path::new(paths::LOG_DIR));
-    match show(&options, folder, &mut BufWriter::new(io::stdout().lock())) {
+    let folder = options.folder.clone().unwrap_or_else(where_it_is);
+    match show(&options, &folder, &mut BufWriter::new(io::stdout().lock())) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read us has enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
@@ -45,12 +46,38 @@ pub fn run(args: &[OsString]) -> ExitCode {
     }
 }
 
+/// The folder of this guest's log: of its journal, if it has one.
+fn where_it_is() -> PathBuf {
+    let journal = super::journal_log::folder(Path::new("/"));
+    journal.filter(|folder| journal::is_one(folder)).unwrap_or_else(|| PathBuf::from(paths::LOG_DIR))
+}
+
+/// Gives a line to whoever shows it.
+type Emit<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
+
+/// What comes behind the end of a log.
+trait Follow {
+    /// Where it began.
+    fn position(&self) -> Position;
+    /// Gives the lines that have come, and waits if there were none.
+    fn next(&mut self, emit: &mut Emit<'_>) -> io::Result<()>;
+}
+
 fn show(options: &Options, folder: &Path, out: &mut impl Write) -> io::Result<()> {
+    let in_journal = journal::is_one(folder);
     // Before reading what there is: what comes meanwhile is then seen by the one or the other, not twice.
-    let mut follower = if options.follow { Some(Follower::new(folder)?) } else { None };
-    let end = follower.as_ref().map(Follower::position);
+    let mut follower: Option<Box<dyn Follow>> = match (options.follow, in_journal) {
+        (false, _) => None,
+        (true, false) => Some(Box::new(reader::Follower::new(folder)?)),
+        (true, true) => Some(Box::new(journal::Follower::new(folder)?)),
+    };
+    let end = follower.as_ref().map(|follower| follower.position());
     let wanted = |line: &Line<'_>| options.unit.as_deref().is_none_or(|unit| line.is_about(unit));
-    for line in last_lines(folder, options.count, end, &wanted)? {
+    let lines = match in_journal {
+        false => reader::last_lines(folder, options.count, end, &wanted)?,
+        true => journal::last_lines(folder, options.count, end, &wanted)?,
+    };
+    for line in lines {
         put(out, options.format, &line)?;
     }
     out.flush()?;
@@ -111,14 +138,17 @@ mod tests {
         ];
         for (pid, (name, text)) in lines.iter().enumerate() {
             log.mark().unwrap();
-            log.add(&Record {
-                time_ns: 1_795_310_860_123_456_789,
-                name,
-                pid: pid as u32,
-                priority: DEFAULT_PRIORITY,
-                origin: Origin::Output,
-                text: text.as_bytes(),
-            });
+            log.add(
+                &Record {
+                    time_ns: 1_795_310_860_123_456_789,
+                    name,
+                    pid: pid as u32,
+                    priority: DEFAULT_PRIORITY,
+                    origin: Origin::Output,
+                    text: text.as_bytes(),
+                },
+                "",
+            );
             log.write().unwrap();
         }
         let options = Options::parse(&arguments.iter().map(OsString::from).collect::<Vec<_>>()).unwrap();

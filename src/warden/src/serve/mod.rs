@@ -9,10 +9,12 @@
 mod channel;
 mod devlog;
 mod forward;
+mod journal_log;
 mod lines;
 pub mod logs;
 mod manager;
 mod pipes;
+mod process;
 mod record;
 mod run;
 mod sink;
@@ -47,6 +49,7 @@ pub struct Options {
     /// Folder that stands for the guest's root: `/`, but for tests.
     root: PathBuf,
     limits: Limits,
+    journal: journal_log::Limits,
 }
 
 /// Runs the command with the arguments behind its name.
@@ -80,7 +83,9 @@ pub fn run(args: &[OsString]) -> ExitCode {
 }
 
 fn parse(args: &[OsString]) -> Result<Options, String> {
-    let mut options = Options { root: PathBuf::from("/"), limits: Limits::default() };
+    let (limits, journal) = (Limits::default(), journal_log::Limits::default());
+    let mut options = Options { root: PathBuf::from("/"), limits, journal };
+    let asked = !args.is_empty();
     let mut rest = args.iter();
     while let Some(name) = rest.next() {
         let value = rest.next().ok_or_else(|| format!("{} needs a value", name.to_string_lossy()))?;
@@ -98,6 +103,11 @@ fn parse(args: &[OsString]) -> Result<Options, String> {
             }
             _ => return Err(format!("unknown option `{}`", name.to_string_lossy())),
         }
+    }
+    let Limits { size, files } = options.limits;
+    if asked {
+        options.journal =
+            journal_log::Limits { file: size, total: size.saturating_mul(u64::from(files) + 1) };
     }
     Ok(options)
 }

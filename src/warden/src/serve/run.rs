@@ -16,7 +16,7 @@ use super::pipes::Pipes;
 use super::sink::{Sink, Taken};
 use super::takeover::{NextPlan, held, hold};
 use super::triggers::Triggers;
-use super::writer::TextLog;
+use super::writer::Log;
 use super::{During, Options, ServeError, say_on_console};
 use crate::ctl::names;
 use crate::page::read_plan;
@@ -48,7 +48,7 @@ struct Trouble {
 pub struct Serve<'a> {
     options: &'a Options,
     channel: Channel,
-    sink: Sink<TextLog>,
+    sink: Sink<Log>,
     devlog: DevLog,
     manager: Option<ManagerSocket>,
     /// The log pipes, with indices of the plan in force.
@@ -73,7 +73,7 @@ impl<'a> Serve<'a> {
     pub fn new(
         options: &'a Options,
         channel: Channel,
-        sink: Sink<TextLog>,
+        sink: Sink<Log>,
         devlog: DevLog,
         manager: Option<ManagerSocket>,
     ) -> Result<Serve<'a>, ServeError> {

@@ -339,10 +339,11 @@ impl<W: LogWriter> Sink<W> {
         outgoing.clear();
         let forward = forwarder.ready();
         let mut emit = |record: &Record<'_>| {
-            writer.add(record);
+            let identifier = units.identifier(record.name);
+            writer.add(record, identifier);
             // As journald has it, what the sink itself says is for the log alone: the more so that the syslogd is slow.
             if forward && record.name != WARDEN {
-                outgoing.add(record, units.identifier(record.name), forwarder.zone());
+                outgoing.add(record, identifier, forwarder.zone());
             }
         };
         for (at, segment) in segments.iter().take(count).enumerate() {

@@ -9,13 +9,14 @@ use hostel_contract::paths;
 use super::channel::Channel;
 use super::devlog::{self, DevLog};
 use super::forward::Forwarder;
+use super::journal_log::{self, JournalLog};
 use super::manager::ManagerSocket;
 use super::run::Serve;
 use super::sink::{Parts, Sink};
 use super::spool::Spool;
 use super::state::State;
 use super::units::Units;
-use super::writer::TextLog;
+use super::writer::{Log, TextLog};
 use super::{During, Options, ServeError, say_on_console};
 
 /// Names under which init holds what is ours.
@@ -28,6 +29,8 @@ pub mod held {
     pub const DEVLOG: &str = "dev-log";
     /// See `manager`.
     pub const MANAGER: &str = "manager";
+    /// See `journal_log`.
+    pub const UNDO: &str = "journal-undo";
     /// The plan whose indices are in the spool's segments: it may be older than the one in force.
     pub const PLAN: &str = "sink-plan";
 }
@@ -128,6 +131,22 @@ fn manager_socket(
     Ok(Some(manager))
 }
 
+/// The log in the form that this guest reads.
+fn writer(options: &Options, channel: &mut Channel, inventory: &mut Inventory) -> Result<Log, ServeError> {
+    let root = &options.root;
+    if !journal_log::is_read_in(root) || journal_log::folder(root).is_none() {
+        let folder = root.join(paths::LOG_DIR.trim_start_matches('/'));
+        return Ok(Log::Text(TextLog::new(folder, options.limits, log_group(root))));
+    }
+    if let Some(undo) = inventory.held.remove(held::UNDO) {
+        return Ok(Log::Journal(Box::new(JournalLog::new(root.clone(), options.journal, undo))));
+    }
+    let undo = journal_log::make_undo().during("make the journal's undo record")?;
+    let log = JournalLog::new(root.clone(), options.journal, undo);
+    hold(options, channel, held::UNDO, log.undo_fd())?;
+    Ok(Log::Journal(Box::new(log)))
+}
+
 /// Takes over. `None`: init has closed the channel before it sent everything.
 pub fn take_over(options: &Options, channel: OwnedFd) -> Result<Option<Serve<'_>>, ServeError> {
     let mut channel = Channel::new(channel);
@@ -178,8 +197,7 @@ pub fn take_over(options: &Options, channel: OwnedFd) -> Result<Option<Serve<'_>
             (before, Some(NextPlan { units, plan }))
         }
     };
-    let folder = options.root.join(paths::LOG_DIR.trim_start_matches('/'));
-    let writer = TextLog::new(folder, options.limits, log_group(&options.root));
+    let writer = writer(options, &mut channel, &mut inventory)?;
     let parts = Parts { spool, state, writer, units, forwarder: Forwarder::new(&options.root) };
     let sink = Sink::adopt(parts, &mut devlog).during("adopt the sink")?;
 

@@ -1,4 +1,5 @@
-//! Where records are kept: an interface, so that the format can change, and the text files behind it.
+//! Where records are kept: an interface, for systemd's journal ([`super::journal_log`]) in guests that can read it and for
+//! the text files here in others.
 //!
 //! A batch of records is written at once. Before it, the sink notes where the log ends ([`LogWriter::mark`]); a
 //! batch that failed, or that a SIGKILL cut in half, is taken back to there and written again.
@@ -14,6 +15,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+use super::journal_log::JournalLog;
 use super::record::{Record, Stamper, put_line};
 use super::state::Mark;
 
@@ -21,12 +23,44 @@ use super::state::Mark;
 pub trait LogWriter {
     /// Makes room for a batch: rotates if it is due, and says where the log ends now.
     fn mark(&mut self) -> io::Result<Mark>;
-    /// Adds a record to the batch, in memory.
-    fn add(&mut self, record: &Record<'_>);
+    /// Adds a record to the batch, in memory. `identifier`: what a syslogd is told as the sender of a unit's output.
+    fn add(&mut self, record: &Record<'_>, identifier: &str);
     /// Writes the batch, all of it or an error, and begins the next one.
     fn write(&mut self) -> io::Result<()>;
     /// Takes the log back to where it was, and drops the batch. True where that place is still there.
     fn roll_back(&mut self, mark: Mark) -> io::Result<bool>;
+}
+
+/// The log of a guest, in the form that the guest reads.
+pub enum Log {
+    /// Text files.
+    Text(TextLog),
+    /// systemd's journal.
+    Journal(Box<JournalLog>),
+}
+
+impl Log {
+    fn writer(&mut self) -> &mut dyn LogWriter {
+        match self {
+            Log::Text(log) => log,
+            Log::Journal(log) => log.as_mut(),
+        }
+    }
+}
+
+impl LogWriter for Log {
+    fn mark(&mut self) -> io::Result<Mark> {
+        self.writer().mark()
+    }
+    fn add(&mut self, record: &Record<'_>, identifier: &str) {
+        self.writer().add(record, identifier);
+    }
+    fn write(&mut self) -> io::Result<()> {
+        self.writer().write()
+    }
+    fn roll_back(&mut self, mark: Mark) -> io::Result<bool> {
+        self.writer().roll_back(mark)
+    }
 }
 
 /// How much is kept.
@@ -137,7 +171,7 @@ impl LogWriter for TextLog {
         Ok(Mark { file: metadata.ino(), position: metadata.len(), extra: 0 })
     }
 
-    fn add(&mut self, record: &Record<'_>) {
+    fn add(&mut self, record: &Record<'_>, _identifier: &str) {
         put_line(&mut self.batch, &mut self.stamper, record);
     }
 
@@ -207,7 +241,7 @@ mod tests {
 
     fn put(log: &mut TextLog, text: &str) -> Mark {
         let mark = log.mark().unwrap();
-        log.add(&record(text));
+        log.add(&record(text), "a");
         log.write().unwrap();
         mark
     }

@@ -61,6 +61,15 @@ pub struct Pipe {
     pub writer: OwnedFd,
 }
 
+/// Machine id of a guest with a journal.
+const MACHINE: &str = "0123456789abcdef0123456789abcdef";
+
+fn name_and_text(line: &str) -> (String, String) {
+    let (_time, rest) = line.split_once(' ').unwrap_or_else(|| panic!("no line of ours: {line:?}"));
+    let (name, text) = rest.split_once(": ").unwrap_or_else(|| panic!("no line of ours: {line:?}"));
+    (name.split('[').next().unwrap().to_string(), text.to_string())
+}
+
 /// Init.
 pub struct Init {
     pub root: Root,
@@ -292,8 +301,36 @@ impl Init {
         }
     }
 
+    /// Makes it a guest that has journalctl, and so is given a journal.
+    pub fn with_journal(self) -> Init {
+        for folder in ["etc", "usr/bin", "var/log/journal"] {
+            fs::create_dir_all(self.root.0.join(folder)).unwrap();
+        }
+        fs::write(self.root.0.join("etc/machine-id"), format!("{MACHINE}\n")).unwrap();
+        fs::write(self.root.0.join("usr/bin/journalctl"), "").unwrap();
+        self
+    }
+
+    /// The folder of its journal.
+    pub fn journal(&self) -> PathBuf {
+        self.root.0.join("var/log/journal").join(MACHINE)
+    }
+
+    fn journal_lines(&self) -> Vec<(String, String)> {
+        let output = Command::new(env!("CARGO_BIN_EXE_hostel-warden"))
+            .args(["logs", "--folder"])
+            .arg(self.journal())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().lines().map(name_and_text).collect()
+    }
+
     /// All lines of the log, the oldest first: name and text.
     pub fn lines(&self) -> Vec<(String, String)> {
+        if self.journal().exists() {
+            return self.journal_lines();
+        }
         let folder = self.root.0.join("var/log/hostel");
         let Ok(entries) = fs::read_dir(&folder) else { return Vec::new() };
         let mut numbers: Vec<u32> = entries
@@ -307,12 +344,7 @@ impl Init {
             let text = fs::read_to_string(folder.join(name)).unwrap();
             assert!(text.is_empty() || text.ends_with('\n'), "a file ends in half a line");
             for line in text.lines() {
-                let (_time, rest) =
-                    line.split_once(' ').unwrap_or_else(|| panic!("no line of ours: {line:?}"));
-                let (name, text) =
-                    rest.split_once(": ").unwrap_or_else(|| panic!("no line of ours: {line:?}"));
-                let name = name.split('[').next().unwrap();
-                lines.push((name.to_string(), text.to_string()));
+                lines.push(name_and_text(line));
             }
         }
         lines

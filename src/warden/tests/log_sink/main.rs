@@ -84,6 +84,30 @@ fn given_rotation_when_the_warden_is_killed_again_and_again_then_every_line_is_t
     assert!(files > 3, "{files} files: there was no rotation");
 }
 
+/// What the machine's own journalctl says of a journal; nothing where there is none.
+fn assert_verified(init: &Init) {
+    match Command::new("journalctl").arg("--verify").arg("--directory").arg(init.journal()).output() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => (),
+        output => {
+            let output = output.unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+}
+
+#[test]
+fn given_a_journal_when_the_warden_is_killed_again_and_again_then_every_entry_is_there_once_and_it_verifies()
+{
+    let init = Init::new("journal", &UNITS, &["--log-files", "100000"]).with_journal();
+    assert_verified(&killed_run(init, Duration::from_secs(3), Pace::Pauses(2_000)));
+    let init = Init::new("journal-rotate", &UNITS, &["--log-size", "100000", "--log-files", "100000"])
+        .with_journal();
+    let init = killed_run(init, Duration::from_secs(3), Pace::Pauses(2_000));
+    assert_verified(&init);
+    let files = std::fs::read_dir(init.journal()).unwrap().count();
+    assert!(files > 3, "{files} files: there was no rotation");
+}
+
 #[test]
 fn given_a_reload_that_renumbers_units_when_the_warden_is_killed_then_every_line_keeps_its_unit() {
     let mut init = Init::new("reload", &UNITS, &["--log-files", "100000"]);
@@ -305,10 +329,22 @@ const CALLS: [&str; 25] = [
 #[test]
 #[ignore = "takes a minute, and needs strace"]
 fn given_a_warden_killed_at_each_of_its_system_calls_when_the_next_one_comes_then_every_line_is_there_once() {
+    killed_at_each_call(|| Init::new("each-call", &UNITS, &["--log-size", "300", "--log-files", "100"]));
+}
+
+#[test]
+#[ignore = "takes a minute, and needs strace"]
+fn given_a_journal_and_a_warden_killed_at_each_of_its_system_calls_then_every_entry_is_there_once() {
+    // The smallest journal has tables of 40 KB: each entry behind them begins a new file.
+    let arguments = ["--log-size", "40000", "--log-files", "100"];
+    killed_at_each_call(|| Init::new("each-call-journal", &UNITS, &arguments).with_journal());
+}
+
+fn killed_at_each_call(make: impl Fn() -> Init) {
     let mut kills = 0;
     for call in CALLS {
         for time in 1.. {
-            let mut init = Init::new("each-call", &UNITS, &["--log-size", "300", "--log-files", "100"]);
+            let mut init = make();
             // /dev/log is there, and held.
             init.start();
             init.write("alpha.service", "first\nha");

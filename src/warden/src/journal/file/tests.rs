@@ -165,10 +165,51 @@ fn given_a_full_file_when_followed_then_sequence_numbers_go_on() {
     assert_verified(&place.path());
     let archived = place.0.join(format!("system@{}.journal", journal.archived_name().unwrap()));
     std::fs::rename(place.path(), &archived).unwrap();
-    let mut next = JournalFile::create(place.file(), 1 << 20, [4; 16], IDENTITY, Some(&mut journal)).unwrap();
+    let last = super::super::Reader::new(File::open(&archived).unwrap()).unwrap().last_number().unwrap();
+    let mut next = JournalFile::create(place.file(), 1 << 20, [4; 16], IDENTITY, Some(last)).unwrap();
     put(&mut next, number);
     next.write().unwrap();
     assert_verified(&place.path());
     let Some((_, text)) = journalctl(&place.0.join("*.journal"), &["-o", "cat", "-n", "2"]) else { return };
     assert_eq!(text, format!("message {}\nmessage {number}\n", number - 1));
+}
+
+#[test]
+fn given_a_file_when_read_then_entries_come_in_order_with_all_their_fields() {
+    let place = Place::new("read");
+    let mut journal = place.create();
+    (0..100).for_each(|number| put(&mut journal, number));
+    journal.write().unwrap();
+    let mut reader = super::super::Reader::new(File::open(place.path()).unwrap()).unwrap();
+    let count = reader.count().unwrap();
+    assert_eq!(reader.entries(0, count).unwrap().len(), 100);
+    let last = reader.entries(99, count).unwrap();
+    let (realtime, fields) = reader.entry(last[0]).unwrap();
+    assert_eq!((last.len(), realtime), (1, 1_700_000_000_000_099));
+    assert!(fields.contains(&b"MESSAGE=message 99".to_vec()) && fields.len() == 5, "{fields:?}");
+    put(&mut journal, 100);
+    journal.write().unwrap();
+    assert_eq!(reader.count().unwrap(), 101);
+}
+
+#[test]
+fn given_any_changed_byte_when_read_then_it_is_an_error_at_worst() {
+    let place = Place::new("garbage");
+    let mut journal = place.create();
+    (0..10).for_each(|number| put(&mut journal, number));
+    journal.write().unwrap();
+    let whole = std::fs::read(place.path()).unwrap();
+    let mut tried = 0;
+    for at in (0..whole.len()).filter(|&at| at < 256 || at > whole.len() - 8000).step_by(3) {
+        let mut changed = whole.clone();
+        changed[at] ^= 0xff;
+        std::fs::write(place.path(), &changed).unwrap();
+        let Ok(mut reader) = super::super::Reader::new(File::open(place.path()).unwrap()) else { continue };
+        let Ok(count) = reader.count() else { continue };
+        for entry in reader.entries(0, count.min(1000)).unwrap_or_default() {
+            let _ = reader.entry(entry);
+        }
+        tried += 1;
+    }
+    assert!(tried > 1000, "{tried}");
 }

@@ -12,6 +12,7 @@ use rustix::fs::inotify;
 
 use super::super::writer::{LOG, rotated};
 use super::lines::Line;
+use super::{Emit, Follow};
 
 /// Files behind the current one, the oldest first, then the current one.
 fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
@@ -93,45 +94,13 @@ pub struct Follower {
 impl Follower {
     /// From the current end on. The folder has to be there: it is with the first line of a guest's life.
     pub fn new(folder: &Path) -> io::Result<Follower> {
-        let changes = inotify::init(inotify::CreateFlags::CLOEXEC)?;
-        let events =
-            inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
-        inotify::add_watch(&changes, folder, events)?;
+        let changes = watch_folder(folder)?;
         let file = File::open(rotated(folder, 0)).ok();
         let offset = file.as_ref().map_or(Ok(0), |f| f.metadata().map(|m| m.len()))?;
         Ok(Follower { folder: folder.into(), changes, file, offset, line: Vec::new() })
     }
 
-    /// Where it begins.
-    pub fn position(&self) -> Position {
-        Some((self.file.as_ref()?.metadata().ok()?.ino(), self.offset))
-    }
-
-    /// Gives the lines that have come, and waits if there were none.
-    pub fn next(&mut self, emit: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
-        let mut any = self.read(emit)?;
-        let current = fs::metadata(rotated(&self.folder, 0)).ok().map(|m| m.ino());
-        let ours = self.file.as_ref().and_then(|f| f.metadata().ok()).map(|m| m.ino());
-        if current.is_some() && current != ours {
-            // What came into the old one between the read above and the rotation.
-            any |= self.read(emit)?;
-            self.file = File::open(rotated(&self.folder, 0)).ok();
-            self.offset = 0;
-            self.line.clear();
-            any |= self.read(emit)?;
-        }
-        if !any {
-            let mut space = [MaybeUninit::uninit(); 1024];
-            let mut reader = inotify::Reader::new(&self.changes, &mut space);
-            reader.next()?;
-            while !reader.is_buffer_empty() {
-                reader.next()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn read(&mut self, emit: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<bool> {
+    fn read(&mut self, emit: &mut Emit<'_>) -> io::Result<bool> {
         let Some(file) = &mut self.file else { return Ok(false) };
         let length = file.metadata()?.len();
         if length < self.offset {
@@ -197,4 +166,47 @@ mod tests {
         assert_eq!(lines, ["one", "two", "three", "four"]);
         fs::remove_dir_all(&folder).unwrap();
     }
+}
+
+impl Follow for Follower {
+    fn position(&self) -> Position {
+        Some((self.file.as_ref()?.metadata().ok()?.ino(), self.offset))
+    }
+
+    fn next(&mut self, emit: &mut Emit<'_>) -> io::Result<()> {
+        let mut any = self.read(emit)?;
+        let current = fs::metadata(rotated(&self.folder, 0)).ok().map(|m| m.ino());
+        let ours = self.file.as_ref().and_then(|f| f.metadata().ok()).map(|m| m.ino());
+        if current.is_some() && current != ours {
+            // What came into the old one between the read above and the rotation.
+            any |= self.read(emit)?;
+            self.file = File::open(rotated(&self.folder, 0)).ok();
+            self.offset = 0;
+            self.line.clear();
+            any |= self.read(emit)?;
+        }
+        if !any {
+            wait_for_change(&self.changes)?;
+        }
+        Ok(())
+    }
+}
+
+/// Watches what happens to the files of a folder.
+pub fn watch_folder(folder: &Path) -> io::Result<OwnedFd> {
+    let changes = inotify::init(inotify::CreateFlags::CLOEXEC)?;
+    let events = inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
+    inotify::add_watch(&changes, folder, events)?;
+    Ok(changes)
+}
+
+/// Waits until something has happened there.
+pub fn wait_for_change(changes: &OwnedFd) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); 1024];
+    let mut reader = inotify::Reader::new(changes, &mut space);
+    reader.next()?;
+    while !reader.is_buffer_empty() {
+        reader.next()?;
+    }
+    Ok(())
 }

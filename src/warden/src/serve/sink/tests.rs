@@ -36,7 +36,7 @@ impl LogWriter for Lines {
     fn mark(&mut self) -> io::Result<Mark> {
         Ok(Mark { file: 1, position: self.disk.borrow().lines.len() as u64, extra: 0 })
     }
-    fn add(&mut self, record: &Record<'_>) {
+    fn add(&mut self, record: &Record<'_>, _identifier: &str) {
         self.batch.push(format!("{}: {}", record.name, String::from_utf8_lossy(record.text)));
     }
     fn write(&mut self) -> io::Result<()> {

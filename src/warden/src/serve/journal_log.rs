@@ -1,0 +1,453 @@
+//! The log as systemd's journal, for guests that have its reader.
+//!
+//! It lies where journald would put it: below /var/log/journal where that folder is there, else below /run/log/journal,
+//! in a folder named by the machine id. `system.journal` is the current file; a full one becomes
+//! `system@….journal`, and the oldest go when all together are too large.
+//!
+//! A batch that was cut in half is undone: before anything is written, a memfd that init holds gets what is about to be
+//! changed, marked by the batch's number, which the sink's own note of the batch repeats.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::process::Process;
+use super::record::{INIT, Origin, Record, SYSLOG, WARDEN};
+use super::state::{Mark, sum};
+use super::writer::LogWriter;
+use crate::journal::{Identity, JournalFile, Moment, Reader, State};
+
+/// Name of the file that is written.
+pub const CURRENT: &str = "system.journal";
+const NEW: &str = ".system.journal.new";
+/// Folder below which the journal is kept on disk, if it is there.
+const PERSISTENT: &str = "var/log/journal";
+/// Where it is kept else, for the guest's life.
+const VOLATILE: &str = "run/log/journal";
+/// What reads it.
+const READERS: [&str; 2] = ["usr/bin/journalctl", "bin/journalctl"];
+
+/// How much is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of a file: it is followed by another then.
+    pub file: u64,
+    /// Bytes of all files together.
+    pub total: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { file: 16 << 20, total: 256 << 20 }
+    }
+}
+
+/// The file that is written.
+struct Current {
+    journal: JournalFile,
+    inode: u64,
+}
+
+/// The log.
+pub struct JournalLog {
+    root: PathBuf,
+    limits: Limits,
+    undo: File,
+    /// Number of the last batch.
+    batch: u64,
+    current: Option<Current>,
+    /// Who wrote to this batch.
+    processes: HashMap<u32, Option<Process>>,
+    /// Fields that every entry has.
+    common: Vec<Vec<u8>>,
+    /// Why the batch can't be written.
+    error: Option<io::Error>,
+}
+
+/// Whether a guest has something that reads a journal.
+pub fn is_read_in(root: &Path) -> bool {
+    READERS.iter().any(|path| root.join(path).is_file())
+}
+
+/// The folder that holds the journal of this machine: `None` where it has no id.
+pub fn folder(root: &Path) -> Option<PathBuf> {
+    let id = machine_id(root)?;
+    let name: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let parent = match root.join(PERSISTENT).is_dir() {
+        true => PERSISTENT,
+        false => VOLATILE,
+    };
+    Some(root.join(parent).join(name))
+}
+
+fn machine_id(root: &Path) -> Option<[u8; 16]> {
+    parse_id(&fs::read_to_string(root.join("etc/machine-id")).ok()?)
+}
+
+/// An id of 128 bits, as machine-id(5) or with dashes.
+fn parse_id(text: &str) -> Option<[u8; 16]> {
+    let digits: String = text.trim().chars().filter(|&c| c != '-').collect();
+    if digits.len() != 32 || !digits.is_ascii() {
+        return None;
+    }
+    let mut id = [0; 16];
+    for (byte, at) in id.iter_mut().zip((0..32).step_by(2)) {
+        *byte = u8::from_str_radix(digits.get(at..at + 2)?, 16).ok()?;
+    }
+    (id != [0; 16]).then_some(id)
+}
+
+/// An empty memfd for [`JournalLog::new`].
+pub fn make_undo() -> io::Result<OwnedFd> {
+    Ok(memfd_create("journal-undo", MemfdFlags::CLOEXEC)?)
+}
+
+impl JournalLog {
+    /// Of a guest that has a machine id; nothing is opened yet. `undo` outlives us.
+    pub fn new(root: PathBuf, limits: Limits, undo: OwnedFd) -> JournalLog {
+        let undo = File::from(undo);
+        let mut batch = [0; 8];
+        // An empty one has had no batch.
+        let batch = undo.read_exact_at(&mut batch, 0).map_or(0, |()| u64::from_le_bytes(batch));
+        let (processes, common) = (HashMap::new(), Vec::new());
+        JournalLog { root, limits, undo, batch, current: None, processes, common, error: None }
+    }
+
+    /// What has to outlive us.
+    pub fn undo_fd(&self) -> BorrowedFd<'_> {
+        self.undo.as_fd()
+    }
+
+    fn folder(&self) -> io::Result<PathBuf> {
+        folder(&self.root)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "etc/machine-id is empty or no id"))
+    }
+
+    fn identity(&self) -> io::Result<Identity> {
+        let machine = machine_id(&self.root)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "etc/machine-id is empty or no id"))?;
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().and_then(|id| parse_id(&id));
+        Ok(Identity { machine, boot: boot.unwrap_or(machine) })
+    }
+
+    /// The current file: opened again when somebody has removed or moved it, made when there is none.
+    fn current(&mut self) -> io::Result<&mut Current> {
+        let path = self.folder()?.join(CURRENT);
+        let there = fs::symlink_metadata(&path).ok().map(|metadata| metadata.ino());
+        let known = self.current.take().filter(|current| Some(current.inode) == there);
+        let current = match known {
+            Some(current) => current,
+            None => self.open(&path)?,
+        };
+        Ok(self.current.insert(current))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Current> {
+        let file = match options().open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return self.make(path),
+            Err(error) => return Err(error),
+        };
+        let inode = file.metadata()?.ino();
+        match JournalFile::open(file, self.identity()?) {
+            Ok(mut journal) => {
+                journal.undo()?;
+                journal.write()?;
+                Ok(Current { journal, inode })
+            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                // Somebody else's, or a broken one: kept, as journald keeps those, under a name that says so.
+                let now = realtime();
+                fs::rename(path, path.with_file_name(format!("system@{now:016x}-{:016x}.journal~", inode)))?;
+                self.make(path)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes the current file. It gets its name when it is whole.
+    fn make(&self, path: &Path) -> io::Result<Current> {
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        fs::DirBuilder::new().recursive(true).mode(0o2755).create(folder)?;
+        let new = folder.join(NEW);
+        let _ = fs::remove_file(&new);
+        let file = options().create_new(true).open(&new)?;
+        let inode = file.metadata()?.ino();
+        let mut id = [0; 16];
+        rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())?;
+        let before =
+            newest(folder).and_then(|path| Reader::new(File::open(path).ok()?).ok()?.last_number().ok());
+        let mut journal = JournalFile::create(file, self.limits.file, id, self.identity()?, before)?;
+        journal.undo()?;
+        journal.write()?;
+        fs::rename(&new, path)?;
+        Ok(Current { journal, inode })
+    }
+
+    /// Files the current file away, and lets the oldest go.
+    fn rotate(&mut self) -> io::Result<()> {
+        let folder = self.folder()?;
+        let Some(mut current) = self.current.take() else { return Ok(()) };
+        current.journal.set_state(State::Archived)?;
+        current.journal.undo()?;
+        current.journal.write()?;
+        let name = format!("system@{}.journal", current.journal.archived_name()?);
+        fs::rename(folder.join(CURRENT), folder.join(name))?;
+        let mut files = archived(&folder);
+        let mut total: u64 = files.iter().map(|(_, _, length)| length).sum();
+        files.sort();
+        for (_, path, length) in files {
+            if total + self.limits.file <= self.limits.total {
+                break;
+            }
+            // One that stays is tried again with the next file.
+            let _ = fs::remove_file(path);
+            total -= length;
+        }
+        Ok(())
+    }
+
+    /// Fields that don't change within a batch.
+    fn set_common(&mut self) -> io::Result<()> {
+        let hex = |id: [u8; 16]| id.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let Identity { machine, boot } = self.identity()?;
+        let name = rustix::system::uname();
+        self.common = vec![
+            format!("_BOOT_ID={}", hex(boot)).into_bytes(),
+            format!("_MACHINE_ID={}", hex(machine)).into_bytes(),
+            [b"_HOSTNAME=", name.nodename().to_bytes()].concat(),
+        ];
+        Ok(())
+    }
+
+    /// Keeps what undoes the batch: first that, then the number that makes it count.
+    fn keep_undo(&mut self, undo: &[u8], inode: u64) -> io::Result<()> {
+        let head = [self.batch, inode, undo.len() as u64, sum(undo)].map(u64::to_le_bytes).concat();
+        self.undo.set_len(head.len() as u64)?;
+        self.undo.write_all_at(undo, head.len() as u64)?;
+        self.undo.write_all_at(&head, 0)
+    }
+
+    /// What undoes batch `number` in the file with this inode; `None` when nothing of it was written.
+    fn kept_undo(&self, number: u64, inode: u64) -> io::Result<Option<Vec<u8>>> {
+        let mut head = [0; 32];
+        if self.undo.metadata()?.len() < head.len() as u64 {
+            return Ok(None);
+        }
+        self.undo.read_exact_at(&mut head, 0)?;
+        let word = |at: usize| u64::from_le_bytes(head[at * 8..at * 8 + 8].try_into().unwrap_or_default());
+        if (word(0), word(1)) != (number, inode) {
+            return Ok(None);
+        }
+        let mut undo = vec![0; usize::try_from(word(2)).unwrap_or_default()];
+        self.undo.read_exact_at(&mut undo, head.len() as u64)?;
+        Ok((sum(&undo) == word(3)).then_some(undo))
+    }
+
+    fn try_add(&mut self, record: &Record<'_>, identifier: &str) -> io::Result<()> {
+        let Some(current) = &mut self.current else { return Ok(()) };
+        let process = match record.pid {
+            0 => None,
+            pid => self.processes.entry(pid).or_insert_with(|| Process::look(pid)).as_ref(),
+        };
+        let fields = fields(record, identifier, process);
+        let all =
+            fields.iter().chain(&self.common).chain(process.into_iter().flat_map(|process| &process.fields));
+        current.journal.append(moment(record.time_ns), all.map(Vec::as_slice))
+    }
+}
+
+impl LogWriter for JournalLog {
+    fn mark(&mut self) -> io::Result<Mark> {
+        self.processes.clear();
+        self.set_common()?;
+        let limit = self.limits.file;
+        if self.current()?.journal.is_full(limit)? {
+            // A folder that can't be changed any more still takes entries: a file that is too long beats none.
+            let _ = self.rotate();
+        }
+        self.batch += 1;
+        let batch = self.batch;
+        let current = self.current()?;
+        Ok(Mark { file: current.inode, position: current.journal.length(), extra: batch })
+    }
+
+    fn add(&mut self, record: &Record<'_>, identifier: &str) {
+        if self.error.is_none()
+            && let Err(error) = self.try_add(record, identifier)
+        {
+            self.error = Some(error);
+        }
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        if let Some(error) = self.error.take() {
+            return Err(error);
+        }
+        let Some(mut current) = self.current.take() else { return Ok(()) };
+        let undo = current.journal.undo()?;
+        self.keep_undo(&undo, current.inode)?;
+        current.journal.write()?;
+        self.current = Some(current);
+        Ok(())
+    }
+
+    fn roll_back(&mut self, mark: Mark) -> io::Result<bool> {
+        self.error = None;
+        self.current = None;
+        self.batch = self.batch.max(mark.extra);
+        let Some(file) = find(&self.folder()?, mark.file) else { return Ok(false) };
+        match self.kept_undo(mark.extra, mark.file)? {
+            Some(undo) => JournalFile::undone(&file, &undo)?,
+            None if file.metadata()?.len() > mark.position => file.set_len(mark.position)?,
+            None => (),
+        }
+        Ok(true)
+    }
+}
+
+impl Drop for JournalLog {
+    /// A guest that ends closes its journal; without that it would count as not closed in order.
+    fn drop(&mut self) {
+        if let Some(current) = &mut self.current {
+            let closed = current.journal.set_state(State::Offline).and_then(|()| current.journal.undo());
+            // Nobody is left to be told.
+            let _ = closed.and_then(|_| current.journal.write());
+        }
+    }
+}
+
+/// How journal files are opened: what the guest may have put in their place is neither followed nor waited for.
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o640);
+    options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC);
+    options
+}
+
+/// Files that are no longer written: time of their first entry (by their name), path and length.
+fn archived(folder: &Path) -> Vec<(String, PathBuf, u64)> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let archived = entries.flatten().filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        let stem = name.strip_prefix("system@")?.strip_suffix(".journal")?;
+        let time = stem.rsplit('-').next()?.to_string();
+        Some((time, entry.path(), entry.metadata().ok()?.len()))
+    });
+    archived.collect()
+}
+
+fn newest(folder: &Path) -> Option<PathBuf> {
+    archived(folder).into_iter().max().map(|(_, path, _)| path)
+}
+
+/// The file with this inode, whatever its name is by now.
+fn find(folder: &Path, inode: u64) -> Option<File> {
+    fs::read_dir(folder).ok()?.flatten().find_map(|entry| {
+        let metadata = entry.metadata().ok()?;
+        if metadata.is_file() && metadata.ino() == inode { options().open(entry.path()).ok() } else { None }
+    })
+}
+
+fn realtime() -> u64 {
+    let now = clock_gettime(ClockId::Realtime);
+    now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1000
+}
+
+/// A time since 1970, and the same on the clock that starts with the boot.
+fn moment(time_ns: u64) -> Moment {
+    let now = clock_gettime(ClockId::Monotonic);
+    let monotonic = now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1000;
+    let then = time_ns / 1000;
+    Moment { realtime: then, monotonic: monotonic.saturating_sub(realtime().saturating_sub(then)) }
+}
+
+/// The fields that journald gives an entry of this kind.
+fn fields(record: &Record<'_>, identifier: &str, process: Option<&Process>) -> Vec<Vec<u8>> {
+    let field = |name: &str, value: &[u8]| [name.as_bytes(), b"=", value].concat();
+    let number = |name: &str, value: u32| format!("{name}={value}").into_bytes();
+    let mut fields = vec![number("PRIORITY", u32::from(record.priority & 7))];
+    fields.push(number("SYSLOG_FACILITY", u32::from(record.priority >> 3)));
+    if record.pid != 0 {
+        fields.push(number("_PID", record.pid));
+    }
+    let own = record.name == INIT || record.name == WARDEN;
+    if !own && record.name != SYSLOG {
+        fields.push(field("_SYSTEMD_UNIT", record.name.as_bytes()));
+    }
+    match record.origin {
+        Origin::Syslog => {
+            let (tag, pid, text) = split_tag(record.text);
+            fields.push(field("_TRANSPORT", b"syslog"));
+            fields.push(field("_SOURCE_REALTIME_TIMESTAMP", (record.time_ns / 1000).to_string().as_bytes()));
+            if !tag.is_empty() {
+                fields.push(field("SYSLOG_IDENTIFIER", tag));
+            }
+            if !pid.is_empty() {
+                fields.push(field("SYSLOG_PID", pid));
+            }
+            fields.push(field("MESSAGE", text));
+        }
+        Origin::Output => {
+            fields.push(field("_TRANSPORT", if own { b"journal" } else { b"stdout" }));
+            fields.push(field("SYSLOG_IDENTIFIER", identifier.as_bytes()));
+            fields.push(field("MESSAGE", record.text));
+            // What init says of a unit is found with the unit.
+            let units = record.text.split(|byte| b" ,".contains(byte)).map(|word| {
+                word.strip_suffix(b":")
+                    .or(word.strip_suffix(b"."))
+                    .or(word.strip_suffix(b"..."))
+                    .unwrap_or(word)
+            });
+            if record.name == INIT
+                && let Some(unit) = units.into_iter().find(|word| is_unit(word))
+            {
+                fields.push(field("UNIT", unit));
+            }
+            if own && process.is_none() {
+                fields.push(field("_UID", b"0"));
+            }
+        }
+    }
+    fields
+}
+
+/// Whether a word has the form of a unit's name.
+fn is_unit(word: &[u8]) -> bool {
+    const SUFFIXES: [&[u8]; 9] = [
+        b".service",
+        b".socket",
+        b".target",
+        b".mount",
+        b".timer",
+        b".path",
+        b".slice",
+        b".scope",
+        b".device",
+    ];
+    SUFFIXES.iter().any(|suffix| word.len() > suffix.len() && word.ends_with(suffix))
+}
+
+/// Splits `sshd[7]: text` into tag, number and text.
+fn split_tag(text: &[u8]) -> (&[u8], &[u8], &[u8]) {
+    let Some(colon) = text.iter().position(|&byte| byte == b':') else { return (b"", b"", text) };
+    let (head, rest) = (&text[..colon], &text[colon + 1..]);
+    if head.is_empty() || head.iter().any(u8::is_ascii_whitespace) {
+        return (b"", b"", text);
+    }
+    let message = rest.strip_prefix(b" ").unwrap_or(rest);
+    match head.strip_suffix(b"]").and_then(|head| Some((head, head.iter().rposition(|&byte| byte == b'[')?)))
+    {
+        Some((head, at)) => (&head[..at], &head[at + 1..], message),
+        None => (head, b"", message),
+    }
+}
+
+#[cfg(test)]
+mod tests;
