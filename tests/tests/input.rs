@@ -106,17 +106,17 @@ fn given_a_dependency_cycle_when_booted_then_it_is_broken_and_named() {
 fn given_a_full_disk_under_the_log_when_services_talk_then_they_go_on_and_the_log_follows_when_there_is_room()
 {
     let guest = Guest::debian12("full").start();
-    guest.shell("mount -t tmpfs -o size=64k tmpfs /var/log/hostel && head -c 64k /dev/zero > /var/log/hostel/filler || true");
+    guest.shell("mount -t tmpfs -o size=1m tmpfs /var/log/journal && head -c 1m /dev/zero > /var/log/journal/filler || true");
     // A new warden opens its file anew, on the full file system.
     for pid in hostel_tests::host::wardens(&guest.name) {
         hostel_tests::host::kill(pid);
     }
     guest.shell("for i in $(seq 1 200); do logger -t full \"said $i\"; done");
     assert_eq!(guest.unit("ssh.service").map(|unit| unit.active).as_deref(), Some("active"));
-    guest.shell("rm /var/log/hostel/filler");
+    guest.shell("rm /var/log/journal/filler");
     let back = hostel_tests::run::until(Duration::from_secs(20), || {
         guest.shell("logger -t full 'room again'");
-        guest.shell("cat /var/log/hostel/log* || true").contains("room again").then_some(())
+        guest.shell("journalctl --no-pager -q -o cat -t full || true").contains("room again").then_some(())
     });
     assert!(back.is_some(), "nothing is logged after there was room again");
 }

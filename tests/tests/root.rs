@@ -8,7 +8,7 @@ use hostel_tests::tree::{Change, Tree};
 
 /// What the guest's own services write, each with the one that does. All else must stay as it was.
 const WRITTEN: &[(&str, &str)] = &[
-    ("var/log/hostel", "the log sink"),
+    ("var/log/journal", "the log sink, as journald would"),
     ("var/log", "rsyslog, nginx, PostgreSQL, Redis, exim"),
     ("var/lib/postgresql", "PostgreSQL: its cluster"),
     ("var/lib/redis", "Redis: its dump"),

@@ -70,8 +70,8 @@ fn given_a_warden_killed_every_50_ms_during_boot_and_log_load_then_all_comes_up_
     assert!(doubled.is_empty(), "{} lines are doubled, the first is {:?}", doubled.len(), doubled.first());
 }
 
-/// All of the talker's lines in the guest's log, oldest file first.
-const READ_LOG: &str = "ls -tr /var/log/hostel/log* | xargs cat | grep -a talker || true";
+/// All of the talker's lines in the guest's log, the oldest first, by the guest's own journalctl.
+const READ_LOG: &str = "journalctl --no-pager -q -u talker.service || true";
 
 mod long {
     use super::*;
