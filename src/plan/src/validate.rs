@@ -207,8 +207,11 @@ fn is_signal(code: u8) -> bool {
     (1..=64).contains(&code)
 }
 
+/// Says whether a code may stand in its field.
+type IsCode = fn(u8) -> bool;
+
 /// Fields of a policy, and what may stand in them.
-const POLICY_CODES: [(usize, fn(u8) -> bool); 7] = [
+const POLICY_CODES: [(usize, IsCode); 7] = [
     (PolicyRecord::offset("service_type"), |code| ServiceType::from_code(code).is_some()),
     (PolicyRecord::offset("restart"), |code| Restart::from_code(code).is_some()),
     (PolicyRecord::offset("kill_mode"), |code| KillMode::from_code(code).is_some()),
