@@ -31,7 +31,7 @@ pub fn run() -> ! {
     sys::signal::block_all();
     let is_init = sys::process::own_pid() == 1;
     let Some(program) = sys::start::argument(COMMAND) else {
-        complain(&["hostel-init: no command. Usage: hostel-init -- COMMAND ARGUMENTS".into()]);
+        complain("hostel-init: no command. Usage: hostel-init -- COMMAND ARGUMENTS", &[]);
         exit(EXIT_USAGE);
     };
     if is_init {
@@ -43,7 +43,7 @@ pub fn run() -> ! {
     let main = match fork(None, &|| become_command(program)) {
         Ok(pid) => pid,
         Err(_) => {
-            complain(&["hostel-init: no process could be made: too many processes, or no memory".into()]);
+            complain("hostel-init: no process could be made: too many processes, or no memory", &[]);
             exit(EXIT_USAGE);
         }
     };
@@ -64,7 +64,7 @@ fn become_command(program: &CStr) -> i32 {
     sys::signal::unblock_all();
     let errno = exec_found(program);
     let name = program.to_str().unwrap_or("the command");
-    complain(&["hostel-init: ".into(), name.into(), ": ".into(), crate::system::reason(errno)]);
+    complain("hostel-init: {}: {}", &[name.into(), crate::system::reason(errno)]);
     if errno == Errno::NOENT { EXIT_NOT_FOUND } else { EXIT_NOT_EXECUTABLE }
 }
 

@@ -24,18 +24,19 @@ const TICK_MS: u64 = 50;
 const REAPED_MAX: usize = 1024;
 
 /// One line on standard error.
-pub fn complain(parts: &[Part<'_>]) {
+#[inline(never)]
+pub fn complain(template: &str, parts: &[Part<'_>]) {
     let mut room = [0u8; 240];
-    let _ = file::write_some(BorrowedFd::ERROR, Text::new(&mut room).parts(parts).end().bytes());
+    let _ = file::write_some(BorrowedFd::ERROR, Text::new(&mut room).message(template, parts).end().bytes());
 }
 
 /// Says `what`, and stays. As any other process than PID 1, ends.
-pub fn run(what: &[Part<'_>]) -> ! {
+pub fn run(template: &str, parts: &[Part<'_>]) -> ! {
     static ENTERED: AtomicBool = AtomicBool::new(false);
     sys::signal::block_all();
     if !ENTERED.swap(true, Ordering::Relaxed) {
-        complain(what);
-        complain(&["hostel-init only reaps from here on, and obeys stop signals.".into()]);
+        complain(template, parts);
+        complain("hostel-init only reaps from here on, and obeys stop signals.", &[]);
     }
     if sys::process::own_pid() != 1 {
         exit(EXIT_CRASH);

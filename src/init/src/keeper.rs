@@ -73,9 +73,7 @@ pub fn run() -> ! {
     let (Some(mut keeper), Some(hostel), Some(name)) =
         (Keeper::from_arguments(), sys::start::argument(8), sys::start::argument(9))
     else {
-        complain(
-            &["hostel-keeper: started by `hostel start` only, with its descriptors as arguments".into()],
-        );
+        complain("hostel-keeper: started by `hostel start` only, with its descriptors as arguments", &[]);
         exit(EXIT_CRASH);
     };
     keeper.keep();
@@ -225,7 +223,7 @@ impl Keeper {
         };
         let report = self.record(KeeperEvent::Ended, code, signal).encode();
         if let Err(_errno) = write_whole(self.folder.as_fd(), &report) {
-            complain(&["hostel-keeper: the record of the guest's end could not be written".into()]);
+            complain("hostel-keeper: the record of the guest's end could not be written", &[]);
         }
         let _ = file::write_some(self.report.as_fd(), &report);
     }
@@ -262,6 +260,6 @@ fn become_hostel(hostel: &CStr, name: &CStr) -> ! {
     if let Some(command) = file::path(Room::new(&mut room).push(ENDED_COMMAND.as_bytes())) {
         exec_path(hostel, &[hostel, command, name]);
     }
-    complain(&["hostel-keeper: `hostel` can't be executed; the next `hostel` command cleans up".into()]);
+    complain("hostel-keeper: `hostel` can't be executed; the next `hostel` command cleans up", &[]);
     exit(EXIT_NO_EXEC)
 }

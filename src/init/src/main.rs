@@ -35,12 +35,7 @@ fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     // Where it is only in a build for development: in one that ships, the places and messages of all panics that the
     // compiler can't rule out would be a twentieth of the program.
     match info.location().filter(|_| cfg!(debug_assertions)) {
-        Some(at) => emergency::run(&[
-            "hostel-init: a defect at ".into(),
-            at.file().into(),
-            ":".into(),
-            at.line().into(),
-        ]),
-        None => emergency::run(&["hostel-init: a defect".into()]),
+        Some(at) => emergency::run("hostel-init: a defect at {}:{}", &[at.file().into(), at.line().into()]),
+        None => emergency::run("hostel-init: a defect", &[]),
     }
 }

@@ -1,6 +1,6 @@
 //! Texts in buffers of a fixed size: lines for people, and paths. Without `core::fmt`, which would be a tenth of init.
 
-/// One part of a message.
+/// A part of a message that stands for `{}` in its template.
 #[derive(Clone, Copy)]
 pub enum Part<'a> {
     /// As it is, but without control characters.
@@ -62,18 +62,26 @@ impl<'b> Text<'b> {
         self
     }
 
-    /// Adds parts for people: control characters are replaced, so that a name that a guest chose drives no terminal.
-    pub fn parts(&mut self, parts: &[Part<'_>]) -> &mut Self {
-        for part in parts {
-            match part {
-                Part::Number(number) => {
-                    self.number(*number);
-                }
-                Part::Text(text) => {
-                    for byte in text.bytes() {
-                        self.byte(if byte < b' ' || byte == 127 { b'?' } else { byte });
+    /// Adds a message for people: `template`, with the next part in place of each `{}`. In parts, control characters are
+    /// replaced, so that a name that a guest chose drives no terminal.
+    #[inline(never)]
+    pub fn message(&mut self, template: &str, parts: &[Part<'_>]) -> &mut Self {
+        let mut parts = parts.iter();
+        for byte in template.bytes() {
+            match byte {
+                b'{' => {}
+                b'}' => match parts.next() {
+                    Some(Part::Number(number)) => {
+                        self.number(*number);
                     }
-                }
+                    Some(Part::Text(text)) => {
+                        for byte in text.bytes() {
+                            self.byte(if byte < b' ' || byte == 127 { b'?' } else { byte });
+                        }
+                    }
+                    None => {}
+                },
+                other => self.byte(other),
             }
         }
         self
@@ -131,7 +139,7 @@ mod tests {
     fn given_control_characters_when_written_to_a_line_then_they_do_not_reach_the_terminal() {
         let mut room = [0; 16];
         let mut line = Text::new(&mut room);
-        line.parts(&[Part::Text("a\x1b[2J\nb"), Part::Number(0)]).end();
+        line.message("{}{}", &[Part::Text("a\x1b[2J\nb"), Part::Number(0)]).end();
         assert_eq!(line.bytes(), b"a?[2J?b0\n");
     }
 

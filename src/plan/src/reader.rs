@@ -58,6 +58,9 @@ pub struct Command<'a> {
 }
 
 impl<'a> Plan<'a> {
+    /// A plan without units.
+    pub const EMPTY: Plan<'static> = Plan { bytes: &[] };
+
     /// Validates a plan entirely. Bytes behind the length that its header gives are ignored.
     pub fn parse(bytes: &'a [u8]) -> Result<Plan<'a>, PlanError> {
         crate::validate::validate(bytes)

@@ -11,6 +11,7 @@ use hostel_supervisor::{Action, Message, Pid, Recipient};
 
 impl System {
     /// Carries out one action.
+    #[inline(never)]
     pub(super) fn perform(&mut self, action: Action) {
         match action {
             Action::Spawn(spawn) => self.spawn(spawn),
@@ -26,20 +27,21 @@ impl System {
         }
     }
 
+    #[inline(never)]
     fn say_of(&mut self, unit: UnitId, message: Message) {
-        let Some(described) = self.guest.as_ref().and_then(|g| g.plan.unit(unit)) else { return };
+        let described = self.guest.plan.definition(unit);
         let kind = described.kind();
         if !messages::is_detail(message, kind) {
-            let said = messages::said(message, kind);
-            let [first, second] = said.more;
-            self.log.say(&[said.before.into(), described.name().into(), said.after.into(), first, second]);
+            let (template, [first, second]) = messages::said(message, kind);
+            self.log.say(template, &[described.name().into(), first, second]);
         }
     }
 
+    #[inline(never)]
     fn changed(&mut self, unit: UnitId) {
         self.page.mark(unit);
-        let Some(guest) = &mut self.guest else { return };
-        let Some(described) = guest.plan.unit(unit) else { return };
+        let guest = &mut self.guest;
+        let described = guest.plan.definition(unit);
         let active = guest.supervisor.row(unit).active;
         let is_over = [ActiveState::Inactive.code(), ActiveState::Failed.code()].contains(&active);
         if let Some(slot) = guest.slots.of(unit).filter(|slot| is_over && slot.flags & tables::IN_CGROUP != 0)
@@ -52,14 +54,9 @@ impl System {
     fn booted(&mut self) {
         self.page.header.ready_usec = sys::now_usec();
         self.page.touch();
-        let failed = self.guest.as_ref().map_or(0, |g| g.supervisor.counts().0);
+        let failed = self.guest.supervisor.counts().0;
         let milliseconds = (self.page.header.ready_usec - self.page.header.began_usec) / 1000;
-        self.log.say(&[
-            "Boot done, in ms: ".into(),
-            milliseconds.into(),
-            "; units that failed: ".into(),
-            failed.into(),
-        ]);
+        self.log.say("Boot done, in ms: {}; units that failed: {}", &[milliseconds.into(), failed.into()]);
         // READY=1 also then: the guest is there, and its host asks the status page what isn't.
         let status: &[u8] =
             if failed == 0 { b"READY=1\nSTATUS=running" } else { b"READY=1\nSTATUS=degraded" };
@@ -79,9 +76,10 @@ impl System {
         }
     }
 
+    #[inline(never)]
     fn signal_all(&mut self, unit: UnitId, signal: u8) {
-        let Some(guest) = &mut self.guest else { return };
-        let Some(described) = guest.plan.unit(unit) else { return };
+        let guest = &mut self.guest;
+        let described = guest.plan.definition(unit);
         // Children that look or prepare are outside the group, and children just made may not lead a process group
         // yet: those are known one by one.
         for pid in guest.flights.of(unit) {
@@ -98,9 +96,10 @@ impl System {
         self.cgroups.for_each_process(described.cgroup(), &mut |pid| send(pid as i32, signal));
     }
 
+    #[inline(never)]
     fn signal_rest(&mut self, unit: UnitId, signal: u8) {
-        let Some(guest) = &mut self.guest else { return };
-        let Some(described) = guest.plan.unit(unit) else { return };
+        let guest = &mut self.guest;
+        let described = guest.plan.definition(unit);
         let in_cgroup = guest.slots.of(unit).is_some_and(|slot| slot.flags & tables::IN_CGROUP != 0);
         if in_cgroup {
             let supervisor = &guest.supervisor;
@@ -122,8 +121,8 @@ impl System {
 
     /// Has the unit no process left, as far as can be told?
     pub(super) fn group_is_empty(&mut self, unit: UnitId) -> bool {
-        let Some(guest) = &mut self.guest else { return true };
-        let Some(described) = guest.plan.unit(unit) else { return true };
+        let guest = &mut self.guest;
+        let described = guest.plan.definition(unit);
         let supervisor = &guest.supervisor;
         let Some(slot) = guest.slots.of(unit) else { return true };
         if slot.flags & tables::IN_CGROUP != 0 {

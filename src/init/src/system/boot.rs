@@ -1,7 +1,7 @@
 //! From nothing to a plan: `hostel-warden compile`, tried a few times, with a deadline each. Where it can't be had, init
 //! stays without a plan, says why, and obeys stops.
 
-use super::{Guest, System, messages, tables, upward};
+use super::{Guest, System, messages, upward};
 use crate::sys;
 use crate::sys::call::Errno;
 use crate::sys::descriptor::{BorrowedFd, OwnedFd};
@@ -11,7 +11,7 @@ use hostel_contract::status::GuestState;
 use hostel_init::signals;
 use hostel_init::text::Part;
 use hostel_plan::{Plan, PlanError};
-use hostel_supervisor::{Event, ExitKind, ExitStatus, Supervisor};
+use hostel_supervisor::{Event, ExitKind, ExitStatus};
 
 /// Compilations tried before init stays without a plan.
 const TRIES: u8 = 3;
@@ -63,30 +63,32 @@ enum Failure {
 }
 
 impl Failure {
-    /// In words.
-    fn parts(&self) -> [Part<'static>; 3] {
-        let nothing = Part::Text("");
+    /// In words: a template, and what it is for.
+    fn words(&self) -> (&'static str, [Part<'static>; 2]) {
+        let nothing = Part::Number(0);
         match self {
             Failure::Ended(status) => {
-                ["hostel-warden compile".into(), messages::ended(*status).into(), status.code.into()]
+                ("hostel-warden compile{}{}", [messages::ended(*status).into(), status.code.into()])
             }
-            Failure::System(errno) => ["hostel-warden compile: ".into(), messages::reason(*errno), nothing],
-            Failure::Plan(error) => [
-                "The plan is not valid (one version of init and warden?): ".into(),
-                plan_error(*error),
-                nothing,
-            ],
-            Failure::Late => [
-                "hostel-warden compile took longer than allowed, in ms: ".into(),
-                DEADLINE_MS.into(),
-                nothing,
-            ],
-            Failure::NoWarden => [
-                "hostel-warden was not found: put it beside hostel-init, or name it in HOSTEL_WARDEN".into(),
-                nothing,
-                nothing,
-            ],
+            Failure::System(errno) => ("hostel-warden compile: {}", [messages::reason(*errno), nothing]),
+            Failure::Plan(error) => {
+                ("The plan is not valid (one version of init and warden?): {}", [plan_error(*error), nothing])
+            }
+            Failure::Late => {
+                ("hostel-warden compile took longer than allowed, in ms: {}", [DEADLINE_MS.into(), nothing])
+            }
+            Failure::NoWarden => (
+                "hostel-warden was not found: put it beside hostel-init, or name it in HOSTEL_WARDEN",
+                [nothing; 2],
+            ),
         }
+    }
+}
+
+impl System {
+    fn say_failure(&mut self, failure: &Failure) {
+        let (template, parts) = failure.words();
+        self.log.say(template, &parts);
     }
 }
 
@@ -150,11 +152,12 @@ impl System {
             // Its end is told by its reaping, with a signal that says it.
             let _ = kill(*pid as i32, signals::KILL);
             *deadline = u64::MAX;
-            self.log.say(&Failure::Late.parts());
+            self.say_failure(&Failure::Late);
         }
     }
 
     /// Was it the compilation that was reaped?
+    #[inline(never)]
     pub(super) fn compilation_ended(&mut self, ended: u32, status: ExitStatus) -> bool {
         if !matches!(&self.stage, Stage::Compiling { pid, .. } if *pid == ended) {
             return false;
@@ -180,7 +183,7 @@ impl System {
 
     fn compilation_failed(&mut self, failure: Failure, attempt: u8) {
         self.stage = Stage::NoPlan;
-        self.log.say(&failure.parts());
+        self.say_failure(&failure);
         // No warden reads the log, so what the compilation said goes to the console.
         self.log.drain_to_console();
         let is_final = attempt >= TRIES || matches!(failure, Failure::NoWarden);
@@ -188,13 +191,14 @@ impl System {
             return self.try_compile(attempt + 1);
         }
         self.page.set_state(GuestState::NoPlan);
-        self.log.say(&[
-            "No plan: nothing is started. Repair the cause, then ask for a daemon-reload, or stop the guest."
-                .into(),
-        ]);
+        self.log.say(
+            "No plan: nothing is started. Repair the cause, then ask for a daemon-reload, or stop the guest.",
+            &[],
+        );
         upward::tell(b"STATUS=no plan: hostel-warden compile failed, see the console");
     }
 
+    #[inline(never)]
     fn take_plan(&mut self, output: OwnedFd) -> Result<(), Failure> {
         // First sealed, then looked at: from here on it can't change.
         file::seal(output.as_fd()).map_err(Failure::System)?;
@@ -205,17 +209,7 @@ impl System {
         let bytes = memory::map_sealed(output.as_fd(), size).map_err(Failure::System)?;
         let plan = Plan::parse(bytes).map_err(Failure::Plan)?;
         let units = plan.len();
-        let make = || -> Result<Guest, Errno> {
-            Ok(Guest {
-                supervisor: Supervisor::new(plan, memory::value()?, memory::table(units)?),
-                slots: tables::RunSlots::new(units)?,
-                flights: tables::Flights::new(units)?,
-                kept: tables::KeptTable::new()?,
-                plan,
-                plan_file: output,
-            })
-        };
-        self.guest = Some(make().map_err(Failure::System)?);
+        self.guest = Guest::new(plan, Some(output)).map_err(Failure::System)?;
         self.page.header.plan_checksum = plan.checksum();
         self.page.header.plan_usec = sys::now_usec();
         self.page.resize(units, memory::table(units).unwrap_or(&mut []));
@@ -225,12 +219,12 @@ impl System {
     fn boot(&mut self) {
         self.stage = Stage::Running;
         self.warden_is_due();
-        let default = self.guest.as_ref().and_then(|g| g.plan.default_target());
+        let default = self.guest.plan.default_target();
         match default {
             Some(target) => self.feed(Event::Boot(target)),
-            None => self
-                .log
-                .say(&["The plan has no default target: nothing is started until it is asked for.".into()]),
+            None => {
+                self.log.say("The plan has no default target: nothing is started until it is asked for.", &[])
+            }
         }
     }
 

@@ -96,10 +96,10 @@ impl System {
     pub(super) fn warden_is_due(&mut self) {
         self.warden.due = None;
         if self.warden.pid.is_none()
-            && self.guest.is_some()
+            && self.guest.has_plan()
             && let Err(errno) = self.start_warden()
         {
-            self.log.say(&["the warden can't be started: ".into(), super::messages::reason(errno)]);
+            self.log.say("the warden can't be started: {}", &[super::messages::reason(errno)]);
             self.warden.due = Some(sys::now_ms() + LONG_LIFE_MS);
         }
         self.pump_channel();
@@ -107,11 +107,12 @@ impl System {
 
     /// Starts the first warden, as soon as there is a plan.
     pub(super) fn start_warden(&mut self) -> Result<(), Errno> {
-        let Some(guest) = &mut self.guest else { return Ok(()) };
+        let guest = &mut self.guest;
         let file = self.warden_file.as_ref().ok_or(Errno::NOENT)?;
+        let plan = guest.plan_file()?;
         let (ours, theirs) = pair(Calls::NeverWait)?;
         self.poll.add(ours.as_fd(), Source::Channel, event::IN)?;
-        let fixed = [(theirs.as_fd(), FD_CHANNEL as u32), (guest.plan_file.as_fd(), FD_PLAN as u32)];
+        let fixed = [(theirs.as_fd(), FD_CHANNEL as u32), (plan, FD_PLAN as u32)];
         let program = Program {
             file: file.as_fd(),
             arguments: &[c"hostel-warden", c"serve"],
@@ -164,6 +165,7 @@ impl System {
     }
 
     /// The channel can be read, or written again.
+    #[inline(never)]
     pub(super) fn channel_ready(&mut self, events: u32) {
         if events & event::OUT != 0 {
             self.warden.waits_for_room = false;
@@ -200,6 +202,7 @@ impl System {
         }
     }
 
+    #[inline(never)]
     fn warden_says(&mut self, message: &ChannelMessage, fd: Option<OwnedFd>) {
         let held = &mut self.warden.held;
         let same = held.iter().position(|item| item.fd.is_some() && item.name == message.name);
@@ -224,7 +227,7 @@ impl System {
             }
             Some(ChannelOp::Trigger) => {
                 let unit = u16::try_from(message.argument).ok().map(UnitId);
-                let known = self.guest.as_ref().zip(unit).and_then(|(g, unit)| g.plan.unit(unit));
+                let known = unit.and_then(|unit| self.guest.plan.unit(unit));
                 if let Some(unit) = known {
                     self.feed(Event::Triggered(unit.id()));
                 }
@@ -273,8 +276,9 @@ impl System {
     }
 
     /// Sends one message; false where there's nothing to send.
+    #[inline(never)]
     fn send_next(&mut self) -> Result<bool, Errno> {
-        let Some(guest) = &mut self.guest else { return Ok(false) };
+        let guest = &mut self.guest;
         let warden = &mut self.warden;
         let Some(channel) = &warden.channel else { return Ok(false) };
         loop {

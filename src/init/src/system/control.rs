@@ -13,6 +13,7 @@ use crate::sys::wait::event;
 use hostel_contract::control::{
     ControlOp, ControlReply, ControlRequest, ControlResult, KILL_CONTROL, KILL_MAIN, NO_WAIT,
 };
+use hostel_contract::status::UnitResult;
 use hostel_contract::{ShutdownKind, Text, paths};
 use hostel_plan::UnitId;
 use hostel_supervisor::{Event, JobMode, Operation, Recipient, RequestId};
@@ -46,11 +47,10 @@ impl Control {
     pub fn open(poll: &Poll, log: &mut Log) -> Self {
         let listener = open().and_then(|fd| poll.add(fd.as_fd(), Source::Listener, event::IN).map(|()| fd));
         if let Err(errno) = &listener {
-            log.say(&[
-                paths::CONTROL.into(),
-                ": requests can't be taken: ".into(),
-                super::messages::reason(*errno),
-            ]);
+            log.say(
+                "{}: requests can't be taken: {}",
+                &[paths::CONTROL.into(), super::messages::reason(*errno)],
+            );
         }
         Control { listener: listener.ok(), connections: memory::table(CONNECTIONS_MAX).unwrap_or(&mut []) }
     }
@@ -83,6 +83,7 @@ fn answer(fd: BorrowedFd<'_>, result: ControlResult, main_pid: u32, text: &[u8])
 
 impl System {
     /// Somebody connects.
+    #[inline(never)]
     pub(super) fn accept_connections(&mut self) {
         for _ in 0..ACCEPTED_MAX {
             let Some(listener) = &self.control.listener else { return };
@@ -111,6 +112,7 @@ impl System {
     }
 
     /// A connection has a request, or is closed.
+    #[inline(never)]
     pub(super) fn connection_ready(&mut self, index: usize, events: u32) {
         let Some(connection) = self.control.connections.get(index) else { return };
         let Some(fd) = connection.fd.as_ref().map(OwnedFd::as_fd) else { return };
@@ -173,14 +175,13 @@ impl System {
         if let Some(fd) = connection.fd.as_ref().map(OwnedFd::as_fd) {
             let _ = self.poll.change(fd, Source::Connection(index), event::IN);
         }
-        let row = self.guest.as_ref().map(|g| g.supervisor.row(unit));
-        let how = row
-            .and_then(|r| hostel_contract::status::UnitResult::from_code(r.result))
-            .map_or("", |r| r.name());
+        let row = self.guest.supervisor.row(unit);
+        let how = UnitResult::from_code(row.result).map_or("", |result| result.name());
         let text = if result == ControlResult::Failed { how.as_bytes() } else { b"" };
-        self.reply_about(index, result, row.map_or(0, |r| r.main_pid), text);
+        self.reply_about(index, result, row.main_pid, text);
     }
 
+    #[inline(never)]
     fn requested(&mut self, index: usize, request: &ControlRequest) {
         let uid = self.control.connections.get(index).map_or(u32::MAX, |c| c.uid);
         let Some(op) = ControlOp::from_code(request.op) else {
@@ -220,13 +221,13 @@ impl System {
 
     /// The unit that a request names; where there's none, it has been answered.
     fn requested_unit(&mut self, index: usize, request: &ControlRequest) -> Option<UnitId> {
-        let Some(guest) = &self.guest else {
+        if !self.guest.has_plan() {
             let text = b"there is no plan: init waits for one, see the console";
             self.reply_now(index, ControlResult::Refused, text);
             return None;
-        };
+        }
         let name = core::str::from_utf8(request.unit.bytes()).unwrap_or("");
-        let unit = guest.plan.find(name).map(|u| u.id());
+        let unit = self.guest.plan.find(name).map(|u| u.id());
         if unit.is_none() {
             self.reply_now(index, ControlResult::NoSuchUnit, b"");
         }

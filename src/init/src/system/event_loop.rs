@@ -19,7 +19,7 @@ const LOOK_MS: u64 = 1000;
 
 impl System {
     /// For ever.
-    pub fn run(mut self) -> ! {
+    pub fn run(&mut self) -> ! {
         loop {
             let timeout = self.timeout();
             self.more = false;
@@ -45,16 +45,19 @@ impl System {
         if self.more {
             return Some(0);
         }
-        let supervisor = self.guest.as_ref().map(|g| &g.supervisor);
+        let supervisor = &self.guest.supervisor;
+        let mut next = u64::MAX;
         let deadlines = [
-            supervisor.and_then(|s| s.next_deadline()),
-            supervisor.filter(|s| s.any_awaits_empty()).map(|_| self.next_look),
+            supervisor.next_deadline(),
+            supervisor.any_awaits_empty().then_some(self.next_look),
             self.stage.deadline(),
             self.warden.deadline(),
             self.ending.as_ref().map(|e| e.deadline()),
         ];
-        let next = deadlines.into_iter().flatten().min()?;
-        Some(next.saturating_sub(sys::now_ms()))
+        for deadline in deadlines.iter().flatten() {
+            next = next.min(*deadline);
+        }
+        (next != u64::MAX).then(|| next.saturating_sub(sys::now_ms()))
     }
 
     fn woken(&mut self, source: Source, events: u32) {
@@ -70,6 +73,7 @@ impl System {
         }
     }
 
+    #[inline(never)]
     fn take_signals(&mut self) {
         for _ in 0..SIGNALS_MAX {
             let Some(arrived) = sys::signal::next(self.signals.as_fd()) else { return };
@@ -79,12 +83,7 @@ impl System {
                 Meaning::Shutdown(kind) => self.shut_down(kind),
                 Meaning::Refused => {
                     let (signal, sender) = (arrived.signal, arrived.sender);
-                    self.log.say(&[
-                        "not acted on: signal ".into(),
-                        signal.into(),
-                        " of process ".into(),
-                        sender.into(),
-                    ]);
+                    self.log.say("not acted on: signal {} of process {}", &[signal.into(), sender.into()]);
                 }
                 Meaning::Nothing => {}
             }
@@ -92,6 +91,7 @@ impl System {
     }
 
     /// What is due.
+    #[inline(never)]
     fn tick(&mut self) {
         let now = sys::now_ms();
         if self.stage.deadline().is_some_and(|at| at <= now) {
@@ -100,12 +100,10 @@ impl System {
         if self.warden.deadline().is_some_and(|at| at <= now) {
             self.warden_is_due();
         }
-        let supervisor = self.guest.as_ref().map(|g| &g.supervisor);
-        if supervisor.is_some_and(|s| s.any_awaits_empty()) && self.next_look <= now {
+        if self.guest.supervisor.any_awaits_empty() && self.next_look <= now {
             self.look_for_empty_groups();
         }
-        let due = self.guest.as_ref().and_then(|g| g.supervisor.next_deadline());
-        if due.is_some_and(|at| at <= now) {
+        if self.guest.supervisor.next_deadline().is_some_and(|at| at <= now) {
             self.feed(Happened::Deadline);
         }
         if self.ending.as_ref().is_some_and(|e| e.deadline() <= now) {
@@ -115,17 +113,14 @@ impl System {
 
     /// Tells the supervisor, and does what it wants.
     pub(super) fn feed(&mut self, event: Happened) {
-        if let Some(guest) = &mut self.guest {
-            guest.supervisor.handle(sys::now_ms(), event);
-        }
+        self.guest.supervisor.handle(sys::now_ms(), event);
         self.settle();
     }
 
     /// Does all that the supervisor wants.
     pub(super) fn settle(&mut self) {
         for _ in 0..ACTIONS_MAX {
-            let Some(guest) = &mut self.guest else { return };
-            let Some(action) = guest.supervisor.next_action(sys::now_ms()) else { return };
+            let Some(action) = self.guest.supervisor.next_action(sys::now_ms()) else { return };
             // A unit that has begun to wait may have nothing left already, and then nothing would wake us.
             self.next_look = 0;
             self.perform(action);
@@ -136,9 +131,9 @@ impl System {
     /// The groups that the supervisor waits for: are they empty?
     pub(super) fn look_for_empty_groups(&mut self) {
         self.next_look = sys::now_ms() + LOOK_MS;
-        let slots = self.guest.as_ref().map_or(0, |g| g.slots.len());
+        let slots = self.guest.slots.len();
         for number in 0..slots {
-            let Some(guest) = &mut self.guest else { return };
+            let guest = &mut self.guest;
             let Some(unit) = guest.slots.at(number).and_then(|slot| slot.unit()) else { continue };
             if guest.supervisor.awaits_empty(unit) && self.group_is_empty(unit) {
                 self.feed(Happened::GroupEmpty(unit));
@@ -146,9 +141,10 @@ impl System {
         }
     }
 
+    #[inline(never)]
     fn update_page(&mut self) {
-        if let Some(guest) = &self.guest {
-            let (failed, jobs) = guest.supervisor.counts();
+        if self.guest.has_plan() {
+            let (failed, jobs) = self.guest.supervisor.counts();
             let header = &mut self.page.header;
             if (header.failed, header.jobs) != (failed, jobs) {
                 header.failed = failed;
@@ -157,7 +153,7 @@ impl System {
             }
             let booted = self.page.header.ready_usec != 0;
             let state = match () {
-                () if self.ending.is_some() || guest.supervisor.shutting_down().is_some() => {
+                () if self.ending.is_some() || self.guest.supervisor.shutting_down().is_some() => {
                     GuestState::Stopping
                 }
                 () if !booted => GuestState::Booting,
@@ -175,12 +171,10 @@ impl System {
 
     /// Writes what changed of the status page.
     pub(super) fn flush_page(&mut self) {
-        let guest = self.guest.as_ref();
-        // Without a guest there are no rows.
+        let guest = &self.guest;
         self.page.flush(&|unit| {
-            let guest = guest?;
             let stored = guest.kept.of(unit, Purpose::Stored).count() as u16;
-            Some(StatusRow { stored, ..guest.supervisor.row(unit) })
+            StatusRow { stored, ..guest.supervisor.row(unit) }
         });
     }
 }

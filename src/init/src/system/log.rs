@@ -40,18 +40,18 @@ impl Log {
 
     /// Says something to people: log and console.
     #[inline(never)]
-    pub fn say(&mut self, parts: &[Part<'_>]) {
-        if self.lost > 0 && self.put(&["Lost, since the log was full: ".into(), self.lost.into()]) {
+    pub fn say(&mut self, template: &str, parts: &[Part<'_>]) {
+        if self.lost > 0 && self.put("Lost, since the log was full: {}", &[self.lost.into()]) {
             self.lost = 0;
         }
-        if !self.put(parts) {
+        if !self.put(template, parts) {
             self.lost = self.lost.saturating_add(1);
         }
-        write_line(&self.console, parts);
+        write_line(&self.console, template, parts);
     }
 
-    fn put(&self, parts: &[Part<'_>]) -> bool {
-        write_line(&self.own, parts)
+    fn put(&self, template: &str, parts: &[Part<'_>]) -> bool {
+        write_line(&self.own, template, parts)
     }
 
     /// Copies what waits in the log pipe to the console: where no warden will ever read it. Bounded.
@@ -69,10 +69,10 @@ impl Log {
 }
 
 /// One line, where there's somewhere to write it. False where it could not be written.
-fn write_line(to: &Option<OwnedFd>, parts: &[Part<'_>]) -> bool {
+fn write_line(to: &Option<OwnedFd>, template: &str, parts: &[Part<'_>]) -> bool {
     let Some(to) = to else { return true };
     let mut room = [0u8; LINE_MAX];
-    file::write_some(to.as_fd(), Text::new(&mut room).parts(parts).end().bytes()).is_ok()
+    file::write_some(to.as_fd(), Text::new(&mut room).message(template, parts).end().bytes()).is_ok()
 }
 
 /// The same pipe or terminal once more, without blocking.

@@ -45,16 +45,6 @@ pub fn ended(status: ExitStatus) -> &'static str {
     }
 }
 
-/// A line about a unit: what stands before its name and behind it, and then more.
-pub struct Said {
-    /// Before the name.
-    pub before: &'static str,
-    /// Behind the name.
-    pub after: &'static str,
-    /// Behind that.
-    pub more: [Part<'static>; 2],
-}
-
 /// Is it only of interest to whoever follows each step?
 pub fn is_detail(message: Message, kind: UnitKind) -> bool {
     match message {
@@ -68,76 +58,75 @@ pub fn is_detail(message: Message, kind: UnitKind) -> bool {
     }
 }
 
-/// What the supervisor says of a unit of this kind.
-pub fn said(message: Message, kind: UnitKind) -> Said {
-    const NOTHING: Part<'static> = Part::Text("");
-    let mut more = [NOTHING; 2];
-    let (before, after) = match message {
-        Message::Starting => ("Starting ", "..."),
-        Message::Started => (started(kind), "."),
-        Message::Finished => ("Finished ", "."),
-        Message::Stopping => ("Stopping ", "..."),
-        Message::Stopped => ("Stopped ", "."),
-        Message::Reloaded => ("Reloaded ", "."),
-        Message::StartFailed => ("Failed to start ", "."),
-        Message::ReloadFailed => ("Failed to reload ", "."),
-        Message::ConditionFalse => ("", ": not started, a condition is not met"),
-        Message::AssertFailed => ("", ": an assertion is not met"),
-        Message::Skipped => ("", ": left out in a guest"),
-        Message::JobTimedOut => ("", ": its job waited longer than JobTimeoutSec="),
-        Message::RuntimeLimit => ("", ": stopped, at RuntimeMaxSec="),
-        Message::WatchdogTimeout => ("", ": no WATCHDOG=1 in time"),
-        Message::StartLimitHit => ("", ": started too often; `systemctl reset-failed` allows it again"),
-        Message::DependencyFailed => ("", ": not started, something that it requires failed"),
-        Message::JobCanceled => ("", ": its job gave way to another"),
-        Message::LeftBehind => ("", ": processes are left running, as KillMode= says"),
+/// What the supervisor says of a unit of this kind: a template for the unit's name and two parts more.
+pub fn said(message: Message, kind: UnitKind) -> (&'static str, [Part<'static>; 2]) {
+    let mut more = [Part::Number(0); 2];
+    let template = match message {
+        Message::Starting => "Starting {}...",
+        Message::Started => started(kind),
+        Message::Finished => "Finished {}.",
+        Message::Stopping => "Stopping {}...",
+        Message::Stopped => "Stopped {}.",
+        Message::Reloaded => "Reloaded {}.",
+        Message::StartFailed => "Failed to start {}.",
+        Message::ReloadFailed => "Failed to reload {}.",
+        Message::ConditionFalse => "{}: not started, a condition is not met",
+        Message::AssertFailed => "{}: an assertion is not met",
+        Message::Skipped => "{}: left out in a guest",
+        Message::JobTimedOut => "{}: its job waited longer than JobTimeoutSec=",
+        Message::RuntimeLimit => "{}: stopped, at RuntimeMaxSec=",
+        Message::WatchdogTimeout => "{}: no WATCHDOG=1 in time",
+        Message::StartLimitHit => "{}: started too often; `systemctl reset-failed` allows it again",
+        Message::DependencyFailed => "{}: not started, something that it requires failed",
+        Message::JobCanceled => "{}: its job gave way to another",
+        Message::LeftBehind => "{}: processes are left running, as KillMode= says",
         Message::Failed(result) => {
-            more = [result.name().into(), NOTHING];
-            ("", ": failed: ")
+            more[0] = result.name().into();
+            "{}: failed: {}"
         }
         Message::SpawnFailed(errno) => {
-            more = [reason(Errno::from_raw_os_error(errno)), NOTHING];
-            ("", ": no process could be made: ")
+            more[0] = reason(Errno::from_raw_os_error(errno));
+            "{}: no process could be made: {}"
         }
         Message::TimedOut(phase) => {
-            more = [phase.name().into(), NOTHING];
-            ("", ": took too long: ")
+            more[0] = phase.name().into();
+            "{}: took too long: {}"
         }
         Message::RestartScheduled(count) => {
-            more = [count.into(), NOTHING];
-            ("", ": will be started again, number ")
+            more[0] = count.into();
+            "{}: will be started again, number {}"
         }
         Message::NotifyIgnored(pid) => {
-            more = [pid.into(), NOTHING];
-            ("", ": NotifyAccess= doesn't admit a message of process ")
+            more[0] = pid.into();
+            "{}: NotifyAccess= doesn't admit a message of process {}"
         }
         Message::ProcessFailed(phase, status) => {
             more = [ended(status).into(), status.code.into()];
-            ("", process(phase))
+            process(phase)
         }
     };
-    Said { before, after, more }
+    (template, more)
 }
 
 fn started(kind: UnitKind) -> &'static str {
     match kind {
-        UnitKind::Target => "Reached target ",
-        UnitKind::Socket => "Listening on ",
-        UnitKind::Mount => "Mounted ",
-        UnitKind::Slice => "Created slice ",
-        _ => "Started ",
+        UnitKind::Target => "Reached target {}.",
+        UnitKind::Socket => "Listening on {}.",
+        UnitKind::Mount => "Mounted {}.",
+        UnitKind::Slice => "Created slice {}.",
+        _ => "Started {}.",
     }
 }
 
 fn process(phase: Phase) -> &'static str {
     match phase {
-        Phase::Start => ": main process",
-        Phase::StartPre => ": ExecStartPre=",
-        Phase::StartPost => ": ExecStartPost=",
-        Phase::Condition => ": ExecCondition=",
-        Phase::Reload => ": ExecReload=",
-        Phase::Stop => ": ExecStop=",
-        Phase::StopPost => ": ExecStopPost=",
-        _ => ": helper process",
+        Phase::Start => "{}: main process{}{}",
+        Phase::StartPre => "{}: ExecStartPre={}{}",
+        Phase::StartPost => "{}: ExecStartPost={}{}",
+        Phase::Condition => "{}: ExecCondition={}{}",
+        Phase::Reload => "{}: ExecReload={}{}",
+        Phase::Stop => "{}: ExecStop={}{}",
+        Phase::StopPost => "{}: ExecStopPost={}{}",
+        _ => "{}: helper process{}{}",
     }
 }

@@ -36,8 +36,9 @@ pub use shutdown::leave;
 pub use upward::tell;
 
 use crate::sys::call::Errno;
-use crate::sys::descriptor::OwnedFd;
+use crate::sys::descriptor::{BorrowedFd, OwnedFd};
 use crate::sys::file::{self, flag};
+use crate::sys::memory;
 use crate::sys::wait::event;
 use crate::{emergency, sys};
 use core::ffi::CStr;
@@ -47,58 +48,86 @@ use hostel_init::text::Text;
 use hostel_plan::{Plan, UnitId};
 use hostel_supervisor::Supervisor;
 
-/// What runs once there is a plan.
+/// What runs of the plan. Before there is one, it's the empty plan.
+// In this order, here and in `System`: what is at the front is reached by shorter instructions.
+#[repr(C)]
 struct Guest {
+    /// Sealed; each warden gets a duplicate. None: the plan is the empty one.
+    plan_file: Option<OwnedFd>,
     plan: Plan<'static>,
-    /// Sealed; each warden gets a duplicate.
-    plan_file: OwnedFd,
-    supervisor: Supervisor<'static>,
     slots: tables::RunSlots,
     flights: tables::Flights,
     kept: tables::KeptTable,
+    supervisor: Supervisor<'static>,
 }
 
 impl Guest {
-    /// The unit's name; every unit that the supervisor knows is in the plan.
+    fn new(plan: Plan<'static>, plan_file: Option<OwnedFd>) -> Result<Self, Errno> {
+        let units = plan.len();
+        Ok(Guest {
+            plan_file,
+            plan,
+            slots: tables::RunSlots::new(units)?,
+            flights: tables::Flights::new(units)?,
+            kept: tables::KeptTable::new()?,
+            supervisor: Supervisor::new(plan, memory::value()?, memory::table(units)?),
+        })
+    }
+
+    /// Has a plan come?
+    fn has_plan(&self) -> bool {
+        self.plan_file.is_some()
+    }
+
+    /// The plan's file, for a child.
+    fn plan_file(&self) -> Result<BorrowedFd<'_>, Errno> {
+        self.plan_file.as_ref().map(OwnedFd::as_fd).ok_or(Errno::BADF)
+    }
+
+    /// The unit's name.
     fn name(&self, unit: UnitId) -> &'static str {
-        self.plan.unit(unit).map_or("?", |u| u.name())
+        self.plan.definition(unit).name()
     }
 }
 
 /// PID 1.
+#[repr(C)]
 struct System {
     poll: poll::Poll,
     signals: OwnedFd,
     /// The warden's file: every warden is started from this descriptor, whatever happens to its path.
     warden_file: Option<OwnedFd>,
-    reserve: reserve::Reserve,
-    cgroups: cgroup::Cgroups,
-    log: log::Log,
-    page: status_page::StatusPage,
-    control: control::Control,
-    stage: boot::Stage,
-    guest: Option<Guest>,
-    warden: channel::Warden,
-    ending: Option<shutdown::Ending>,
     /// Work was left for the next round, which is not to wait.
     more: bool,
     /// Children may have ended.
     children: bool,
     /// When groups that are to become empty are looked at again, in milliseconds.
     next_look: u64,
+    log: log::Log,
+    control: control::Control,
+    guest: Guest,
+    ending: Option<shutdown::Ending>,
+    stage: boot::Stage,
+    reserve: reserve::Reserve,
+    warden: channel::Warden,
+    page: status_page::StatusPage,
+    cgroups: cgroup::Cgroups,
 }
 
 /// The role. Never returns: see [`shutdown`] for the ways out.
 pub fn run() -> ! {
     if sys::process::own_pid() != 1 {
-        emergency::complain(&["hostel-init: not PID 1 of a guest. Start guests with `hostel start`, or run one command: hostel-init -- COMMAND".into()]);
+        emergency::complain(
+            "hostel-init: not PID 1 of a guest. Start guests with `hostel start`, or run one command: hostel-init -- COMMAND",
+            &[],
+        );
         sys::process::exit(EXIT_CRASH);
     }
     sys::signal::block_all();
     sys::process::set_name(c"init");
     match System::new() {
-        Ok(system) => system.run(),
-        Err(errno) => emergency::run(&["init cannot begin: ".into(), messages::reason(errno)]),
+        Ok(mut system) => system.run(),
+        Err(errno) => emergency::run("init cannot begin: {}", &[messages::reason(errno)]),
     }
 }
 
@@ -112,14 +141,17 @@ impl System {
         for directory in [c"/run", c"/run/hostel", c"/run/hostel/notify"] {
             if let Err(errno) = file::make_directory(None, directory) {
                 let lost = ": no requests, and no readiness of services; mount a tmpfs on /run: ";
-                log.say(&[directory.to_str().unwrap_or("/run").into(), lost.into(), messages::reason(errno)]);
+                log.say(
+                    "{}{}{}",
+                    &[directory.to_str().unwrap_or("/run").into(), lost.into(), messages::reason(errno)],
+                );
             }
         }
         let page = status_page::StatusPage::open();
         let (cgroups, missing) = cgroup::Cgroups::open();
         if let Some(missing) = missing {
             let lost = "; units are told apart by process group, and what leaves it is missed by their stop";
-            log.say(&["no cgroups: ".into(), missing.into(), lost.into()]);
+            log.say("no cgroups: {}{}", &[missing.into(), lost.into()]);
         }
         let control = control::Control::open(&poll, &mut log);
         let mut system = System {
@@ -132,7 +164,7 @@ impl System {
             page,
             control,
             stage: boot::Stage::NoPlan,
-            guest: None,
+            guest: Guest::new(Plan::EMPTY, None)?,
             warden: channel::Warden::new(),
             ending: None,
             more: false,

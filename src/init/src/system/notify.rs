@@ -16,6 +16,7 @@ use hostel_supervisor::{Event, Notification};
 const DATAGRAMS_MAX: usize = 16;
 
 /// Makes the socket of a unit. Fails with NAMETOOLONG for a name of more than 88 bytes: the address has no more.
+#[inline(never)]
 pub fn open(unit: &str) -> Result<OwnedFd, Errno> {
     let mut room = [0u8; 108];
     let mut path = Text::new(&mut room);
@@ -31,7 +32,7 @@ impl System {
     pub(super) fn notifications(&mut self, slot: usize) {
         let mut message = [0u8; SIZE_MAX];
         for _ in 0..DATAGRAMS_MAX {
-            let Some(guest) = &mut self.guest else { return };
+            let guest = &mut self.guest;
             let Some(slot) = guest.slots.at(slot) else { return };
             let (Some(unit), Some(socket)) = (slot.unit(), slot.notify.as_ref()) else { return };
             match sys::socket::receive(socket.as_fd(), &mut message) {
@@ -46,6 +47,7 @@ impl System {
     }
 
     /// What comes along with `received` and isn't kept is closed behind this: that is all that BARRIER=1 wants.
+    #[inline(never)]
     fn notified(&mut self, unit: UnitId, text: &[u8], received: &mut Received) {
         let Some(sender) = received.sender.map(|s| s.pid).filter(|pid| *pid > 1) else { return };
         let admitted = self.admits(unit, sender);
@@ -59,12 +61,9 @@ impl System {
                 }
                 Assignment::MainPid(pid) => {
                     if !self.belongs(unit, pid) {
-                        let name = self.guest.as_ref().map_or("?", |g| g.name(unit));
-                        self.log.say(&[
-                            name.into(),
-                            ": not a process of this unit: MAINPID=".into(),
-                            pid.into(),
-                        ]);
+                        let name = self.guest.name(unit);
+                        self.log
+                            .say("{}: not a process of this unit: MAINPID={}", &[name.into(), pid.into()]);
                         continue;
                     }
                     Notification::MainPid(pid)
@@ -86,6 +85,7 @@ impl System {
         }
     }
 
+    #[inline(never)]
     fn keep_or_drop(&mut self, unit: UnitId, text: &[u8], received: &mut Received) {
         let asked = store(text);
         if asked.remove {
@@ -104,8 +104,8 @@ impl System {
 
     /// NotifyAccess=.
     fn admits(&mut self, unit: UnitId, sender: u32) -> bool {
-        let Some(guest) = &self.guest else { return false };
-        let Some(described) = guest.plan.unit(unit) else { return false };
+        let guest = &self.guest;
+        let described = guest.plan.definition(unit);
         match described.notify_access() {
             NotifyAccess::None => false,
             NotifyAccess::Main => guest.supervisor.row(unit).main_pid == sender,

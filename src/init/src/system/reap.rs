@@ -9,6 +9,7 @@ use hostel_supervisor::{Event, ExitKind, ExitStatus};
 const REAPED_MAX: usize = 1024;
 
 impl System {
+    #[inline(never)]
     pub(super) fn reap(&mut self) {
         for _ in 0..REAPED_MAX {
             match process::reap(-1) {
@@ -21,7 +22,7 @@ impl System {
             }
         }
         self.more |= self.children;
-        if self.guest.as_ref().is_some_and(|g| g.supervisor.any_awaits_empty()) {
+        if self.guest.supervisor.any_awaits_empty() {
             self.look_for_empty_groups();
         }
         if !self.children && self.ending.is_some() {
@@ -29,6 +30,7 @@ impl System {
         }
     }
 
+    #[inline(never)]
     fn ended(&mut self, pid: u32, status: ExitStatus) {
         self.page.header.reaped += 1;
         self.page.touch();
@@ -36,8 +38,7 @@ impl System {
             return;
         }
         // What a child said before it ended comes before its end.
-        let flight = self.guest.as_ref().and_then(|g| g.flights.find(pid));
-        if let Some(index) = flight {
+        if let Some(index) = self.guest.flights.find(pid) {
             self.flight_ready(index);
             self.flight_is_over(index);
         }

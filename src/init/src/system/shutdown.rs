@@ -117,17 +117,16 @@ impl System {
             upward::tell(b"STOPPING=1\nSTATUS=stopping");
         }
         if self.page.header.shutdown != kind.code() {
-            self.log.say(&["Shutting down: ".into(), name.into()]);
+            self.log.say("Shutting down: {}", &[name.into()]);
             self.page.header.shutdown = kind.code();
             self.page.set_state(GuestState::Stopping);
             self.page.touch();
         }
         if let Some(ending) = &mut self.ending {
             ending.kind = kind;
-        } else if self.guest.is_some() {
-            self.feed(Event::Shutdown(kind));
         } else {
-            self.begin_ending(kind);
+            // Also where there's no plan: a supervisor without units is done at once.
+            self.feed(Event::Shutdown(kind));
         }
     }
 
@@ -177,6 +176,7 @@ impl System {
         }
     }
 
+    #[inline(never)]
     fn enter(&mut self, step: Step, now: u64) {
         let Some(ending) = &mut self.ending else { return };
         if let Step::Unmount(Some(pid)) = ending.step {
@@ -187,7 +187,7 @@ impl System {
         let (step, milliseconds) = match step {
             Step::Terminate => (step, TERMINATE_MS),
             Step::Kill => {
-                self.log.say(&["Processes are left that ignore TERM: they are killed.".into()]);
+                self.log.say("Processes are left that ignore TERM: they are killed.", &[]);
                 (step, KILL_MS)
             }
             Step::WriteOut => (step, WRITE_OUT_MS),
@@ -201,7 +201,7 @@ impl System {
         match step {
             Step::WriteOut => {
                 let how = ways_out(kind).0;
-                self.log.say(&["All units and processes have ended: ".into(), how.into()]);
+                self.log.say("All units and processes have ended: {}", &[how.into()]);
                 self.write_out(kind);
             }
             Step::Kill => signal_others(self.warden.pid(), signals::KILL),

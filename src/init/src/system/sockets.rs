@@ -14,6 +14,7 @@ use hostel_supervisor::{Event, Report};
 
 impl System {
     /// The sockets that a child opened for a socket unit. All, or none.
+    #[inline(never)]
     pub(super) fn take_sockets(
         &mut self,
         unit: UnitId,
@@ -21,14 +22,13 @@ impl System {
     ) -> Report {
         let failed =
             |errno: Errno| Report::Failed { step: ExecStep::Fds.code(), errno: errno.raw_os_error() };
-        let Some(guest) = &mut self.guest else { return failed(Errno::INVAL) };
+        let guest = &mut self.guest;
         guest.kept.close_all(unit, Purpose::Socket, None);
         for fd in descriptors.iter_mut().filter_map(Option::take) {
             if guest.kept.keep(unit, Purpose::Socket, &[], fd).is_none() {
                 guest.kept.close_all(unit, Purpose::Socket, None);
                 let name = guest.name(unit);
-                self.log
-                    .say(&[name.into(), ": no room to keep its sockets; stop other sockets first".into()]);
+                self.log.say("{}: no room to keep its sockets; stop other sockets first", &[name.into()]);
                 return failed(Errno::NFILE);
             }
         }
@@ -36,8 +36,9 @@ impl System {
     }
 
     /// The next connection or datagram wakes us, once.
+    #[inline(never)]
     pub(super) fn watch_sockets(&mut self, unit: UnitId) {
-        let Some(guest) = &self.guest else { return };
+        let guest = &self.guest;
         for (index, kept) in guest.kept.of(unit, Purpose::Socket) {
             let Some(fd) = kept.fd() else { continue };
             let events = event::IN | event::ONCE;
@@ -50,7 +51,7 @@ impl System {
 
     /// The service has them now.
     pub(super) fn unwatch_sockets(&mut self, unit: UnitId) {
-        let Some(guest) = &self.guest else { return };
+        let guest = &self.guest;
         for (_, kept) in guest.kept.of(unit, Purpose::Socket) {
             if let Some(fd) = kept.fd() {
                 self.poll.remove(fd);
@@ -62,14 +63,14 @@ impl System {
     pub(super) fn close_descriptors(&mut self, unit: UnitId) {
         self.unwatch_sockets(unit);
         self.unwatch_stored(unit, None);
-        let Some(guest) = &mut self.guest else { return };
+        let guest = &mut self.guest;
         guest.kept.close_all(unit, Purpose::Socket, None);
         guest.kept.close_all(unit, Purpose::Stored, None);
     }
 
     /// A watched socket can be read.
     pub(super) fn socket_ready(&mut self, index: usize) {
-        let unit = self.guest.as_ref().and_then(|g| g.kept.at(index)).map(|k| UnitId(k.unit));
+        let unit = self.guest.kept.at(index).map(|k| UnitId(k.unit));
         if let Some(unit) = unit {
             // Watched once: but all sockets of the unit, and one is enough.
             self.unwatch_sockets(unit);
@@ -78,9 +79,10 @@ impl System {
     }
 
     /// Keeps a descriptor for a service, as FDSTORE=1 asks.
+    #[inline(never)]
     pub(super) fn store(&mut self, unit: UnitId, name: &[u8], fd: OwnedFd, keep_dead: bool) {
-        let Some(guest) = &mut self.guest else { return };
-        let Some(described) = guest.plan.unit(unit) else { return };
+        let guest = &mut self.guest;
+        let described = guest.plan.definition(unit);
         let stored = guest.kept.of(unit, Purpose::Stored);
         let mut count = 0usize;
         for (_, kept) in stored {
@@ -91,7 +93,7 @@ impl System {
         }
         if count >= usize::from(described.fdstore_max()) {
             let text = ": FDSTORE: not kept, FileDescriptorStoreMax= is ";
-            self.log.say(&[described.name().into(), text.into(), count.into()]);
+            self.log.say("{}{}{}", &[described.name().into(), text.into(), count.into()]);
             return;
         }
         match guest.kept.keep(unit, Purpose::Stored, name, fd) {
@@ -102,20 +104,18 @@ impl System {
                 }
             }
             Some(_) => {}
-            None => self.log.say(&[described.name().into(), ": FDSTORE: not kept, no room".into()]),
+            None => self.log.say("{}: FDSTORE: not kept, no room", &[described.name().into()]),
         }
     }
 
     /// Drops what a service stored under a name.
     pub(super) fn unstore(&mut self, unit: UnitId, name: &[u8]) {
         self.unwatch_stored(unit, Some(name));
-        if let Some(guest) = &mut self.guest {
-            guest.kept.close_all(unit, Purpose::Stored, Some(name));
-        }
+        self.guest.kept.close_all(unit, Purpose::Stored, Some(name));
     }
 
     fn unwatch_stored(&mut self, unit: UnitId, name: Option<&[u8]>) {
-        let Some(guest) = &self.guest else { return };
+        let guest = &self.guest;
         let stored = guest.kept.of(unit, Purpose::Stored).filter(|(_, k)| name.is_none_or(|n| n == k.name()));
         for fd in stored.filter_map(|(_, k)| k.fd()) {
             // Before the close: the service may have it open still, and then epoll would keep telling of it.
@@ -125,7 +125,7 @@ impl System {
 
     /// The peer of a stored descriptor is gone.
     pub(super) fn stored_is_dead(&mut self, index: usize) {
-        let Some(guest) = &mut self.guest else { return };
+        let guest = &mut self.guest;
         let Some(kept) = guest.kept.at(index) else { return };
         let unit = UnitId(kept.unit);
         if let Some(fd) = kept.fd() {

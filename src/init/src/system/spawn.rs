@@ -38,6 +38,7 @@ fn answers(phase: Phase) -> bool {
 
 impl System {
     /// Carries out a spawn, and tells the supervisor how it went.
+    #[inline(never)]
     pub(super) fn spawn(&mut self, spawn: Spawn) {
         let Spawn { unit, phase, .. } = spawn;
         let mut result = self.try_spawn(&spawn);
@@ -50,19 +51,17 @@ impl System {
             Ok(pid) => Event::Spawned { unit, phase, pid },
             Err(errno) => Event::SpawnFailed { unit, phase, errno: errno.raw_os_error() },
         };
-        if let Some(guest) = &mut self.guest {
-            guest.supervisor.handle(sys::now_ms(), event);
-        }
+        self.guest.supervisor.handle(sys::now_ms(), event);
     }
 
     /// A stop must always be possible; a start at the limit is refused.
     fn may_use_reserve(&self, phase: Phase) -> bool {
-        let stopping = self.guest.as_ref().is_some_and(|g| g.supervisor.shutting_down().is_some());
+        let stopping = self.guest.supervisor.shutting_down().is_some();
         stopping || matches!(phase, Phase::Stop | Phase::StopPost | Phase::CleanUp)
     }
 
     fn try_spawn(&mut self, spawn: &Spawn) -> Result<u32, Errno> {
-        let Some(guest) = &mut self.guest else { return Err(Errno::INVAL) };
+        let guest = &mut self.guest;
         let unit = guest.plan.unit(spawn.unit).ok_or(Errno::INVAL)?;
         let warden = self.warden_file.as_ref().ok_or(Errno::NOENT)?;
         let vacant = guest.flights.vacant().ok_or(Errno::AGAIN)?;
@@ -86,11 +85,8 @@ impl System {
             .map(OwnedFd::as_fd)
             .or(self.log.write_end());
         let log = log.ok_or(Errno::BADF)?;
-        let fixed = [
-            (theirs.as_fd(), FD_STATUS as u32),
-            (shared.plan_file.as_fd(), FD_PLAN as u32),
-            (log, FD_LOG as u32),
-        ];
+        let fixed =
+            [(theirs.as_fd(), FD_STATUS as u32), (shared.plan_file()?, FD_PLAN as u32), (log, FD_LOG as u32)];
         let child = || become_exec(shared, warden.as_fd(), &fixed, &given);
         let mut within = group.is_some();
         let pid = match sys::process::fork(group.as_ref().map(OwnedFd::as_fd), &child) {
@@ -115,7 +111,7 @@ impl System {
 
     /// The status pair of a spawn can be read.
     pub(super) fn flight_ready(&mut self, index: usize) {
-        let Some(guest) = &mut self.guest else { return };
+        let guest = &mut self.guest;
         let Some(flight) = guest.flights.at(index) else { return };
         let (unit, pid) = (UnitId(flight.unit), flight.pid);
         let (Some(status), Some(phase)) = (flight.status.as_ref(), flight.phase()) else { return };
@@ -129,16 +125,14 @@ impl System {
             // Closed by the exec, or by the child's end (which is reaped next).
             Ok(_) | Err(_) => self.no_record(phase),
         };
-        if let Some(guest) = &mut self.guest {
-            guest.flights.finish(index);
-        }
+        self.guest.flights.finish(index);
         self.feed(Event::Reported { unit, pid, report });
     }
 
     /// The child of a spawn was reaped: if its pair is still open, a process that it left has it, and nothing more
     /// will come that counts.
     pub(super) fn flight_is_over(&mut self, index: usize) {
-        let Some(guest) = &mut self.guest else { return };
+        let guest = &mut self.guest;
         let Some(flight) = guest.flights.at(index) else { return };
         let (unit, pid, phase) = (UnitId(flight.unit), flight.pid, flight.phase());
         guest.flights.finish(index);
@@ -154,6 +148,7 @@ impl System {
         }
     }
 
+    #[inline(never)]
     fn report(
         &mut self,
         unit: UnitId,
@@ -161,7 +156,7 @@ impl System {
         record: &ExecRecord,
         descriptors: &mut [Option<OwnedFd>; DESCRIPTORS_MAX],
     ) -> Report {
-        let name = self.guest.as_ref().map_or("?", |g| g.name(unit));
+        let name = self.guest.name(unit);
         match ExecOutcome::from_code(record.outcome) {
             Some(ExecOutcome::Done) if phase == Phase::OpenSockets => self.take_sockets(unit, descriptors),
             Some(ExecOutcome::Done) => {
@@ -169,22 +164,19 @@ impl System {
                 // 0: nothing was guessed, and that's well.
                 if phase == Phase::ReadPidFile && pid.is_none() && record.pid != 0 {
                     let (text, pid) = (record.text.lossy(), record.pid);
-                    self.log.say(&[
-                        name.into(),
-                        ": not of this unit: the process in ".into(),
-                        text.into(),
-                        ": ".into(),
-                        pid.into(),
-                    ]);
+                    self.log.say(
+                        "{}: not of this unit: the process in {}: {}",
+                        &[name.into(), text.into(), pid.into()],
+                    );
                 }
                 Report::Done { pid }
             }
             Some(ExecOutcome::ConditionFalse) => {
-                self.log.say(&[name.into(), ": not started, not met: ".into(), record.text.lossy().into()]);
+                self.log.say("{}: not started, not met: {}", &[name.into(), record.text.lossy().into()]);
                 Report::ConditionFalse
             }
             Some(ExecOutcome::AssertFailed) => {
-                self.log.say(&[name.into(), ": not met: ".into(), record.text.lossy().into()]);
+                self.log.say("{}: not met: {}", &[name.into(), record.text.lossy().into()]);
                 Report::AssertFailed
             }
             Some(ExecOutcome::Skipped) => Report::Skipped,
@@ -192,15 +184,8 @@ impl System {
                 let step = ExecStep::from_code(record.step).map_or("?", ExecStep::name);
                 let reason = messages::reason(Errno::from_raw_os_error(record.errno));
                 let text = record.text.lossy();
-                self.log.say(&[
-                    name.into(),
-                    ": failed at step ".into(),
-                    step.into(),
-                    ": ".into(),
-                    text.into(),
-                    ": ".into(),
-                    reason,
-                ]);
+                self.log
+                    .say("{}: failed at step {}: {}: {}", &[name.into(), step.into(), text.into(), reason]);
                 Report::Failed { step: record.step, errno: record.errno }
             }
             None => Report::Failed { step: ExecStep::Protocol.code(), errno: 0 },
@@ -209,8 +194,8 @@ impl System {
 
     /// Is the process one of the unit's? By cgroup; where there's none, one whose ancestors are not another unit's.
     pub(super) fn belongs(&mut self, unit: UnitId, pid: u32) -> bool {
-        let Some(guest) = &mut self.guest else { return false };
-        let Some(described) = guest.plan.unit(unit) else { return false };
+        let guest = &mut self.guest;
+        let described = guest.plan.definition(unit);
         let in_cgroup = guest.slots.of(unit).is_some_and(|slot| slot.flags & tables::IN_CGROUP != 0);
         if in_cgroup {
             return self.cgroups.contains(described.cgroup(), pid);
@@ -233,6 +218,7 @@ impl System {
 }
 
 /// Makes what the unit's first process needs, and names a new life of the unit.
+#[inline(never)]
 fn prepare(guest: &mut Guest, poll: &super::poll::Poll, unit: Unit<'static>, spawn: &Spawn) -> Done {
     let slot = guest.slots.make(unit.id()).ok_or(Errno::INVAL)?;
     if spawn.first || slot.invocation == [0; 16] {

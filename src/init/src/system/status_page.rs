@@ -96,7 +96,7 @@ impl StatusPage {
     }
 
     /// Writes what changed: the rows that are marked, as `row` gives them, and the header.
-    pub fn flush(&mut self, row: &dyn Fn(UnitId) -> Option<StatusRow>) {
+    pub fn flush(&mut self, row: &dyn Fn(UnitId) -> StatusRow) {
         if !self.changed {
             return;
         }
@@ -106,9 +106,7 @@ impl StatusPage {
             if self.marks.get_mut(index).is_none_or(|mark| core::mem::take(mark) == 0) {
                 continue;
             }
-            if let Some(row) = row(UnitId(index as u16)) {
-                self.write(&row.encode(), row_offset(index));
-            }
+            self.write(&row(UnitId(index as u16)).encode(), row_offset(index));
         }
         self.finish();
     }
