@@ -22,7 +22,7 @@ pub mod paths;
 pub mod shutdown;
 pub mod status;
 
-#[doc(hidden)]
-pub use record::same_name;
 pub use record::{Field, Text};
+#[doc(hidden)]
+pub use record::{name_of, same_name};
 pub use shutdown::ShutdownKind;

@@ -179,6 +179,22 @@ macro_rules! record {
     };
 }
 
+/// The name of a code, of names that each end with a newline, in the order of the codes. One text and no table of
+/// texts: in PID 1 the table would be larger than the names.
+#[doc(hidden)]
+#[inline(never)]
+pub fn name_of(names: &'static str, codes: &[u8], code: u8) -> &'static str {
+    let mut rest = names;
+    for known in codes {
+        let end = rest.bytes().position(|byte| byte == b'\n').unwrap_or(0);
+        if *known == code {
+            return rest.get(..end).unwrap_or("");
+        }
+        rest = rest.get(end + 1..).unwrap_or("");
+    }
+    ""
+}
+
 /// Defines an enumeration with a fixed code and a fixed name for each of its values.
 #[macro_export]
 macro_rules! code_enum {
@@ -203,8 +219,8 @@ macro_rules! code_enum {
             }
 
             /// The name that people read and write.
-            pub const fn name(self) -> &'static str {
-                match self { $($name::$variant => $text,)* }
+            pub fn name(self) -> &'static str {
+                $crate::name_of(concat!($($text, "\n",)*), &[$($code,)*], self.code())
             }
 
             /// The value with this name.

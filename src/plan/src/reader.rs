@@ -365,27 +365,35 @@ impl<'a> Unit<'a> {
         block + 2..block + 2 + words * 2
     }
 
-    /// Target number `n` of the edges of one kind. Looks at the heads of the runs before it only.
+    /// Target number `n` of the edges of these kinds, kind by kind. Looks at the heads of the runs before it only.
     #[inline(never)]
-    fn edge(&self, kind: EdgeKind, mut n: usize) -> Option<UnitId> {
+    fn edge(&self, kinds: &[EdgeKind], mut n: usize) -> Option<UnitId> {
         let runs = self.runs();
-        let mut at = runs.start;
-        while at < runs.end {
-            let (found, count, next) = self.run(at);
-            if found == kind.code() {
-                if n < count {
-                    return Some(UnitId(layout::u16_at(self.plan.bytes, at + 2 + n * 2)));
+        for kind in kinds {
+            let mut at = runs.start;
+            while at < runs.end {
+                let (found, count, next) = self.run(at);
+                if found == kind.code() {
+                    if n < count {
+                        return Some(UnitId(layout::u16_at(self.plan.bytes, at + 2 + n * 2)));
+                    }
+                    n -= count;
                 }
-                n -= count;
+                at = next;
             }
-            at = next;
         }
         None
     }
 
     /// Targets of the edges of one kind, ascending.
-    pub fn edges(&self, kind: EdgeKind) -> impl Iterator<Item = UnitId> + use<'_, 'a> {
-        (0..).map_while(move |n| self.edge(kind, n))
+    pub fn edges(&self, kind: EdgeKind) -> impl Iterator<Item = UnitId> + use<'a> {
+        let unit = *self;
+        (0..).map_while(move |n| unit.edge(&[kind], n))
+    }
+
+    /// Targets of the edges of these kinds, kind by kind, ascending in each.
+    pub fn edges_of<'k>(&'k self, kinds: &'k [EdgeKind]) -> impl Iterator<Item = UnitId> + use<'k, 'a> {
+        (0..).map_while(move |n| self.edge(kinds, n))
     }
 
     /// All edges, by kind.
@@ -393,7 +401,7 @@ impl<'a> Unit<'a> {
         let unit = *self;
         EdgeKind::ALL
             .iter()
-            .flat_map(move |&kind| (0..).map_while(move |n| Some((kind, unit.edge(kind, n)?))))
+            .flat_map(move |&kind| (0..).map_while(move |n| Some((kind, unit.edge(&[kind], n)?))))
     }
 
     /// All commands, by phase.

@@ -9,7 +9,7 @@ use hostel_contract::status::UnitResult;
 impl Supervisor<'_> {
     /// Something happened to a unit; `fault` is what it would be blamed on.
     pub(crate) fn react(&mut self, unit: UnitId, cause: Cause, fault: UnitResult) {
-        let step = decide(cause, self.get(unit).state());
+        let step = decide(cause, self.state(unit));
         self.apply(unit, step, fault);
     }
 

@@ -197,7 +197,7 @@ impl Supervisor<'_> {
     /// The next command of a phase of the way up, or the next phase.
     pub(crate) fn next_up(&mut self, unit: UnitId) {
         let def = self.def(unit);
-        let next = match self.get(unit).state() {
+        let next = match self.state(unit) {
             State::Check if has_phases(&def) => State::Condition,
             State::Condition => State::StartPre,
             State::StartPre => State::Start,
@@ -212,7 +212,7 @@ impl Supervisor<'_> {
     /// Spawns the next command of the state's phase, if there is one.
     pub(crate) fn next_command(&mut self, def: &Unit<'_>, span: u32) -> bool {
         let unit = def.id();
-        let Some(phase) = self.get(unit).state().phase() else { return false };
+        let Some(phase) = self.state(unit).phase() else { return false };
         let next = self.get(unit).command.saturating_add(1);
         if is_helper(phase) || next >= def.command_count(phase) {
             return false;

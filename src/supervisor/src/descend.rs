@@ -105,7 +105,7 @@ impl Supervisor<'_> {
         let number = match kind {
             Signal::Abort => policy::SIGABRT,
             Signal::Kill => def.final_kill_signal(),
-            Signal::Terminate => match (self.get(unit).job(), def.restart_kill_signal()) {
+            Signal::Terminate => match (self.job(unit), def.restart_kill_signal()) {
                 (Some(Job::Restart), restart) if restart != 0 => restart,
                 _ => def.kill_signal(),
             },
@@ -170,7 +170,7 @@ impl Supervisor<'_> {
         if !self.is_quiet(unit) {
             return;
         }
-        match (def.kill_mode(), self.get(unit).state()) {
+        match (def.kill_mode(), self.state(unit)) {
             (KillMode::ControlGroup, _) | (KillMode::Mixed, State::FinalSigkill) if self.is_grouped(&def) => {
                 self.refresh(unit);
             }
@@ -202,7 +202,7 @@ impl Supervisor<'_> {
     /// The next command of ExecStop= or ExecStopPost=, or on.
     pub(crate) fn next_down(&mut self, unit: UnitId) {
         let def = self.def(unit);
-        let to = if self.get(unit).state() == State::Stop { State::StopSigterm } else { State::FinalSigterm };
+        let to = if self.state(unit) == State::Stop { State::StopSigterm } else { State::FinalSigterm };
         let span = self.stop_span(&def);
         if !self.next_command(&def, span) {
             self.descend(unit, to);
@@ -234,7 +234,7 @@ impl Supervisor<'_> {
 
     /// Is a job there that starts it again?
     fn restarts_by_job(&self, unit: UnitId) -> bool {
-        matches!(self.get(unit).job(), Some(Job::Restart | Job::Start)) && {
+        matches!(self.job(unit), Some(Job::Restart | Job::Start)) && {
             let state = self.get(unit);
             state.job() == Some(Job::Restart) || !state.has(flag::JOB_RUNNING)
         }
@@ -295,7 +295,7 @@ impl Supervisor<'_> {
 
     /// RestartSec= is over: a restart job, so that what depends on the unit restarts too.
     pub(crate) fn restart_now(&mut self, unit: UnitId) {
-        if self.get(unit).job() == Some(Job::Stop) {
+        if self.job(unit) == Some(Job::Stop) {
             // It goes first; should it be called off, the restart still comes.
             return self.arm(unit, policy::RESTART_AGAIN_MS);
         }
@@ -316,7 +316,7 @@ impl Supervisor<'_> {
         self.log(unit, Message::StartLimitHit);
         self.at(unit).set_result(UnitResult::StartLimit);
         self.at(unit).clear(flag::KEEP_RESTARTS);
-        if self.get(unit).state() != State::Failed {
+        if self.state(unit) != State::Failed {
             self.visit_later(unit, work::ON_FAILURE);
         }
         self.enter(unit, State::Failed);

@@ -199,7 +199,7 @@ impl Supervisor<'_> {
     /// A helper ended. What it was for is nobody's fault where the unit is stopped meanwhile.
     fn helper_exited(&mut self, def: &Unit<'_>, end: HelperEnd) {
         let unit = def.id();
-        let at = self.get(unit).state();
+        let at = self.state(unit);
         // Without a PIDFile= the helper only guesses: where it can't, the group says when the service ends.
         let guessed = at == State::PidFile && !def.has(unit_flags::PID_FILE);
         if end == HelperEnd::Done || guessed {

@@ -43,12 +43,18 @@ const LACKS: u16 = 1 << 12;
 const OF_A_ROUND: u16 = TYPES | UP_MATTERS | STOP_MATTERS | CONFLICTED;
 
 /// What is inverse to "insists on": who fails with a job upward, and with a stop.
-const REQUIRERS: [EdgeKind; 3] = [EdgeKind::RequiredBy, EdgeKind::BoundBy, EdgeKind::RequisiteOf];
-const STOPPED_WITH: [EdgeKind; 4] =
-    [EdgeKind::RequiredBy, EdgeKind::RequisiteOf, EdgeKind::BoundBy, EdgeKind::ConsistsOf];
-const STOPS_WITH: [EdgeKind; 4] =
-    [EdgeKind::Requires, EdgeKind::Requisite, EdgeKind::BindsTo, EdgeKind::PartOf];
-const CONFLICTING: [EdgeKind; 2] = [EdgeKind::Conflicts, EdgeKind::ConflictedBy];
+const REQUIRERS: &[EdgeKind] = &[EdgeKind::RequiredBy, EdgeKind::BoundBy, EdgeKind::RequisiteOf];
+const STOPPED_WITH: &[EdgeKind] =
+    &[EdgeKind::RequiredBy, EdgeKind::RequisiteOf, EdgeKind::BoundBy, EdgeKind::ConsistsOf];
+/// Who a stop comes from: what the unit insists on, and what conflicts with it.
+const NEED_THE_STOP: &[EdgeKind] = &[
+    EdgeKind::Requires,
+    EdgeKind::Requisite,
+    EdgeKind::BindsTo,
+    EdgeKind::PartOf,
+    EdgeKind::Conflicts,
+    EdgeKind::ConflictedBy,
+];
 
 /// Heads and tails of the lists, as links.
 #[derive(Default)]
@@ -223,8 +229,8 @@ impl Supervisor<'_> {
         }
         if self.get(unit).txn & RESTART != 0 {
             let weight = self.weight_of(unit, UP_MATTERS);
-            for other in STOPPED_WITH.iter().flat_map(|&kind| def.edges(kind)) {
-                if self.get(other).state().is_up() {
+            for other in def.edges_of(STOPPED_WITH) {
+                if self.state(other).is_up() {
                     self.add(lists, other, RESTART, weight);
                 }
             }
@@ -232,7 +238,7 @@ impl Supervisor<'_> {
         if self.get(unit).txn & RELOAD != 0 {
             for other in def.edges(EdgeKind::PropagatesReloadTo) {
                 let reloads = can_reload(&self.def(other));
-                if reloads && self.get(other).state().is_up() {
+                if reloads && self.state(other).is_up() {
                     self.add(lists, other, RELOAD, Weight::Wishes);
                 }
             }
@@ -275,7 +281,7 @@ impl Supervisor<'_> {
     fn pull_in_for_stop(&mut self, lists: &mut Lists, def: &Unit<'_>) {
         let unit = def.id();
         let weight = self.weight_of(unit, STOP_MATTERS);
-        for other in STOPPED_WITH.iter().flat_map(|&kind| def.edges(kind)) {
+        for other in def.edges_of(STOPPED_WITH) {
             if self.get(other).txn & NO_STOP != 0 {
                 return self.refuse(lists, unit, NO_STOP);
             }
@@ -306,9 +312,7 @@ impl Supervisor<'_> {
         self.at(unit).txn |= which;
         lists.again = 1;
         let def = self.def(unit);
-        let insisting: &[EdgeKind] = if which == NO_UP { &REQUIRERS } else { &STOPS_WITH };
-        let conflicting: &[EdgeKind] = if which == NO_UP { &[] } else { &CONFLICTING };
-        for other in insisting.iter().chain(conflicting).flat_map(|&kind| def.edges(kind)) {
+        for other in def.edges_of(if which == NO_UP { REQUIRERS } else { NEED_THE_STOP }) {
             if self.get(other).txn & TYPES != 0 {
                 self.look_at(lists, other);
             }
@@ -354,7 +358,7 @@ impl Supervisor<'_> {
             return None;
         }
         let jobs = [Job::Start, Job::Verify, Job::Restart, Job::Reload];
-        let is_up = || self.get(unit).state().is_up();
+        let is_up = || self.state(unit).is_up();
         jobs.into_iter().filter(|&job| bits & bit_of(job) != 0).reduce(|a, b| merge(a, b, is_up).unwrap_or(a))
     }
 
@@ -364,7 +368,7 @@ impl Supervisor<'_> {
         while let Some(unit) = next {
             next = linked(self.get(unit).txn_next);
             let conflict = |(a, b)| merge(a, b, || false).is_none();
-            if self.get(unit).job().zip(self.member_job(unit)).is_some_and(conflict) {
+            if self.job(unit).zip(self.member_job(unit)).is_some_and(conflict) {
                 return true;
             }
         }
@@ -373,12 +377,12 @@ impl Supervisor<'_> {
 
     /// Joins a member's job with the one that is there.
     fn install_member(&mut self, unit: UnitId, anchor: UnitId, boot: Option<Boot>) {
-        if self.get(unit).txn & LACKS != 0 && self.get(unit).state().is_settled() {
+        if self.get(unit).txn & LACKS != 0 && self.state(unit).is_settled() {
             self.visit_later(unit, work::LOG_DEPENDENCY);
         }
         let Some(job) = self.member_job(unit) else { return };
-        let state = self.get(unit).state();
-        let there = self.get(unit).job();
+        let state = self.state(unit);
+        let there = self.job(unit);
         let redundant = match job {
             Job::Start | Job::Verify => state.is_up(),
             Job::Stop => state.is_settled(),

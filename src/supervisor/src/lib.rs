@@ -194,7 +194,7 @@ impl<'a> Supervisor<'a> {
     /// Sees to one unit, for all the reasons that came together.
     fn visit(&mut self, unit: UnitId, reasons: u16) {
         let is = |reason| reasons & reason != 0;
-        let settled = self.get(unit).state().is_settled();
+        let settled = self.state(unit).is_settled();
         if is(work::LOG_CANCELED) {
             self.log(unit, Message::JobCanceled);
         }
@@ -204,7 +204,7 @@ impl<'a> Supervisor<'a> {
                 self.at(unit).set_result(hostel_contract::status::UnitResult::Dependency);
             }
         }
-        if is(work::DEPENDENCY_FAILED) && self.get(unit).job().is_some_and(Job::leads_up) {
+        if is(work::DEPENDENCY_FAILED) && self.job(unit).is_some_and(Job::leads_up) {
             self.finish_job(unit, JobEnd::Dependency);
         }
         if is(work::WENT_DOWN) {
@@ -362,11 +362,13 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Where a unit is in its life.
+    #[inline(never)]
     pub fn state(&self, unit: UnitId) -> State {
         self.get(unit).state()
     }
 
     /// The job of a unit.
+    #[inline(never)]
     pub fn job(&self, unit: UnitId) -> Option<Job> {
         self.get(unit).job()
     }

@@ -20,7 +20,7 @@ impl Supervisor<'_> {
             Notification::Reloading => self.react(unit, Cause::Reloading, UnitResult::Success),
             Notification::Stopping => self.react(unit, Cause::Stopping, UnitResult::Success),
             Notification::WatchdogTrigger => {
-                if self.get(unit).state().is_watched() {
+                if self.state(unit).is_watched() {
                     self.log(unit, Message::WatchdogTimeout);
                     self.react(unit, Cause::Watchdog, UnitResult::Watchdog);
                 }

@@ -65,11 +65,11 @@ impl Supervisor<'_> {
     pub(crate) fn is_runnable(&self, unit: UnitId) -> bool {
         let def = self.def(unit);
         let stops = |job| matches!(job, Job::Stop | Job::Restart);
-        let Some(job) = self.get(unit).job() else { return false };
+        let Some(job) = self.job(unit) else { return false };
         let waits_for_earlier =
-            !stops(job) && def.edges(EdgeKind::After).any(|o| o != unit && self.get(o).job().is_some());
+            !stops(job) && def.edges(EdgeKind::After).any(|o| o != unit && self.job(o).is_some());
         let waits_for_later =
-            || def.edges(EdgeKind::Before).any(|o| o != unit && self.get(o).job().is_some_and(stops));
+            || def.edges(EdgeKind::Before).any(|o| o != unit && self.job(o).is_some_and(stops));
         !waits_for_earlier && !waits_for_later()
     }
 
@@ -82,8 +82,8 @@ impl Supervisor<'_> {
 
     /// Runs the unit's job, whatever it is ordered after.
     pub(crate) fn run_job(&mut self, unit: UnitId) {
-        let state = self.get(unit).state();
-        let (cause, job) = match self.get(unit).job() {
+        let state = self.state(unit);
+        let (cause, job) = match self.job(unit) {
             None => return,
             Some(Job::Verify) => return self.run_verify(unit, state),
             Some(Job::Restart) if state.is_settled() => return self.becomes_start(unit),
@@ -180,19 +180,14 @@ impl Supervisor<'_> {
 
     /// What waits for the unit's job looks again whether it may run.
     fn wake_ordered(&mut self, unit: UnitId) {
-        let def = self.def(unit);
-        for kind in [EdgeKind::After, EdgeKind::Before] {
-            for other in def.edges(kind) {
-                if self.get(other).job().is_some() && !self.get(other).has(flag::JOB_RUNNING) {
-                    self.visit_later(other, work::JOB);
-                }
-            }
-        }
+        self.tell(unit, &[EdgeKind::After, EdgeKind::Before], work::JOB, |other| {
+            other.job().is_some() && !other.has(flag::JOB_RUNNING)
+        });
     }
 
     /// The unit's state changed: what does its job make of it?
     pub(crate) fn job_follows(&mut self, unit: UnitId) {
-        let (state, job) = (self.get(unit).state(), self.get(unit).job());
+        let (state, job) = (self.state(unit), self.job(unit));
         let Some(job) = job else { return };
         if !self.get(unit).has(flag::JOB_RUNNING) {
             return self.visit_later(unit, work::JOB);
@@ -232,7 +227,7 @@ impl Supervisor<'_> {
 
     /// Ends the unit's job: answers, logs, wakes and fails whom it concerns.
     pub(crate) fn finish_job(&mut self, unit: UnitId, end: JobEnd) {
-        let Some(job) = self.get(unit).job() else { return };
+        let Some(job) = self.job(unit) else { return };
         self.mark_waiting(unit);
         self.leave_idle(unit);
         if self.get(unit).has(flag::JOB_BOOT) {
@@ -257,13 +252,13 @@ impl Supervisor<'_> {
         } else if forward && end == JobEnd::Skipped && !skipped {
             self.fail_dependents(unit, &[EdgeKind::RequisiteOf]);
         }
-        if forward && end == JobEnd::Dependency && self.get(unit).state().is_settled() {
+        if forward && end == JobEnd::Dependency && self.state(unit).is_settled() {
             self.at(unit).set_result(UnitResult::Dependency);
         }
         if forward && matches!(end, JobEnd::Dependency | JobEnd::Timeout) {
             self.visit_later(unit, work::ON_FAILURE);
         }
-        if self.get(unit).state().is_settled() {
+        if self.state(unit).is_settled() {
             self.recheck_bound(unit);
         }
         self.visit_later(unit, work::ROW | work::TRIGGERED_BY | work::CAME_UP);
@@ -272,18 +267,11 @@ impl Supervisor<'_> {
     }
 
     fn fail_dependents(&mut self, unit: UnitId, kinds: &[EdgeKind]) {
-        let def = self.def(unit);
-        for &kind in kinds {
-            for other in def.edges(kind) {
-                if self.get(other).job().is_some_and(Job::leads_up) {
-                    self.visit_later(other, work::DEPENDENCY_FAILED);
-                }
-            }
-        }
+        self.tell(unit, kinds, work::DEPENDENCY_FAILED, |other| other.job().is_some_and(Job::leads_up));
     }
 
     fn log_job_end(&mut self, unit: UnitId, job: Job, end: JobEnd) {
-        let settled = self.get(unit).state().is_settled();
+        let settled = self.state(unit).is_settled();
         let message = match (job, end) {
             (Job::Start, JobEnd::Done) if settled => Message::Finished,
             (Job::Start, JobEnd::Done) => Message::Started,
@@ -303,7 +291,7 @@ impl Supervisor<'_> {
 
     /// Moves a unit into another state, with all that hangs on it.
     pub(crate) fn enter(&mut self, unit: UnitId, new: State) {
-        let old = self.get(unit).state();
+        let old = self.state(unit);
         if old != new {
             self.change(unit, old, new);
         }

@@ -2,9 +2,9 @@
 //! the region; nothing is looked for by scanning.
 
 use crate::action::Action;
-use crate::state::flag;
+use crate::state::{UnitState, flag};
 use crate::{Supervisor, UnitId};
-use hostel_plan::INFINITE;
+use hostel_plan::{EdgeKind, INFINITE};
 
 /// More than one visit to a unit can give (at most 12), and a `Spawned` within it (at most 8).
 const ACTIONS: usize = 48;
@@ -77,6 +77,23 @@ impl Supervisor<'_> {
             None => self.header.work_head = link(unit),
         }
         self.header.work_tail = link(unit);
+    }
+
+    /// Has units visited that stand in these relations to one, for a reason, where it matters to them.
+    #[inline(never)]
+    pub(crate) fn tell(
+        &mut self,
+        unit: UnitId,
+        relations: &[EdgeKind],
+        reason: u16,
+        matters: fn(&UnitState) -> bool,
+    ) {
+        let def = self.def(unit);
+        for other in def.edges_of(relations) {
+            if matters(self.get(other)) {
+                self.visit_later(other, reason);
+            }
+        }
     }
 
     /// The next unit to visit, with the reasons.

@@ -70,7 +70,7 @@ impl<'a> Supervisor<'a> {
                 (state.heap_pos, state.due) = (0, 0);
                 continue;
             }
-            if self.get(unit).state() == State::Failed {
+            if self.state(unit) == State::Failed {
                 self.header.failed = self.header.failed.saturating_sub(1);
             }
             *self.at(unit) = UnitState::default();

@@ -27,7 +27,7 @@ impl Supervisor<'_> {
         self.header.boot = Boot::Over as u8;
         for index in 0..self.plan.len() {
             let unit = unit_id(index);
-            if self.get(unit).job() != Some(Job::Stop) {
+            if self.job(unit) != Some(Job::Stop) {
                 self.finish_job(unit, JobEnd::Canceled);
             }
             self.stop_for_shutdown(unit);
@@ -43,7 +43,7 @@ impl Supervisor<'_> {
         if state.job().is_none() {
             self.install(unit, Job::Stop);
         }
-        if self.get(unit).state().is_stopping() {
+        if self.state(unit).is_stopping() {
             self.bound_stop(unit);
         }
         self.refresh(unit);

@@ -23,7 +23,7 @@ impl Supervisor<'_> {
     /// A socket, timer or path fired.
     pub(crate) fn triggered(&mut self, unit: UnitId) {
         let def = self.def(unit);
-        if self.get(unit).state() != State::Active || self.header.shutdown != 0 {
+        if self.state(unit) != State::Active || self.header.shutdown != 0 {
             return self.unwatch(unit);
         }
         match def.kind() {
@@ -45,7 +45,7 @@ impl Supervisor<'_> {
             return;
         }
         self.unwatch(unit);
-        if self.get(unit).job() == Some(Job::Stop) {
+        if self.job(unit) == Some(Job::Stop) {
             return;
         }
         let burst =
@@ -59,9 +59,7 @@ impl Supervisor<'_> {
     }
 
     fn start_triggered(&mut self, def: &Unit<'_>) {
-        for other in def.edges(EdgeKind::Triggers) {
-            self.visit_later(other, work::START);
-        }
+        self.tell(def.id(), &[EdgeKind::Triggers], work::START, |_| true);
     }
 
     /// A service changed: its sockets look again whose they are.
@@ -69,7 +67,7 @@ impl Supervisor<'_> {
         let def = self.def(unit);
         for other in def.edges(EdgeKind::TriggeredBy) {
             let socket = self.def(other).kind() == UnitKind::Socket;
-            if socket && self.get(other).state() == State::Active {
+            if socket && self.state(other) == State::Active {
                 self.visit_later(other, work::SOCKET);
             }
         }
@@ -78,7 +76,7 @@ impl Supervisor<'_> {
     /// Watches a listening socket, or leaves it to its service.
     pub(crate) fn socket_looks(&mut self, unit: UnitId) {
         let def = self.def(unit);
-        if def.kind() != UnitKind::Socket || self.get(unit).state() != State::Active {
+        if def.kind() != UnitKind::Socket || self.state(unit) != State::Active {
             return;
         }
         match self.holder(&def) {
@@ -126,27 +124,23 @@ impl Supervisor<'_> {
     /// A socket can't be opened while its service runs without it (as systemd has it).
     pub(crate) fn socket_is_taken(&self, def: &Unit<'_>) -> bool {
         def.edges(EdgeKind::Triggers).any(|other| {
-            let state = self.get(other).state();
+            let state = self.state(other);
             !state.is_settled() && state != State::AutoRestart
         })
     }
 
     /// What is bound to a unit that went down without a job stops.
     pub(crate) fn stop_bound(&mut self, unit: UnitId) {
-        let def = self.def(unit);
-        for other in def.edges(EdgeKind::BoundBy) {
-            let state = self.get(other);
-            if !state.state().is_settled() || state.job() == Some(Job::Start) {
-                self.visit_later(other, work::STOP);
-            }
-        }
+        self.tell(unit, &[EdgeKind::BoundBy], work::STOP, |other| {
+            !other.state().is_settled() || other.job() == Some(Job::Start)
+        });
     }
 
     /// Came up, or its job ended: what it is bound to may have gone down in the meantime.
     pub(crate) fn check_bound(&mut self, unit: UnitId) {
         let def = self.def(unit);
-        if self.get(unit).job().is_none()
-            && self.get(unit).state().is_up()
+        if self.job(unit).is_none()
+            && self.state(unit).is_up()
             && def.edges(EdgeKind::BindsTo).any(|other| self.is_missing_for_bound(other))
         {
             self.visit_later(unit, work::STOP);
@@ -155,12 +149,7 @@ impl Supervisor<'_> {
 
     /// A unit did not come up: what is bound to it, and did not wait, may be up.
     pub(crate) fn recheck_bound(&mut self, unit: UnitId) {
-        let def = self.def(unit);
-        for other in def.edges(EdgeKind::BoundBy) {
-            if self.get(other).state().is_up() {
-                self.visit_later(other, work::CAME_UP);
-            }
-        }
+        self.tell(unit, &[EdgeKind::BoundBy], work::CAME_UP, |other| other.state().is_up());
     }
 
     /// OnFailure=, unless units fail by each other's OnFailure= without end.
@@ -178,9 +167,7 @@ impl Supervisor<'_> {
         }
         header.on_failure_count = header.on_failure_count.saturating_add(1);
         if header.on_failure_count <= units.saturating_mul(policy::ON_FAILURE_BURST) {
-            for other in def.edges(EdgeKind::OnFailure) {
-                self.visit_later(other, work::START);
-            }
+            self.tell(unit, &[EdgeKind::OnFailure], work::START, |_| true);
         }
     }
 
@@ -201,10 +188,10 @@ impl Supervisor<'_> {
         let def = self.def(unit);
         let state = self.get(unit);
         let pins = [EdgeKind::RequiredBy, EdgeKind::WantedBy, EdgeKind::BoundBy, EdgeKind::RequisiteOf];
-        let pinned = |other| !self.get(other).state().is_settled() || self.get(other).job().is_some();
+        let pinned = |other| !self.state(other).is_settled() || self.job(other).is_some();
         def.has(unit_flags::STOP_WHEN_UNNEEDED)
             && state.state().is_up()
             && state.job().is_none()
-            && !pins.iter().flat_map(|&kind| def.edges(kind)).any(pinned)
+            && !def.edges_of(&pins).any(pinned)
     }
 }

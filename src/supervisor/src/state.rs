@@ -460,6 +460,7 @@ pub struct UnitState {
 const _: () = assert!(size_of::<UnitState>() == 96, "memory counts: there is one a unit");
 
 impl UnitState {
+    #[inline(never)]
     pub(crate) fn state(&self) -> State {
         State::from_code(self.state).unwrap_or(State::Dead)
     }
@@ -468,6 +469,7 @@ impl UnitState {
         self.state = state.code();
     }
 
+    #[inline(never)]
     pub(crate) fn result(&self) -> UnitResult {
         UnitResult::from_code(self.result).unwrap_or(UnitResult::Success)
     }

@@ -1,39 +1,51 @@
 //! Words for people: what the supervisor says, and what an errno means. As data, where it can be.
 
 use crate::sys::call::Errno;
+use hostel_contract::name_of;
 use hostel_init::text::Part;
 use hostel_plan::{Phase, UnitKind};
 use hostel_supervisor::{ExitKind, ExitStatus, Message};
 
-/// What an errno means. Those that aren't here appear as their number.
-const REASONS: &[(Errno, &str)] = &[
-    (Errno::PERM, "not permitted"),
-    (Errno::NOENT, "no such file or directory"),
-    (Errno::IO, "input or output error"),
-    (Errno::TOOBIG, "arguments too long"),
-    (Errno::NOEXEC, "not a program, and no script with an interpreter"),
-    (Errno::AGAIN, "too many processes"),
-    (Errno::NOMEM, "no memory"),
-    (Errno::ACCESS, "permission denied"),
-    (Errno::BUSY, "busy"),
-    (Errno::EXIST, "exists"),
-    (Errno::NOTDIR, "not a directory"),
-    (Errno::ISDIR, "a directory"),
-    (Errno::INVAL, "invalid"),
-    (Errno::NFILE, "too many open files"),
-    (Errno::MFILE, "too many open files"),
-    (Errno::NOSPC, "no space left"),
-    (Errno::ROFS, "read-only file system"),
-    (Errno::NAMETOOLONG, "name too long"),
-    (Errno::LOOP, "too many symbolic links"),
-    (Errno::ADDRINUSE, "address in use"),
-    (Errno::ADDRNOTAVAIL, "no such address here"),
-];
+/// Defines what errnos mean: their numbers, and their meanings as lines of one text.
+macro_rules! reasons {
+    ($($errno:ident: $text:literal,)*) => {
+        const ERRNOS: &[u8] = &[$(Errno::$errno.raw_os_error() as u8,)*];
+        const MEANINGS: &str = concat!($($text, "\n",)*);
+    };
+}
+
+// Those that aren't here appear as their number.
+reasons! {
+    PERM: "not permitted",
+    NOENT: "no such file or directory",
+    IO: "input or output error",
+    TOOBIG: "arguments too long",
+    NOEXEC: "not a program, and no script with an interpreter",
+    AGAIN: "too many processes",
+    NOMEM: "no memory",
+    ACCESS: "permission denied",
+    BUSY: "busy",
+    EXIST: "exists",
+    NOTDIR: "not a directory",
+    ISDIR: "a directory",
+    INVAL: "invalid",
+    NFILE: "too many open files",
+    MFILE: "too many open files",
+    NOSPC: "no space left",
+    ROFS: "read-only file system",
+    NAMETOOLONG: "name too long",
+    LOOP: "too many symbolic links",
+    ADDRINUSE: "address in use",
+    ADDRNOTAVAIL: "no such address here",
+}
 
 /// Errno as a person knows it.
 pub fn reason(errno: Errno) -> Part<'static> {
-    let known = REASONS.iter().find(|(known, _)| *known == errno);
-    known.map_or(Part::Number(errno.raw_os_error() as u64), |(_, text)| Part::Text(text))
+    let number = errno.raw_os_error();
+    match name_of(MEANINGS, ERRNOS, u8::try_from(number).unwrap_or(0)) {
+        "" => Part::Number(number as u64),
+        text => Part::Text(text),
+    }
 }
 
 /// How a process ended: what stands before the number.
