@@ -8,7 +8,6 @@ use crate::sys::file;
 use crate::sys::process::{WaitStatus, exec_with_own_arguments, exit, fork, kill};
 use core::ffi::CStr;
 use hostel_init::signals;
-use hostel_init::text::Text;
 
 /// Number of the command among our own arguments.
 const COMMAND: usize = 2;
@@ -79,8 +78,9 @@ fn exec_found(program: &CStr) -> Errno {
     for directory in path.split(|b| *b == b':') {
         let directory = if directory.is_empty() { b"." } else { directory };
         let mut room = [0u8; 4096];
-        let mut candidate = Text::new(&mut room);
-        let Some(candidate) = file::path(candidate.push(directory).push(b"/").push(name)) else { continue };
+        let Some(candidate) = file::path(&mut room, "{}/{}", &[directory.into(), name.into()]) else {
+            continue;
+        };
         match exec_with_own_arguments(candidate, COMMAND) {
             Errno::NOENT | Errno::NOTDIR => {}
             Errno::ACCESS => worst = Errno::ACCESS,

@@ -17,7 +17,7 @@ use hostel_contract::Text;
 use hostel_contract::keeper::{ENDED_COMMAND, KeeperEvent, KeeperReport};
 use hostel_contract::shutdown::EXIT_CRASH;
 use hostel_init::signals;
-use hostel_init::text::{Text as Room, decimal};
+use hostel_init::text::decimal;
 
 /// The console's file is begun anew when it has grown to this.
 const CONSOLE_MAX: usize = 1 << 20;
@@ -257,7 +257,7 @@ fn become_hostel(hostel: &CStr, name: &CStr) -> ! {
     sys::signal::unblock_all();
     set_all(Disposition::Default);
     let mut room = [0u8; 16];
-    if let Some(command) = file::path(Room::new(&mut room).push(ENDED_COMMAND.as_bytes())) {
+    if let Some(command) = file::path(&mut room, ENDED_COMMAND, &[]) {
         exec_path(hostel, &[hostel, command, name]);
     }
     complain("hostel-keeper: `hostel` can't be executed; the next `hostel` command cleans up", &[]);

@@ -3,6 +3,7 @@
 //! Written by any process of the unit, so bounded, and validated as hostile: what isn't understood is skipped.
 
 use crate::text::decimal;
+use hostel_supervisor::Notification;
 
 /// Longest datagram that is read; a longer one is dropped whole (systemd has the same bound).
 pub const SIZE_MAX: usize = 4096;
@@ -12,26 +13,10 @@ pub const NAME_MAX: usize = 48;
 /// One line that is understood.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Assignment<'a> {
-    /// READY=1.
-    Ready,
-    /// RELOADING=1.
-    Reloading,
-    /// STOPPING=1.
-    Stopping,
     /// STATUS=, for people.
     Status(&'a [u8]),
-    /// MAINPID=, not yet checked.
-    MainPid(u32),
-    /// WATCHDOG=1.
-    Watchdog,
-    /// WATCHDOG=trigger.
-    WatchdogTrigger,
-    /// WATCHDOG_USEC=, rounded up to milliseconds.
-    WatchdogMillis(u32),
-    /// EXTEND_TIMEOUT_USEC=, rounded up to milliseconds.
-    ExtendTimeoutMillis(u32),
-    /// ERRNO=.
-    Errno(i32),
+    /// What is the supervisor's to know. Of MAINPID= it's not yet checked whose process it is.
+    Event(Notification),
 }
 
 /// What a datagram asks to be done with the descriptors of the unit; the assignments of one datagram go together.
@@ -78,39 +63,47 @@ fn name_is_valid(name: &[u8]) -> bool {
 /// What the value of an assignment is.
 #[derive(Clone, Copy)]
 enum Form {
-    Word(&'static [u8], Assignment<'static>),
+    Word(&'static str, Notification),
     Text,
     Pid,
-    Milliseconds(fn(u32) -> Assignment<'static>),
+    Milliseconds(fn(u32) -> Notification),
     Errno,
 }
 
 /// The names that are understood. The first row whose form fits counts.
-const FORMS: &[(&[u8], Form)] = &[
-    (b"READY", Form::Word(b"1", Assignment::Ready)),
-    (b"RELOADING", Form::Word(b"1", Assignment::Reloading)),
-    (b"STOPPING", Form::Word(b"1", Assignment::Stopping)),
-    (b"STATUS", Form::Text),
-    (b"MAINPID", Form::Pid),
-    (b"WATCHDOG", Form::Word(b"1", Assignment::Watchdog)),
-    (b"WATCHDOG", Form::Word(b"trigger", Assignment::WatchdogTrigger)),
-    (b"WATCHDOG_USEC", Form::Milliseconds(Assignment::WatchdogMillis)),
-    (b"EXTEND_TIMEOUT_USEC", Form::Milliseconds(Assignment::ExtendTimeoutMillis)),
-    (b"ERRNO", Form::Errno),
+const FORMS: &[(&str, Form)] = &[
+    ("READY", Form::Word("1", Notification::Ready)),
+    ("RELOADING", Form::Word("1", Notification::Reloading)),
+    ("STOPPING", Form::Word("1", Notification::Stopping)),
+    ("STATUS", Form::Text),
+    ("MAINPID", Form::Pid),
+    ("WATCHDOG", Form::Word("1", Notification::Watchdog)),
+    ("WATCHDOG", Form::Word("trigger", Notification::WatchdogTrigger)),
+    ("WATCHDOG_USEC", Form::Milliseconds(Notification::WatchdogMillis)),
+    ("EXTEND_TIMEOUT_USEC", Form::Milliseconds(Notification::ExtendTimeoutMillis)),
+    ("ERRNO", Form::Errno),
 ];
 
 fn assignment(line: &[u8]) -> Option<Assignment<'_>> {
     let split = line.iter().position(|b| *b == b'=')?;
     let (name, value) = (line.get(..split)?, line.get(split + 1..)?);
-    FORMS.iter().filter(|(known, _)| *known == name).find_map(|(_, form)| match *form {
-        Form::Word(word, assignment) => (word == value).then_some(assignment),
-        Form::Text => Some(Assignment::Status(value)),
-        Form::Pid => {
-            decimal(value).filter(|p| (2..1 << 22).contains(p)).map(|p| Assignment::MainPid(p as u32))
+    for (_, form) in FORMS.iter().filter(|(known, _)| known.as_bytes() == name) {
+        let event = match *form {
+            Form::Word(word, event) => (word.as_bytes() == value).then_some(event),
+            Form::Text => return Some(Assignment::Status(value)),
+            Form::Pid => number(value, 1 << 22).filter(|pid| *pid > 1).map(Notification::MainPid),
+            Form::Milliseconds(event) => milliseconds(value).map(event),
+            Form::Errno => number(value, 4096).map(|errno| Notification::Errno(errno as i32)),
+        };
+        if let Some(event) = event {
+            return Some(Assignment::Event(event));
         }
-        Form::Milliseconds(assignment) => milliseconds(value).map(assignment),
-        Form::Errno => decimal(value).filter(|e| *e < 4096).map(|e| Assignment::Errno(e as i32)),
-    })
+    }
+    None
+}
+
+fn number(value: &[u8], end: u64) -> Option<u32> {
+    decimal(value).filter(|number| *number < end).map(|number| number as u32)
 }
 
 /// Microseconds as milliseconds, rounded up; more than fits is "for ever" (`hostel_plan::INFINITE`).
@@ -127,7 +120,14 @@ mod tests {
     fn given_a_usual_message_when_read_then_each_line_counts_in_order() {
         let message = b"READY=1\nSTATUS=Serving\nMAINPID=42\n";
         let read: Vec<_> = assignments(message).collect();
-        assert_eq!(read, [Assignment::Ready, Assignment::Status(b"Serving"), Assignment::MainPid(42)]);
+        assert_eq!(
+            read,
+            [
+                Assignment::Event(Notification::Ready),
+                Assignment::Status(b"Serving"),
+                Assignment::Event(Notification::MainPid(42))
+            ]
+        );
     }
 
     #[test]
@@ -145,11 +145,11 @@ mod tests {
         assert_eq!(
             read,
             [
-                Assignment::Reloading,
-                Assignment::Stopping,
-                Assignment::Watchdog,
-                Assignment::WatchdogTrigger,
-                Assignment::Errno(2),
+                Assignment::Event(Notification::Reloading),
+                Assignment::Event(Notification::Stopping),
+                Assignment::Event(Notification::Watchdog),
+                Assignment::Event(Notification::WatchdogTrigger),
+                Assignment::Event(Notification::Errno(2)),
             ]
         );
         let status = assignments(b"STATUS=Processing = fine").next();
@@ -196,9 +196,9 @@ mod tests {
         assert_eq!(
             read,
             [
-                Assignment::WatchdogMillis(0),
-                Assignment::WatchdogMillis(2),
-                Assignment::ExtendTimeoutMillis(u32::MAX)
+                Assignment::Event(Notification::WatchdogMillis(0)),
+                Assignment::Event(Notification::WatchdogMillis(2)),
+                Assignment::Event(Notification::ExtendTimeoutMillis(u32::MAX))
             ]
         );
     }

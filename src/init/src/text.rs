@@ -3,8 +3,8 @@
 /// A part of a message that stands for `{}` in its template.
 #[derive(Clone, Copy)]
 pub enum Part<'a> {
-    /// As it is, but without control characters.
-    Text(&'a str),
+    /// As it is; in messages, without control characters.
+    Text(&'a [u8]),
     /// In decimal.
     Number(u64),
 }
@@ -12,6 +12,13 @@ pub enum Part<'a> {
 impl<'a> From<&'a str> for Part<'a> {
     #[inline(always)]
     fn from(text: &'a str) -> Self {
+        Part::Text(text.as_bytes())
+    }
+}
+
+impl<'a> From<&'a [u8]> for Part<'a> {
+    #[inline(always)]
+    fn from(text: &'a [u8]) -> Self {
         Part::Text(text)
     }
 }
@@ -64,8 +71,17 @@ impl<'b> Text<'b> {
 
     /// Adds a message for people: `template`, with the next part in place of each `{}`. In parts, control characters are
     /// replaced, so that a name that a guest chose drives no terminal.
-    #[inline(never)]
     pub fn message(&mut self, template: &str, parts: &[Part<'_>]) -> &mut Self {
+        self.fill(template, parts, |byte| if byte < b' ' || byte == 127 { b'?' } else { byte })
+    }
+
+    /// Adds the same for the kernel: parts are as they are.
+    pub fn verbatim(&mut self, template: &str, parts: &[Part<'_>]) -> &mut Self {
+        self.fill(template, parts, |byte| byte)
+    }
+
+    #[inline(never)]
+    fn fill(&mut self, template: &str, parts: &[Part<'_>], written: fn(u8) -> u8) -> &mut Self {
         let mut parts = parts.iter();
         for byte in template.bytes() {
             match byte {
@@ -75,8 +91,8 @@ impl<'b> Text<'b> {
                         self.number(*number);
                     }
                     Some(Part::Text(text)) => {
-                        for byte in text.bytes() {
-                            self.byte(if byte < b' ' || byte == 127 { b'?' } else { byte });
+                        for byte in *text {
+                            self.byte(written(*byte));
                         }
                     }
                     None => {}
@@ -139,7 +155,7 @@ mod tests {
     fn given_control_characters_when_written_to_a_line_then_they_do_not_reach_the_terminal() {
         let mut room = [0; 16];
         let mut line = Text::new(&mut room);
-        line.message("{}{}", &[Part::Text("a\x1b[2J\nb"), Part::Number(0)]).end();
+        line.message("{}{}", &[Part::Text(b"a\x1b[2J\nb"), Part::Number(0)]).end();
         assert_eq!(line.bytes(), b"a?[2J?b0\n");
     }
 

@@ -5,7 +5,7 @@ use super::arch::{self, number};
 use super::call::{Done, Errno, call2, call3, call4};
 use super::descriptor::{BorrowedFd, OwnedFd};
 use core::ffi::CStr;
-use hostel_init::text::Text;
+use hostel_init::text::{Part, Text};
 
 /// Where relative paths begin: the working directory, or a directory.
 pub type At<'a> = Option<BorrowedFd<'a>>;
@@ -56,8 +56,16 @@ fn open_with(directory: At<'_>, path: &CStr, flags: u32, mode: u32) -> Result<Ow
     unsafe { Ok(OwnedFd::own(call4(at(directory), path, flags as usize, mode as usize, number::OPENAT)?)) }
 }
 
+/// A path made of parts (see [`Text::verbatim`]); `None` where it doesn't fit into `room`, or has a NUL inside.
+#[inline(never)]
+pub fn path<'a>(room: &'a mut [u8], template: &str, parts: &[Part<'_>]) -> Option<&'a CStr> {
+    Text::new(room).verbatim(template, parts).terminated()?;
+    // SAFETY: `room` begins with a text that ends with a NUL.
+    Some(unsafe { CStr::from_ptr(room.as_ptr().cast()) })
+}
+
 /// A text as a path; `None` where it is none.
-pub fn path<'a>(text: &'a mut Text<'_>) -> Option<&'a CStr> {
+pub fn text_path<'a>(text: &'a mut Text<'_>) -> Option<&'a CStr> {
     // SAFETY: there's one NUL, at the end.
     text.terminated().map(|bytes| unsafe { CStr::from_ptr(bytes.as_ptr().cast()) })
 }

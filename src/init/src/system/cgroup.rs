@@ -7,7 +7,7 @@ use crate::sys::descriptor::{BorrowedFd, OwnedFd};
 use crate::sys::file::{self, flag};
 use core::ffi::CStr;
 use hostel_init::proc;
-use hostel_init::text::{Text, decimal};
+use hostel_init::text::decimal;
 
 /// Where a guest's cgroup v2 is mounted.
 const MOUNT: &CStr = c"/sys/fs/cgroup";
@@ -51,8 +51,7 @@ impl Cgroups {
         let own = own.strip_suffix(OWN_LEAF.to_bytes()).unwrap_or(own);
         let own = own.strip_suffix(b"/").unwrap_or(own);
         let mut room = [0u8; PATH_MAX];
-        let mut path = Text::new(&mut room);
-        let path = file::path(path.push(b".").push(own));
+        let path = file::path(&mut room, ".{}", &[own.into()]);
         let root = path.and_then(|path| file::open_directory(Some(mount.as_fd()), path).ok());
         let (Some(root), Ok(())) = (root, self.base.extend_from_slice(own)) else {
             return Err("its own group is not below /sys/fs/cgroup");
@@ -74,14 +73,7 @@ impl Cgroups {
     #[inline(never)]
     fn path<'a>(&self, group: &str, name: &str, room: &'a mut [u8]) -> Option<(file::At<'_>, &'a CStr)> {
         let root = self.root.as_ref()?;
-        let mut length = 0;
-        // In two steps, since the text borrows the room that the path is to have.
-        for byte in group.bytes().chain(name.bytes()) {
-            *room.get_mut(length)? = byte;
-            length += 1;
-        }
-        *room.get_mut(length)? = 0;
-        let path = CStr::from_bytes_with_nul(room.get(..=length)?).ok()?;
+        let path = file::path(room, "{}{}", &[group.into(), name.into()])?;
         Some((Some(root.as_fd()), path))
     }
 
@@ -141,7 +133,7 @@ impl Cgroups {
     /// Is the process in the unit's group, or below?
     pub fn contains(&self, group: &str, pid: u32) -> bool {
         let mut text = [0u8; PATH_MAX];
-        process_file(pid, b"/cgroup", &mut text)
+        process_file(pid, "cgroup", &mut text)
             .and_then(proc::unified_cgroup)
             .is_some_and(|path| proc::is_within(path, &self.base, group.as_bytes()))
     }
@@ -150,13 +142,12 @@ impl Cgroups {
 /// Parent of a process; `None` where it is gone.
 pub fn parent_of(pid: u32) -> Option<u32> {
     let mut text = [0u8; 256];
-    process_file(pid, b"/stat", &mut text).and_then(proc::parent)
+    process_file(pid, "stat", &mut text).and_then(proc::parent)
 }
 
-fn process_file<'a>(pid: u32, name: &[u8], buffer: &'a mut [u8]) -> Option<&'a [u8]> {
+fn process_file<'a>(pid: u32, name: &str, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
     let mut room = [0u8; 40];
-    let mut path = Text::new(&mut room);
-    file::read(None, file::path(path.push(b"/proc/").number(pid.into()).push(name))?, buffer)
+    file::read(None, file::path(&mut room, "/proc/{}/{}", &[pid.into(), name.into()])?, buffer)
 }
 
 fn walk(directory: BorrowedFd<'_>, depth: usize, left: &mut usize, each: &mut dyn FnMut(u32)) {

@@ -78,7 +78,6 @@ fn write_line(to: &Option<OwnedFd>, template: &str, parts: &[Part<'_>]) -> bool 
 /// The same pipe or terminal once more, without blocking.
 fn reopened(fd: BorrowedFd<'_>, flags: u32) -> Option<OwnedFd> {
     let mut room = [0u8; 32];
-    let mut path = Text::new(&mut room);
-    let path = file::path(path.push(b"/proc/self/fd/").number(fd.as_raw().into()))?;
+    let path = file::path(&mut room, "/proc/self/fd/{}", &[fd.as_raw().into()])?;
     file::open(None, path, flags | flag::NONBLOCK).ok()
 }

@@ -44,7 +44,7 @@ pub fn reason(errno: Errno) -> Part<'static> {
     let number = errno.raw_os_error();
     match name_of(MEANINGS, ERRNOS, u8::try_from(number).unwrap_or(0)) {
         "" => Part::Number(number as u64),
-        text => Part::Text(text),
+        text => text.into(),
     }
 }
 

@@ -44,7 +44,6 @@ use crate::{emergency, sys};
 use core::ffi::CStr;
 use hostel_contract::status::GuestState;
 use hostel_contract::{paths, shutdown::EXIT_CRASH};
-use hostel_init::text::Text;
 use hostel_plan::{Plan, UnitId};
 use hostel_supervisor::Supervisor;
 
@@ -187,9 +186,8 @@ fn open_warden() -> Option<OwnedFd> {
     if let Some(own) = file::read_link(c"/proc/self/exe", &mut own) {
         let end = own.iter().rposition(|b| *b == b'/').map_or(0, |at| at + 1);
         let mut room = [0u8; 280];
-        let mut beside = Text::new(&mut room);
-        let beside = beside.push(own.get(..end).unwrap_or(&[])).push(b"hostel-warden");
-        if let Some(found) = file::path(beside).and_then(open) {
+        let beside = file::path(&mut room, "{}hostel-warden", &[own.get(..end).unwrap_or(&[]).into()]);
+        if let Some(found) = beside.and_then(open) {
             return Some(found);
         }
     }

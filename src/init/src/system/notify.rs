@@ -8,7 +8,6 @@ use crate::sys::file;
 use crate::sys::socket::{Kind, Received, at_path, tell_senders};
 use hostel_contract::paths::NOTIFY_DIR;
 use hostel_init::notification::{Assignment, SIZE_MAX, assignments, store};
-use hostel_init::text::Text;
 use hostel_plan::{NotifyAccess, UnitId};
 use hostel_supervisor::{Event, Notification};
 
@@ -19,9 +18,8 @@ const DATAGRAMS_MAX: usize = 16;
 #[inline(never)]
 pub fn open(unit: &str) -> Result<OwnedFd, Errno> {
     let mut room = [0u8; 108];
-    let mut path = Text::new(&mut room);
-    let path = path.push(NOTIFY_DIR.as_bytes()).push(b"/").push(unit.as_bytes());
-    let socket = at_path(file::path(path).ok_or(Errno::NAMETOOLONG)?, Kind::Datagram)?;
+    let path = file::path(&mut room, "{}/{}", &[NOTIFY_DIR.into(), unit.into()]);
+    let socket = at_path(path.ok_or(Errno::NAMETOOLONG)?, Kind::Datagram)?;
     tell_senders(socket.as_fd())?;
     Ok(socket)
 }
@@ -59,23 +57,12 @@ impl System {
                     }
                     continue;
                 }
-                Assignment::MainPid(pid) => {
-                    if !self.belongs(unit, pid) {
-                        let name = self.guest.name(unit);
-                        self.log
-                            .say("{}: not a process of this unit: MAINPID={}", &[name.into(), pid.into()]);
-                        continue;
-                    }
-                    Notification::MainPid(pid)
+                Assignment::Event(Notification::MainPid(pid)) if !self.belongs(unit, pid) => {
+                    let name = self.guest.name(unit);
+                    self.log.say("{}: not a process of this unit: MAINPID={}", &[name.into(), pid.into()]);
+                    continue;
                 }
-                Assignment::Ready => Notification::Ready,
-                Assignment::Reloading => Notification::Reloading,
-                Assignment::Stopping => Notification::Stopping,
-                Assignment::Watchdog => Notification::Watchdog,
-                Assignment::WatchdogTrigger => Notification::WatchdogTrigger,
-                Assignment::WatchdogMillis(ms) => Notification::WatchdogMillis(ms),
-                Assignment::ExtendTimeoutMillis(ms) => Notification::ExtendTimeoutMillis(ms),
-                Assignment::Errno(errno) => Notification::Errno(errno),
+                Assignment::Event(event) => event,
             };
             // The supervisor looks at NotifyAccess= itself, and says so where it refuses.
             self.feed(Event::Notified { unit, sender, notification });

@@ -49,15 +49,30 @@ enum Step {
     Kill,
     WriteOut,
     Clear,
-    /// With the child, as long as it runs.
-    Unmount(Option<u32>),
-    Sync(Option<u32>),
+    Unmount,
+    Sync,
+}
+
+impl Step {
+    /// The one behind it, and its time.
+    fn next(self) -> Option<(Step, u64)> {
+        Some(match self {
+            Step::Terminate => (Step::Kill, KILL_MS),
+            Step::Kill => (Step::WriteOut, WRITE_OUT_MS),
+            Step::WriteOut => (Step::Clear, CLEAR_MS),
+            Step::Clear => (Step::Unmount, UNMOUNT_MS),
+            Step::Unmount => (Step::Sync, SYNC_MS),
+            Step::Sync => return None,
+        })
+    }
 }
 
 /// How far the end has come.
 pub struct Ending {
     kind: ShutdownKind,
     step: Step,
+    /// The step's child, as long as it runs.
+    child: Option<u32>,
     /// End of the step, in milliseconds.
     until: u64,
     /// Next look, before that.
@@ -122,73 +137,56 @@ impl System {
             signal_others(warden, signal);
         }
         let now = sys::now_ms();
-        self.ending = Some(Ending { kind, step: Step::Terminate, until: now + TERMINATE_MS, look: now });
+        self.ending =
+            Some(Ending { kind, step: Step::Terminate, child: None, until: now + TERMINATE_MS, look: now });
     }
 
     /// A process was reaped, or time has passed: as many steps as are done.
+    #[inline(never)]
     pub(super) fn ending_goes_on(&mut self) {
         let now = sys::now_ms();
+        let warden = self.warden.pid();
         while let Some(ending) = &mut self.ending {
-            let is_late = ending.until <= now;
-            let step = ending.step;
-            let warden = self.warden.pid();
-            let next = match step {
-                Step::Terminate if !others_exist(warden) => Step::WriteOut,
-                Step::Terminate if is_late => Step::Kill,
-                Step::Kill if is_late || !others_exist(warden) => Step::WriteOut,
-                Step::WriteOut if is_late || warden.is_none() => Step::Clear,
-                Step::Clear if is_late || kill(-1, 0) == Err(Errno::SRCH) => Step::Unmount(None),
-                Step::Unmount(Some(_)) if is_late => Step::Sync(None),
-                Step::Unmount(None) => Step::Sync(None),
-                Step::Sync(Some(_)) if is_late => self.leave(),
-                Step::Sync(None) => self.leave(),
-                _ => step,
+            let is_done = match ending.step {
+                Step::Terminate | Step::Kill => !others_exist(warden),
+                Step::WriteOut => warden.is_none(),
+                Step::Clear => kill(-1, 0) == Err(Errno::SRCH),
+                Step::Unmount | Step::Sync => ending.child.is_none(),
             };
-            if next == step {
-                ending.look = now + LOOK_MS;
-                match step {
-                    Step::Kill => signal_others(warden, signals::KILL),
-                    Step::Clear => drop(kill(-1, signals::KILL)),
-                    _ => {}
-                }
-                return;
+            ending.look = now + LOOK_MS;
+            if !is_done && ending.until > now {
+                return kill_the_rest(ending.step, warden);
             }
-            self.enter(next, now);
+            let Some((step, milliseconds)) = ending.step.next() else { self.leave() };
+            ending.step = step;
+            ending.until = now + milliseconds;
+            self.enter(step, if is_done { Left::Nobody } else { Left::Somebody });
         }
     }
 
-    #[inline(never)]
-    fn enter(&mut self, step: Step, now: u64) {
+    /// What a step begins with; `left` by the one before.
+    fn enter(&mut self, step: Step, left: Left) {
         let Some(ending) = &mut self.ending else { return };
-        if let Step::Unmount(Some(pid)) = ending.step {
-            // Late: it may hang in a call, and then stays; the kernel unmounts at the end of the namespace.
-            let _ = kill(pid as i32, signals::KILL);
-        }
-        ending.look = now + LOOK_MS;
-        let (step, milliseconds) = match step {
-            Step::Terminate => (step, TERMINATE_MS),
-            Step::Kill => {
-                self.log.say("Processes are left that ignore TERM: they are killed.", &[]);
-                (step, KILL_MS)
-            }
-            Step::WriteOut => (step, WRITE_OUT_MS),
-            Step::Clear => (step, CLEAR_MS),
-            Step::Unmount(_) => (Step::Unmount(fork(None, &unmount_all).ok()), UNMOUNT_MS),
-            Step::Sync(_) => (Step::Sync(fork(None, &sync_root).ok()), SYNC_MS),
-        };
-        ending.step = step;
-        ending.until = now + milliseconds;
-        let kind = ending.kind;
         match step {
-            Step::WriteOut => {
-                let how = ways_out(kind).0;
-                self.log.say("All units and processes have ended: {}", &[how.into()]);
-                self.write_out(kind);
+            Step::Kill if left == Left::Somebody => {
+                self.log.say("Processes are left that ignore TERM: they are killed.", &[]);
             }
-            Step::Kill => signal_others(self.warden.pid(), signals::KILL),
-            Step::Clear => drop(kill(-1, signals::KILL)),
-            _ => {}
+            Step::WriteOut => {
+                let kind = ending.kind;
+                self.log.say("All units and processes have ended: {}", &[ways_out(kind).0.into()]);
+                return self.write_out(kind);
+            }
+            Step::Unmount => ending.child = fork(None, &unmount_all).ok(),
+            Step::Sync => {
+                if let Some(pid) = ending.child {
+                    // Late: it may hang in a call, and then stays; the kernel unmounts at the end of the namespace.
+                    let _ = kill(pid as i32, signals::KILL);
+                }
+                ending.child = fork(None, &sync_root).ok();
+            }
+            Step::Terminate | Step::Kill | Step::Clear => {}
         }
+        kill_the_rest(step, self.warden.pid());
     }
 
     /// The warden is told to write out what there is, and ends. One that can't be told is not waited for.
@@ -200,14 +198,7 @@ impl System {
 
     /// Was it a child of the end that was reaped?
     pub(super) fn ending_child_ended(&mut self, pid: u32) -> bool {
-        let Some(ending) = &mut self.ending else { return false };
-        match &mut ending.step {
-            Step::Unmount(child) | Step::Sync(child) if *child == Some(pid) => {
-                *child = None;
-                true
-            }
-            _ => false,
-        }
+        self.ending.as_mut().is_some_and(|ending| ending.child.take_if(|child| *child == pid).is_some())
     }
 
     fn leave(&mut self) -> ! {
@@ -218,6 +209,22 @@ impl System {
         self.flush_page();
         upward::tell(b"STATUS=ended");
         leave(kind)
+    }
+}
+
+/// What a step left behind.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Nobody,
+    Somebody,
+}
+
+/// Again and again, in the steps that kill.
+fn kill_the_rest(step: Step, warden: Option<u32>) {
+    match step {
+        Step::Kill => signal_others(warden, signals::KILL),
+        Step::Clear => drop(kill(-1, signals::KILL)),
+        Step::Terminate | Step::WriteOut | Step::Unmount | Step::Sync => {}
     }
 }
 
@@ -235,7 +242,7 @@ fn unmount_all() -> i32 {
         proc::unescape(point, &mut |byte| {
             path.push(&[byte]);
         });
-        if let Some(path) = file::path(&mut path) {
+        if let Some(path) = file::text_path(&mut path) {
             file::unmount(path);
         }
     }

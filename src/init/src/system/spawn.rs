@@ -328,7 +328,7 @@ fn become_exec(
             let _ = fds.push(fd);
         }
     }
-    let names = if fds.is_empty() { None } else { file::path(&mut names) };
+    let names = if fds.is_empty() { None } else { file::text_path(&mut names) };
     let program = Program {
         file: warden,
         arguments: &[c"hostel-warden", c"exec"],
