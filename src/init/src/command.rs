@@ -70,7 +70,7 @@ fn become_command(program: &CStr) -> i32 {
 /// Looks for the program as execvp(3) does. Returns only on failure.
 fn exec_found(program: &CStr) -> Errno {
     let name = program.to_bytes();
-    if name.contains(&b'/') {
+    if name.iter().any(|b| *b == b'/') {
         return exec_with_own_arguments(program, COMMAND);
     }
     let path = sys::start::variable("PATH").map_or(DEFAULT_PATH, CStr::to_bytes);

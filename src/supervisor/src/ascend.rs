@@ -87,9 +87,8 @@ impl Supervisor<'_> {
             self.announce(unit);
         }
         if def.has(unit_flags::CONDITIONS) && !(has_phases(&def) && has_first_command(&def)) {
-            self.enter(unit, State::Check);
-            self.arm(unit, def.start_timeout_ms().min(policy::HELPER_MS));
-            self.spawn(unit, Phase::Check, 0);
+            let span = def.start_timeout_ms().min(policy::HELPER_MS);
+            self.run(unit, State::Check, Phase::Check, span);
         } else if has_phases(&def) {
             self.ascend(unit, State::Condition);
         } else {
@@ -111,13 +110,25 @@ impl Supervisor<'_> {
                 _ => return self.up(unit),
             };
             if is_helper(phase) || def.command_count(phase) > 0 {
-                self.enter(unit, to);
-                self.at(unit).command = 0;
-                self.arm(unit, def.start_timeout_ms());
-                return self.spawn(unit, phase, 0);
+                return self.run(unit, to, phase, def.start_timeout_ms());
             }
             to = next;
         }
+    }
+
+    /// Enters a state that has so much time.
+    #[inline(never)]
+    pub(crate) fn enter_for(&mut self, unit: UnitId, state: State, span: u32) {
+        self.enter(unit, state);
+        self.arm(unit, span);
+    }
+
+    /// Enters a state that has so much time, with the first command of a phase.
+    #[inline(never)]
+    pub(crate) fn run(&mut self, unit: UnitId, state: State, phase: Phase, span: u32) {
+        self.at(unit).command = 0;
+        self.enter_for(unit, state, span);
+        self.spawn(unit, phase, 0);
     }
 
     /// Asks for a child.
@@ -347,10 +358,7 @@ impl Supervisor<'_> {
         let def = self.def(unit);
         self.at(unit).clear(flag::RELOAD_FAILED | flag::RELOADING);
         if def.command_count(Phase::Reload) > 0 {
-            self.at(unit).command = 0;
-            self.enter(unit, State::Reload);
-            self.arm(unit, def.start_timeout_ms());
-            return self.spawn(unit, Phase::Reload, 0);
+            return self.run(unit, State::Reload, Phase::Reload, def.start_timeout_ms());
         }
         let Some(main) = self.get(unit).main() else {
             self.at(unit).set(flag::RELOAD_FAILED);
@@ -362,8 +370,7 @@ impl Supervisor<'_> {
             pid: Some(main),
             signal: policy::SIGHUP,
         });
-        self.enter(unit, State::ReloadNotify);
-        self.arm(unit, def.start_timeout_ms());
+        self.enter_for(unit, State::ReloadNotify, def.start_timeout_ms());
     }
 
     /// The next command of ExecReload=, or its end.
@@ -408,16 +415,13 @@ impl Supervisor<'_> {
     pub(crate) fn reload_by_itself(&mut self, unit: UnitId) {
         let def = self.def(unit);
         self.at(unit).set(flag::RELOADING);
-        self.enter(unit, State::ReloadNotify);
-        self.arm(unit, def.start_timeout_ms());
+        self.enter_for(unit, State::ReloadNotify, def.start_timeout_ms());
     }
 
     /// STOPPING=1: it goes by itself, within the time that a stop has.
     pub(crate) fn stop_by_itself(&mut self, unit: UnitId) {
         let def = self.def(unit);
-        self.enter(unit, State::StopSigterm);
-        let span = self.stop_span(&def);
-        self.arm(unit, span);
+        self.enter_for(unit, State::StopSigterm, self.stop_span(&def));
     }
 }
 

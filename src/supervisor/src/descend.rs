@@ -65,11 +65,7 @@ impl Supervisor<'_> {
         }
         let unit = def.id();
         self.forget_control(unit);
-        self.enter(unit, state);
-        self.at(unit).command = 0;
-        let span = self.stop_span(def);
-        self.arm(unit, span);
-        self.spawn(unit, phase, 0);
+        self.run(unit, state, phase, self.stop_span(def));
         true
     }
 
@@ -84,12 +80,11 @@ impl Supervisor<'_> {
         if !self.signal(def, kind) {
             return false;
         }
-        self.enter(unit, state);
         let span = match kind {
             Signal::Terminate | Signal::Abort => self.stop_span(def),
             Signal::Kill => bounded(def.stop_timeout_ms()),
         };
-        self.arm(unit, span);
+        self.enter_for(unit, state, span);
         true
     }
 
@@ -214,8 +209,7 @@ impl Supervisor<'_> {
     fn clean_up(&mut self, def: &Unit<'_>) {
         let unit = def.id();
         self.forget_control(unit);
-        self.enter(unit, State::Cleaning);
-        self.arm(unit, policy::HELPER_MS);
+        self.enter_for(unit, State::Cleaning, policy::HELPER_MS);
         let again = self.will_restart(def) || self.restarts_by_job(unit);
         self.spawn(unit, Phase::CleanUp, u8::from(again));
     }
@@ -269,8 +263,7 @@ impl Supervisor<'_> {
         }
         self.enter(unit, if failed { State::Failed } else { State::Dead });
         if again {
-            self.enter(unit, State::AutoRestart);
-            self.arm(unit, def.restart_ms());
+            self.enter_for(unit, State::AutoRestart, def.restart_ms());
         }
     }
 

@@ -17,7 +17,7 @@ fn is_clean_main(def: &Unit<'_>, status: ExitStatus) -> bool {
     match status.kind {
         ExitKind::Exited => status.code == 0 || def.lists(ExitList::Success, Exit::Status(status.code)),
         ExitKind::Killed => {
-            (!oneshot && policy::CLEAN_SIGNALS.contains(&status.code))
+            (!oneshot && policy::CLEAN_SIGNALS.iter().any(|signal| *signal == status.code))
                 || def.lists(ExitList::Success, Exit::Signal(status.code))
         }
         ExitKind::Dumped => false,

@@ -387,31 +387,37 @@ pub struct Header {
     pub(crate) requests: [PendingRequest; policy::REQUESTS],
 }
 
+impl Header {
+    /// Of a guest in which nothing has happened.
+    const EMPTY: Header = Header {
+        version: 0,
+        jobs: 0,
+        plan_checksum: 0,
+        shutdown_began: 0,
+        on_failure_began: 0,
+        on_failure_count: 0,
+        running: 0,
+        idle: 0,
+        boot_jobs: 0,
+        live: 0,
+        awaiting: 0,
+        failed: 0,
+        heap_len: 0,
+        work_head: 0,
+        work_tail: 0,
+        answers: 0,
+        shutdown: 0,
+        boot: 0,
+        finished: 0,
+        unsettled: 0,
+        requests: [PendingRequest { id: 0, unit: 0, state: PendingRequest::FREE, result: 0 };
+            policy::REQUESTS],
+    };
+}
+
 impl Default for Header {
     fn default() -> Self {
-        Header {
-            version: 0,
-            jobs: 0,
-            plan_checksum: 0,
-            shutdown_began: 0,
-            on_failure_began: 0,
-            on_failure_count: 0,
-            running: 0,
-            idle: 0,
-            boot_jobs: 0,
-            live: 0,
-            awaiting: 0,
-            failed: 0,
-            heap_len: 0,
-            work_head: 0,
-            work_tail: 0,
-            answers: 0,
-            shutdown: 0,
-            boot: 0,
-            finished: 0,
-            unsettled: 0,
-            requests: [PendingRequest::default(); policy::REQUESTS],
-        }
+        Header::EMPTY
     }
 }
 

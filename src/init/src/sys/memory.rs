@@ -4,8 +4,8 @@ use super::arch::{number, syscall};
 use super::call::Errno;
 use super::descriptor::BorrowedFd;
 use core::ffi::c_void;
-use core::ptr::null_mut;
-use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use core::ptr::{NonNull, null_mut};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
 /// Types for which all zeroes is a valid value, and which need no drop.
 ///
@@ -40,33 +40,42 @@ const SMALL: usize = 16 * 1024;
 /// What is left of the shared mapping: its address, and how much of it is taken.
 static SHARED: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
 static TAKEN: AtomicUsize = AtomicUsize::new(SHARED_SIZE);
+static REFUSED: AtomicBool = AtomicBool::new(false);
 
-/// A table of `count` zeroed elements. Pages that are never written to cost no memory.
-pub fn table<T: Zeroed>(count: usize) -> Result<&'static mut [T], Errno> {
+/// A table of `count` zeroed elements; where there's no memory, an empty one, and [`was_refused`] says so. Pages that are
+/// never written to cost no memory.
+pub fn table<T: Zeroed>(count: usize) -> &'static mut [T] {
     const { assert!(core::mem::align_of::<T>() <= ALIGNMENT) };
-    let at = zeroed(count.saturating_mul(core::mem::size_of::<T>()))?;
-    // SAFETY: fresh memory, zeroed and aligned for `T`, of the size of `count` elements, that lives as long as the
-    // process and that nobody else is given; `T` is valid when zeroed.
-    Ok(unsafe { core::slice::from_raw_parts_mut(at.cast::<T>(), count) })
+    match zeroed(count.saturating_mul(core::mem::size_of::<T>())) {
+        // SAFETY: fresh memory, zeroed and aligned for `T`, of the size of `count` elements, that lives as long as the
+        // process and that nobody else is given; `T` is valid when zeroed.
+        Some(at) => unsafe { core::slice::from_raw_parts_mut(at.as_ptr().cast::<T>(), count) },
+        None => &mut [],
+    }
+}
+
+/// Was there no memory for a table?
+pub fn was_refused() -> bool {
+    REFUSED.load(Ordering::Relaxed)
 }
 
 /// What every table is aligned to.
 const ALIGNMENT: usize = 8;
 
 #[inline(never)]
-fn zeroed(size: usize) -> Result<*mut c_void, Errno> {
-    let size = size.checked_next_multiple_of(ALIGNMENT).ok_or(Errno::NOMEM)?;
+fn zeroed(size: usize) -> Option<NonNull<c_void>> {
     if size > SMALL {
         return mapping(size);
     }
+    let size = size.next_multiple_of(ALIGNMENT);
     let mut taken = TAKEN.load(Ordering::Relaxed);
-    if taken + size > SHARED_SIZE {
-        SHARED.store(mapping(SHARED_SIZE)?, Ordering::Relaxed);
+    if taken + size >= SHARED_SIZE {
+        SHARED.store(mapping(SHARED_SIZE)?.as_ptr(), Ordering::Relaxed);
         taken = 0;
     }
     TAKEN.store(taken + size, Ordering::Relaxed);
     // SAFETY: `taken + size` is within the shared mapping, and what was taken before ends at `taken`.
-    Ok(unsafe { SHARED.load(Ordering::Relaxed).byte_add(taken) })
+    NonNull::new(unsafe { SHARED.load(Ordering::Relaxed).byte_add(taken) })
 }
 
 /// mmap(2): memory of our own, or a file to be read.
@@ -87,13 +96,12 @@ fn map(size: usize, file: Option<BorrowedFd<'_>>) -> Result<*mut c_void, Errno> 
     if at < 0 { Err(Errno::from_raw_os_error(-at as i32)) } else { Ok(at as *mut c_void) }
 }
 
-fn mapping(size: usize) -> Result<*mut c_void, Errno> {
-    map(size, None)
-}
-
-/// One zeroed value.
-pub fn value<T: Zeroed>() -> Result<&'static mut T, Errno> {
-    table::<T>(1)?.first_mut().ok_or(Errno::NOMEM)
+fn mapping(size: usize) -> Option<NonNull<c_void>> {
+    let at = map(size, None).ok().and_then(NonNull::new);
+    if at.is_none() {
+        REFUSED.store(true, Ordering::Relaxed);
+    }
+    at
 }
 
 /// Maps a file read-only. The caller has sealed it against writing and shrinking: else it could change below us, and

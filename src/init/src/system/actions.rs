@@ -32,8 +32,8 @@ impl System {
         let described = self.guest.plan.definition(unit);
         let kind = described.kind();
         if !messages::is_detail(message, kind) {
-            let (template, [first, second]) = messages::said(message, kind);
-            self.log.say(template, &[described.name().into(), first, second]);
+            let (template, [first, second, third]) = messages::said(message, kind);
+            self.log.say(template, &[described.name().into(), first, second, third]);
         }
     }
 
@@ -43,7 +43,7 @@ impl System {
         let guest = &mut self.guest;
         let described = guest.plan.definition(unit);
         let active = guest.supervisor.row(unit).active;
-        let is_over = [ActiveState::Inactive.code(), ActiveState::Failed.code()].contains(&active);
+        let is_over = active == ActiveState::Inactive.code() || active == ActiveState::Failed.code();
         if let Some(slot) = guest.slots.of(unit).filter(|slot| is_over && slot.flags & tables::IN_CGROUP != 0)
         {
             slot.flags &= !tables::IN_CGROUP;
@@ -65,7 +65,7 @@ impl System {
 
     /// SIGCONT goes behind a TERM or HUP: a stopped process could not act on it.
     fn signal(&mut self, unit: UnitId, recipient: Recipient, pid: Option<Pid>, signal: u8) {
-        let also = [signals::TERM, signals::HUP].contains(&signal).then_some(signals::CONT);
+        let also = matches!(signal, signals::TERM | signals::HUP).then_some(signals::CONT);
         for signal in [Some(signal), also].into_iter().flatten() {
             match (recipient, pid) {
                 (Recipient::Main | Recipient::Control, Some(pid)) => send(pid as i32, signal),

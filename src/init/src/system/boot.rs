@@ -212,7 +212,7 @@ impl System {
         self.guest = Guest::new(plan, Some(output)).map_err(Failure::System)?;
         self.page.header.plan_checksum = plan.checksum();
         self.page.header.plan_usec = sys::now_usec();
-        self.page.resize(units, memory::table(units).unwrap_or(&mut []));
+        self.page.resize(units, memory::table(units));
         Ok(())
     }
 

@@ -76,7 +76,7 @@ impl Warden {
             back_off_ms: 0,
             due: None,
             count: 0,
-            held: memory::table(HELD_MAX).unwrap_or(&mut []),
+            held: memory::table(HELD_MAX),
         }
     }
 

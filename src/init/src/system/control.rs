@@ -52,7 +52,7 @@ impl Control {
                 &[paths::CONTROL.into(), super::messages::reason(*errno)],
             );
         }
-        Control { listener: listener.ok(), connections: memory::table(CONNECTIONS_MAX).unwrap_or(&mut []) }
+        Control { listener: listener.ok(), connections: memory::table(CONNECTIONS_MAX) }
     }
 
     fn vacant(&self, uid: u32) -> Option<usize> {

@@ -70,54 +70,66 @@ pub fn is_detail(message: Message, kind: UnitKind) -> bool {
     }
 }
 
-/// What the supervisor says of a unit of this kind: a template for the unit's name and two parts more.
-pub fn said(message: Message, kind: UnitKind) -> (&'static str, [Part<'static>; 2]) {
-    let mut more = [Part::Number(0); 2];
-    let template = match message {
-        Message::Starting => "Starting {}...",
-        Message::Started => started(kind),
-        Message::Finished => "Finished {}.",
-        Message::Stopping => "Stopping {}...",
-        Message::Stopped => "Stopped {}.",
-        Message::Reloaded => "Reloaded {}.",
-        Message::StartFailed => "Failed to start {}.",
-        Message::ReloadFailed => "Failed to reload {}.",
-        Message::ConditionFalse => "{}: not started, a condition is not met",
-        Message::AssertFailed => "{}: an assertion is not met",
-        Message::Skipped => "{}: left out in a guest",
-        Message::JobTimedOut => "{}: its job waited longer than JobTimeoutSec=",
-        Message::RuntimeLimit => "{}: stopped, at RuntimeMaxSec=",
-        Message::WatchdogTimeout => "{}: no WATCHDOG=1 in time",
-        Message::StartLimitHit => "{}: started too often; `systemctl reset-failed` allows it again",
-        Message::DependencyFailed => "{}: not started, something that it requires failed",
-        Message::JobCanceled => "{}: its job gave way to another",
-        Message::LeftBehind => "{}: processes are left running, as KillMode= says",
-        Message::Failed(result) => {
-            more[0] = result.name().into();
-            "{}: failed: {}"
-        }
-        Message::SpawnFailed(errno) => {
-            more[0] = reason(Errno::from_raw_os_error(errno));
-            "{}: no process could be made: {}"
-        }
-        Message::TimedOut(phase) => {
-            more[0] = phase.name().into();
-            "{}: took too long: {}"
-        }
-        Message::RestartScheduled(count) => {
-            more[0] = count.into();
-            "{}: will be started again, number {}"
-        }
-        Message::NotifyIgnored(pid) => {
-            more[0] = pid.into();
-            "{}: NotifyAccess= doesn't admit a message of process {}"
-        }
-        Message::ProcessFailed(phase, status) => {
-            more = [ended(status).into(), status.code.into()];
-            process(phase)
+/// Defines a template for each message: in it, the unit's name and then what the message holds.
+macro_rules! templates {
+    ($($message:ident $fields:tt $text:literal,)*) => {
+        /// The messages by name alone.
+        #[repr(u8)]
+        enum Name { $($message,)* }
+        const NAMES: &[u8] = &[$(Name::$message as u8,)*];
+        const TEMPLATES: &str = concat!($($text, "\n",)*);
+
+        /// Its template.
+        fn template(message: Message) -> &'static str {
+            let name = match message { $(Message::$message $fields => Name::$message,)* };
+            name_of(TEMPLATES, NAMES, name as u8)
         }
     };
-    (template, more)
+}
+
+templates! {
+    Starting {} "Starting {}...",
+    Started {} "Started {}.",
+    Finished {} "Finished {}.",
+    Stopping {} "Stopping {}...",
+    Stopped {} "Stopped {}.",
+    Reloaded {} "Reloaded {}.",
+    StartFailed {} "Failed to start {}.",
+    ReloadFailed {} "Failed to reload {}.",
+    ConditionFalse {} "{}: not started, a condition is not met",
+    AssertFailed {} "{}: an assertion is not met",
+    Skipped {} "{}: left out in a guest",
+    JobTimedOut {} "{}: its job waited longer than JobTimeoutSec=",
+    RuntimeLimit {} "{}: stopped, at RuntimeMaxSec=",
+    WatchdogTimeout {} "{}: no WATCHDOG=1 in time",
+    StartLimitHit {} "{}: started too often; `systemctl reset-failed` allows it again",
+    DependencyFailed {} "{}: not started, something that it requires failed",
+    JobCanceled {} "{}: its job gave way to another",
+    LeftBehind {} "{}: processes are left running, as KillMode= says",
+    Failed(_) "{}: failed: {}",
+    SpawnFailed(_) "{}: no process could be made: {}",
+    TimedOut(_) "{}: took too long: {}",
+    RestartScheduled(_) "{}: will be started again, number {}",
+    NotifyIgnored(_) "{}: NotifyAccess= doesn't admit a message of process {}",
+    ProcessFailed(..) "{}: {}{}{}",
+}
+
+/// What the supervisor says of a unit of this kind: a template for the unit's name and three parts more.
+pub fn said(message: Message, kind: UnitKind) -> (&'static str, [Part<'static>; 3]) {
+    let mut more = [Part::Number(0); 3];
+    match message {
+        Message::Started => return (started(kind), more),
+        Message::Failed(result) => more[0] = result.name().into(),
+        Message::SpawnFailed(errno) => more[0] = reason(Errno::from_raw_os_error(errno)),
+        Message::TimedOut(phase) => more[0] = phase.name().into(),
+        Message::RestartScheduled(count) => more[0] = count.into(),
+        Message::NotifyIgnored(pid) => more[0] = pid.into(),
+        Message::ProcessFailed(phase, status) => {
+            more = [process(phase).into(), ended(status).into(), status.code.into()];
+        }
+        _ => {}
+    }
+    (template(message), more)
 }
 
 fn started(kind: UnitKind) -> &'static str {
@@ -132,13 +144,13 @@ fn started(kind: UnitKind) -> &'static str {
 
 fn process(phase: Phase) -> &'static str {
     match phase {
-        Phase::Start => "{}: main process{}{}",
-        Phase::StartPre => "{}: ExecStartPre={}{}",
-        Phase::StartPost => "{}: ExecStartPost={}{}",
-        Phase::Condition => "{}: ExecCondition={}{}",
-        Phase::Reload => "{}: ExecReload={}{}",
-        Phase::Stop => "{}: ExecStop={}{}",
-        Phase::StopPost => "{}: ExecStopPost={}{}",
-        _ => "{}: helper process{}{}",
+        Phase::Start => "main process",
+        Phase::StartPre => "ExecStartPre=",
+        Phase::StartPost => "ExecStartPost=",
+        Phase::Condition => "ExecCondition=",
+        Phase::Reload => "ExecReload=",
+        Phase::Stop => "ExecStop=",
+        Phase::StopPost => "ExecStopPost=",
+        _ => "helper process",
     }
 }

@@ -63,14 +63,16 @@ struct Guest {
 impl Guest {
     fn new(plan: Plan<'static>, plan_file: Option<OwnedFd>) -> Result<Self, Errno> {
         let units = plan.len();
-        Ok(Guest {
-            plan_file,
-            plan,
-            slots: tables::RunSlots::new(units)?,
-            flights: tables::Flights::new(units)?,
-            kept: tables::KeptTable::new()?,
-            supervisor: Supervisor::new(plan, memory::value()?, memory::table(units)?),
-        })
+        let ([header, ..], states) = (memory::table(1), memory::table(units)) else {
+            return Err(Errno::NOMEM);
+        };
+        let (slots, flights) = (tables::RunSlots::new(units), tables::Flights::new(units));
+        let kept = tables::KeptTable::new();
+        if memory::was_refused() {
+            return Err(Errno::NOMEM);
+        }
+        let supervisor = Supervisor::new(plan, header, states);
+        Ok(Guest { plan_file, plan, slots, flights, kept, supervisor })
     }
 
     /// Has a plan come?

@@ -1,7 +1,6 @@
 //! What init holds of each unit: descriptors, above all. Tables in fresh zeroed memory, sized by the plan; only what is
 //! used of them costs memory, so the elements that are used are kept together at the front.
 
-use crate::sys::call::Errno;
 use crate::sys::descriptor::{BorrowedFd, OwnedFd};
 use crate::sys::memory;
 use hostel_init::notification::NAME_MAX;
@@ -51,8 +50,8 @@ pub struct RunSlots {
 
 impl RunSlots {
     /// For a plan of so many units.
-    pub fn new(units: usize) -> Result<Self, Errno> {
-        Ok(RunSlots { index: memory::table(units)?, slots: memory::table(units)?, used: 0 })
+    pub fn new(units: usize) -> Self {
+        RunSlots { index: memory::table(units), slots: memory::table(units), used: 0 }
     }
 
     /// Number of the unit's slot; a unit keeps it for ever.
@@ -117,8 +116,8 @@ pub struct Flights(&'static mut [Flight]);
 
 impl Flights {
     /// For a plan of so many units.
-    pub fn new(units: usize) -> Result<Self, Errno> {
-        Ok(Flights(memory::table(units.max(1) * FLIGHTS_EACH)?))
+    pub fn new(units: usize) -> Self {
+        Flights(memory::table(units * FLIGHTS_EACH))
     }
 
     /// Index of a free element.
@@ -205,8 +204,8 @@ pub struct KeptTable {
 
 impl KeptTable {
     /// Room for [`KEPT_MAX`].
-    pub fn new() -> Result<Self, Errno> {
-        Ok(KeptTable { all: memory::table(KEPT_MAX)?, used: 0 })
+    pub fn new() -> Self {
+        KeptTable { all: memory::table(KEPT_MAX), used: 0 }
     }
 
     /// Keeps `fd`; `None`, and closes it, where the table is full. The index says where it is.
