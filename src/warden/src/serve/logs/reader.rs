@@ -126,48 +126,6 @@ impl Follower {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Write;
-
-    #[test]
-    fn given_a_follower_when_the_log_grows_and_rotates_then_each_line_comes_once() {
-        let folder = std::env::temp_dir().join(format!("hostel-follow-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join("log"), "old\n").unwrap();
-        let mut follower = Follower::new(&folder).unwrap();
-        let append = |text: &str| {
-            File::options()
-                .append(true)
-                .create(true)
-                .open(folder.join("log"))
-                .unwrap()
-                .write_all(text.as_bytes())
-                .unwrap()
-        };
-        let mut lines = Vec::new();
-        let mut next = |follower: &mut Follower| {
-            let mut keep = |line: &[u8]| {
-                lines.push(String::from_utf8_lossy(line).into_owned());
-                Ok(())
-            };
-            follower.next(&mut keep).unwrap();
-        };
-        append("one\ntw");
-        next(&mut follower);
-        append("o\n");
-        next(&mut follower);
-        append("three\n");
-        fs::rename(folder.join("log"), folder.join("log.1")).unwrap();
-        append("four\n");
-        next(&mut follower);
-        assert_eq!(lines, ["one", "two", "three", "four"]);
-        fs::remove_dir_all(&folder).unwrap();
-    }
-}
-
 impl Follow for Follower {
     fn position(&self) -> Position {
         Some((self.file.as_ref()?.metadata().ok()?.ino(), self.offset))
@@ -209,4 +167,46 @@ pub fn wait_for_change(changes: &OwnedFd) -> io::Result<()> {
         reader.next()?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn given_a_follower_when_the_log_grows_and_rotates_then_each_line_comes_once() {
+        let folder = std::env::temp_dir().join(format!("hostel-follow-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("log"), "old\n").unwrap();
+        let mut follower = Follower::new(&folder).unwrap();
+        let append = |text: &str| {
+            File::options()
+                .append(true)
+                .create(true)
+                .open(folder.join("log"))
+                .unwrap()
+                .write_all(text.as_bytes())
+                .unwrap()
+        };
+        let mut lines = Vec::new();
+        let mut next = |follower: &mut Follower| {
+            let mut keep = |line: &[u8]| {
+                lines.push(String::from_utf8_lossy(line).into_owned());
+                Ok(())
+            };
+            follower.next(&mut keep).unwrap();
+        };
+        append("one\ntw");
+        next(&mut follower);
+        append("o\n");
+        next(&mut follower);
+        append("three\n");
+        fs::rename(folder.join("log"), folder.join("log.1")).unwrap();
+        append("four\n");
+        next(&mut follower);
+        assert_eq!(lines, ["one", "two", "three", "four"]);
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }
