@@ -15,6 +15,9 @@ pub const NOTIFY_DIR: &str = "/run/hostel/notify";
 /// Begins with a line `# CHECKSUM` (16 hexadecimal digits), which is `plan_checksum` of the page that it fits.
 /// Written by `hostel-warden compile --boot`, and for later plans by `hostel-warden serve`.
 pub const UNITS: &str = "/run/hostel/units";
+/// What `systemctl set-environment` has set, for every start of a service: assignments with a NUL behind each. Absent
+/// until then. Written and read by the warden.
+pub const ENVIRONMENT: &str = "/run/hostel/environment";
 /// What the last compilation said of the guest's units, one line each: `file:line: message`.
 pub const COMPILE_LOG: &str = "/run/hostel/compile.log";
 /// Folder of the log sink in the guest.

@@ -8,9 +8,11 @@
 //!
 //! A library only so that tests and fuzzers of other folders reach [`parsers`]; the program is [`main`].
 
+mod bus;
 mod compile;
 mod ctl;
 mod exec;
+mod install;
 pub mod journal;
 mod page;
 pub mod parsers;
@@ -37,7 +39,7 @@ usage: hostel-warden COMMAND [ARGUMENT...]
  logs [UNIT] [-n LINES] [-f] [--json]  what was logged
  plan --print [FILE] | --diff OLD NEW  plans as text
 
- compile, exec, serve                  for hostel-init
+ compile, exec, serve, bus             for hostel-init
 ";
 
 /// The program.
@@ -51,6 +53,7 @@ pub fn main() -> ExitCode {
         "exec" => exec::run(rest),
         "compile" => compile::run(rest),
         "serve" => serve::run(rest),
+        "bus" => bus::run(rest),
         "logs" => serve::logs::run(rest),
         "list" | "status" | "start" | "stop" | "restart" | "try-restart" | "reload" | "kill"
         | "reset-failed" | "shutdown" | "plan" | "daemon-reload" => ctl::run(command, rest),

@@ -182,6 +182,16 @@ impl Index {
         list
     }
 
+    /// Every name, templates and aliases too.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.keys().map(String::as_str)
+    }
+
+    /// Paths of a unit's drop-ins, by its canonical name, in the order in which they count.
+    pub fn drop_in_paths(&self, name: &UnitName, root: &Root) -> Vec<String> {
+        self.drop_ins(name, &self.all_names(name), root)
+    }
+
     /// Reads all that makes up a unit, by its canonical name. What can't be read is named in `notes` and left out.
     pub fn load(&self, name: &UnitName, root: &Root, notes: &mut Notes) -> Loaded {
         let mut loaded = Loaded::default();

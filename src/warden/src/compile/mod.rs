@@ -18,6 +18,7 @@ mod draft;
 mod exec;
 mod generator;
 mod load;
+pub mod lookup;
 mod mount;
 pub mod name;
 mod notes;

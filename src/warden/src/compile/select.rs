@@ -88,10 +88,23 @@ pub fn model(guest: &Guest<'_>, notes: &mut Notes) -> Model {
             format!("More than {UNITS_MAX} units, or {TEXT_MAX} bytes of text in them; the rest is left out");
         notes.warn(&At::file("units"), text, "look for dependencies that name ever new instances");
     }
-    let mut drafts = selection.drafts;
+    finish(selection.drafts, &default_target, guest.root)
+}
+
+/// The model of one unit and what it needs.
+pub fn model_of(guest: &Guest<'_>, unit: &UnitName, notes: &mut Notes) -> Model {
+    let mut selection =
+        Selection { guest, drafts: Drafts::new(), queue: VecDeque::new(), text: 0, overflow: false };
+    selection.want(unit, Pull::Strong);
+    selection.run(notes);
+    finish(selection.drafts, unit, guest.root)
+}
+
+/// The last steps, when all units are known.
+fn finish(mut drafts: Drafts, default_target: &UnitName, root: &Root) -> Model {
     defaults::add_mutual(&mut drafts);
     let names: BTreeSet<String> = drafts.keys().cloned().collect();
-    let units = drafts.into_values().map(|draft| finished(draft, &names, guest.root)).collect();
+    let units = drafts.into_values().map(|draft| finished(draft, &names, root)).collect();
     Model { units, default_target: default_target.full().to_owned() }
 }
 

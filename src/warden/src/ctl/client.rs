@@ -6,7 +6,7 @@ use hostel_contract::paths;
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 use std::fmt;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -52,6 +52,11 @@ impl Client {
         connect().map(Client).map_err(ClientError::NoInit)
     }
 
+    /// The connection, readable once the answer is there.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
     /// Asks, and waits for the answer: as long as the job takes, unless the flags say not to wait.
     pub fn ask(
         &mut self,
@@ -60,6 +65,12 @@ impl Client {
         argument: u32,
         unit: &str,
     ) -> Result<ControlReply, ClientError> {
+        self.send(op, flags, argument, unit)?;
+        self.receive_end()
+    }
+
+    /// Asks.
+    pub fn send(&mut self, op: ControlOp, flags: u32, argument: u32, unit: &str) -> Result<(), ClientError> {
         if unit.len() >= NAME_MAX {
             return Err(ClientError::TooLong(unit.to_string()));
         }
@@ -71,10 +82,28 @@ impl Client {
             unit: Text::new(unit.as_bytes()),
         };
         let send = || net::send(&self.0, &request.encode(), SendFlags::NOSIGNAL);
-        rustix::io::retry_on_intr(send).map_err(ClientError::Broken)?;
+        rustix::io::retry_on_intr(send).map(drop).map_err(ClientError::Broken)
+    }
+
+    /// The answer, if it is there.
+    pub fn try_receive(&mut self) -> Result<Option<ControlReply>, ClientError> {
+        self.receive(RecvFlags::DONTWAIT)
+    }
+
+    /// The answer, which is waited for.
+    pub fn receive_end(&mut self) -> Result<ControlReply, ClientError> {
+        self.receive(RecvFlags::empty())?.ok_or(ClientError::Broken(Errno::AGAIN))
+    }
+
+    fn receive(&mut self, flags: RecvFlags) -> Result<Option<ControlReply>, ClientError> {
         let mut bytes = [0; ControlReply::SIZE];
-        let (size, _) = rustix::io::retry_on_intr(|| net::recv(&self.0, &mut bytes, RecvFlags::empty()))
-            .map_err(ClientError::Broken)?;
-        ControlReply::decode(&bytes[..size]).ok_or(ClientError::Broken(Errno::CONNRESET))
+        match rustix::io::retry_on_intr(|| net::recv(&self.0, &mut bytes, flags)) {
+            Ok((size, _)) => {
+                let reply = ControlReply::decode(&bytes[..size]);
+                reply.map(Some).ok_or(ClientError::Broken(Errno::CONNRESET))
+            }
+            Err(Errno::AGAIN) => Ok(None),
+            Err(error) => Err(ClientError::Broken(error)),
+        }
     }
 }

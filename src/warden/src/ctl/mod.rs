@@ -3,9 +3,9 @@
 //! Asking init goes over its control socket; looking reads the status page and the list of unit names, and disturbs
 //! nobody. Everything that comes from a service (STATUS=) is printed with control characters escaped.
 
-mod client;
+pub mod client;
 pub mod names;
-mod page;
+pub mod page;
 mod plan;
 mod show;
 
@@ -35,7 +35,7 @@ mod exit {
 
 /// Why an applet could not do what it was asked.
 #[derive(Debug)]
-struct Refusal {
+pub struct Refusal {
     code: u8,
     text: String,
 }

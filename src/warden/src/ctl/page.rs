@@ -25,6 +25,57 @@ pub struct Page {
     pub units: Vec<UnitRecord>,
 }
 
+/// A copy of the page as init wrote it.
+#[derive(Debug)]
+pub struct Raw {
+    /// The guest's part.
+    pub header: StatusHeader,
+    bytes: Vec<u8>,
+}
+
+impl Raw {
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        usize::from(self.header.units).min(UNITS_MAX)
+    }
+
+    /// A unit's row; all zero behind the last one.
+    pub fn row(&self, index: usize) -> StatusRow {
+        let row = self.bytes.get(row_offset(index)..).and_then(StatusRow::decode);
+        row.filter(|_| index < self.len()).unwrap_or_else(no_row)
+    }
+
+    /// A unit's STATUS= text. The file is sparse and may end before the last ones.
+    fn slot(&self, index: usize) -> StatusText {
+        let at = text_offset(self.len(), index);
+        self.bytes.get(at..at + TEXT_SIZE).map_or(StatusText::EMPTY, StatusText::get)
+    }
+
+    /// The same as text.
+    pub fn text(&self, index: usize) -> String {
+        self.slot(index).lossy().to_owned()
+    }
+}
+
+/// The row of a unit that the page doesn't have.
+pub fn no_row() -> StatusRow {
+    const ZERO: [u8; StatusRow::SIZE] = [0; StatusRow::SIZE];
+    StatusRow::get(&ZERO)
+}
+
+/// The page of this guest, without the units' names. `None`: there is none, or init keeps writing.
+pub fn raw() -> Option<Raw> {
+    let file = File::open(paths::STATUS).ok()?;
+    for _ in 0..TRIES {
+        match raw_of(copy(&file).ok()?) {
+            Ok(Some(raw)) => return Some(raw),
+            Ok(None) => std::thread::sleep(Duration::from_millis(1)),
+            Err(_) => return None,
+        }
+    }
+    None
+}
+
 /// The page of this guest.
 pub fn read() -> Result<Page, Refusal> {
     let no_init = |error: std::io::Error| Refusal {
@@ -36,10 +87,11 @@ pub fn read() -> Result<Page, Refusal> {
         let bytes = copy(&file).map_err(no_init)?;
         // With another checksum it's older than the page: the warden writes it in a moment.
         let list = std::fs::read_to_string(paths::UNITS).unwrap_or_default();
-        let fits = StatusHeader::decode(&bytes)
-            .is_some_and(|header| names::parse(&list).is_some_and(|(sum, _)| sum == header.plan_checksum));
-        match decode(&bytes, &list)?.filter(|page| fits || page.units.is_empty() || left == 0) {
-            Some(page) => return Ok(page),
+        let fits = |raw: &Raw| {
+            raw.len() == 0 || names::parse(&list).is_some_and(|(sum, _)| sum == raw.header.plan_checksum)
+        };
+        match raw_of(bytes)?.filter(|raw| left == 0 || fits(raw)) {
+            Some(raw) => return Ok(named(&raw, &list)),
             None => std::thread::sleep(Duration::from_millis(1)),
         }
     }
@@ -60,32 +112,28 @@ fn copy(file: &File) -> std::io::Result<Vec<u8>> {
 }
 
 /// The page in these bytes; `None` where init was writing.
-fn decode(bytes: &[u8], list: &str) -> Result<Option<Page>, Refusal> {
-    let Some(header) = StatusHeader::decode(bytes) else { return Ok(None) };
+fn raw_of(bytes: Vec<u8>) -> Result<Option<Raw>, Refusal> {
+    let Some(header) = StatusHeader::decode(&bytes) else { return Ok(None) };
     if header.magic != MAGIC || header.version != VERSION {
         return Err(Refusal::failed(format!("{}: not a page of this version", paths::STATUS)));
     }
-    if header.sequence % 2 == 1 {
-        return Ok(None);
-    }
-    let count = usize::from(header.units).min(UNITS_MAX);
+    Ok((header.sequence % 2 == 0).then_some(Raw { header, bytes }))
+}
+
+/// The page with the names of a list, if the two belong together.
+fn named(raw: &Raw, list: &str) -> Page {
     let names = match names::parse(list) {
-        Some((checksum, names)) if checksum == header.plan_checksum => names,
+        Some((checksum, names)) if checksum == raw.header.plan_checksum => names,
         _ => Vec::new(),
     };
-    let mut units = Vec::with_capacity(count);
-    for index in 0..count {
-        let Some(row) = bytes.get(row_offset(index)..).and_then(StatusRow::decode) else { break };
-        let at = text_offset(count, index);
-        // The file is sparse and may end before the last texts.
-        let text = bytes.get(at..at + TEXT_SIZE).map_or(StatusText::EMPTY, StatusText::get);
+    let unit = |index: usize| {
         let name = match names.get(index) {
             Some(name) => Text::new(name.as_bytes()),
             None => Text::new(format!("unit-{index}").as_bytes()),
         };
-        units.push(UnitRecord { name, row, text });
-    }
-    Ok(Some(Page { header, units }))
+        UnitRecord { name, row: raw.row(index), text: raw.slot(index) }
+    };
+    Page { header: raw.header, units: (0..raw.len()).map(unit).collect() }
 }
 
 #[cfg(test)]
@@ -105,9 +153,13 @@ mod tests {
         bytes
     }
 
+    fn decoded(bytes: Vec<u8>, list: &str) -> Page {
+        named(&raw_of(bytes).unwrap().unwrap(), list)
+    }
+
     #[test]
     fn given_a_page_and_its_names_when_read_then_units_have_rows_and_texts() {
-        let page = decode(&page_of(2), "# 7\na.service\nb.service\n").unwrap().unwrap();
+        let page = decoded(page_of(2), "# 7\na.service\nb.service\n");
         assert_eq!(page.units.len(), 2);
         let unit = &page.units[1];
         assert_eq!((unit.name.lossy(), unit.row.main_pid, unit.text.lossy()), ("b.service", 42, "well"));
@@ -115,14 +167,14 @@ mod tests {
 
     #[test]
     fn given_a_list_of_another_plan_when_read_then_its_names_are_not_used() {
-        let page = decode(&page_of(2), "# 8\na.service\nb.service\n").unwrap().unwrap();
+        let page = decoded(page_of(2), "# 8\na.service\nb.service\n");
         assert_eq!(page.units[0].name.lossy(), "unit-0");
     }
 
     #[test]
     fn given_a_page_that_is_being_written_when_read_then_it_is_not_taken() {
-        assert!(decode(&page_of(3), "").unwrap().is_none());
-        assert!(decode(&[], "").unwrap().is_none());
-        assert!(decode(&[9; 4096], "").is_err());
+        assert!(raw_of(page_of(3)).unwrap().is_none());
+        assert!(raw_of(vec![]).unwrap().is_none());
+        assert!(raw_of(vec![9; 4096]).is_err());
     }
 }

@@ -72,6 +72,24 @@ impl Environment {
         }
     }
 
+    /// What `systemctl set-environment` has set: assignments with a NUL behind each.
+    pub fn read_set() -> Environment {
+        let mut environment = Environment::default();
+        for assignment in std::fs::read(paths::ENVIRONMENT).unwrap_or_default().split(|byte| *byte == 0) {
+            if let Some(at) = assignment.iter().position(|byte| *byte == b'=') {
+                environment.set(&assignment[..at], &assignment[at + 1..]);
+            }
+        }
+        environment
+    }
+
+    /// Sets all variables of another one.
+    pub fn merge(&mut self, other: Environment) {
+        for (name, value) in other.0 {
+            self.set(name, value);
+        }
+    }
+
     /// The value of a variable.
     pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_slice())
@@ -106,7 +124,8 @@ pub fn is_name(name: &[u8]) -> bool {
 /// The whole environment of a command that is about to run.
 pub fn build(job: &Job<'_>, launch: &Launch<'_>) -> Result<Environment, Failure> {
     let mut environment = Environment::default();
-    manager(&mut environment, job);
+    manager(&mut environment, &search_path(job));
+    environment.merge(Environment::read_set());
     identity(&mut environment, job, launch);
     invocation(&mut environment, job);
     if BUS_SERVICES.contains(&job.unit.name()) {
@@ -145,6 +164,14 @@ pub fn build(job: &Job<'_>, launch: &Launch<'_>) -> Result<Environment, Failure>
     Ok(environment)
 }
 
+/// What every service is started with, unless its unit says otherwise.
+pub fn of_manager() -> Environment {
+    let mut environment = Environment::default();
+    manager(&mut environment, SEARCH_PATH);
+    environment.merge(Environment::read_set());
+    environment
+}
+
 /// ExecSearchPath=, or what every service has.
 pub fn search_path(job: &Job<'_>) -> String {
     let own: Vec<&str> = job.directives(SettingKey::Scheduling, "ExecSearchPath").collect();
@@ -152,8 +179,8 @@ pub fn search_path(job: &Job<'_>) -> String {
 }
 
 /// What every service has: the search path and the machine's locale.
-fn manager(environment: &mut Environment, job: &Job<'_>) {
-    environment.set("PATH", search_path(job));
+fn manager(environment: &mut Environment, search_path: &str) {
+    environment.set("PATH", search_path);
     let text = LOCALE_FILES.iter().find_map(|file| safe_path::read_small(file).ok()).unwrap_or_default();
     let configured = locale(&text);
     if configured.is_empty() {

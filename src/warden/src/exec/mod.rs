@@ -16,7 +16,7 @@ mod credentials;
 mod directories;
 mod dynamic;
 pub mod env_file;
-mod environment;
+pub mod environment;
 mod expand;
 mod failure;
 mod ipc;

@@ -65,6 +65,12 @@ pub fn run(args: &[OsString]) -> ExitCode {
         eprint!("hostel-warden: serve: descriptor {FD_CHANNEL}, the channel to init, is not open\n{USAGE}");
         return ExitCode::from(2);
     };
+    // What init gave us is for no child of ours.
+    if let Err(error) = crate::sys::close_on_exec_from(FD_CHANNEL) {
+        eprintln!(
+            "hostel-warden: serve: {error}: processes that answer systemctl get more descriptors than they need"
+        );
+    }
     // The end of the channel is what ends us: not the signals that everybody gets at shutdown.
     crate::sys::ignore_ending_signals();
     // Modes are given as they are meant.

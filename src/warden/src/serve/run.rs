@@ -82,7 +82,7 @@ impl<'a> Serve<'a> {
         epoll::add(&set, channel.fd(), epoll::EventData::new_u64(CHANNEL), channel_flags)
             .during("wait for the channel")?;
         if let Some(manager) = &manager {
-            epoll::add(&set, manager.fd(), epoll::EventData::new_u64(MANAGER), epoll::EventFlags::IN)
+            epoll::add(&set, manager.awaited(), epoll::EventData::new_u64(MANAGER), epoll::EventFlags::IN)
                 .during("wait for the manager's socket")?;
         }
         let pipes = Pipes::new().during("make the epoll set of the log pipes")?;
@@ -124,28 +124,34 @@ impl<'a> Serve<'a> {
                 self.flush_partials(before);
             }
             self.turn_triggers();
-            self.turn_tools_away();
+            self.turn_manager();
             self.channel.send_pending();
         }
     }
 
-    /// Tells systemd's tools that nobody answers.
-    fn turn_tools_away(&mut self) {
+    /// Has somebody answer systemd's tools.
+    fn turn_manager(&mut self) {
         let Some(manager) = &mut self.manager else { return };
-        let set = &self.set;
-        manager.turn_away(|connection| {
-            // One that can't be waited for is closed for another, sooner or later.
-            let _ = epoll::add(set, connection, epoll::EventData::new_u64(MANAGER), epoll::EventFlags::IN);
-        });
+        // One that is no longer there has left the set by itself.
+        let _ = epoll::delete(&self.set, manager.awaited());
+        let turned = manager.turn();
+        let data = epoll::EventData::new_u64(MANAGER);
+        let waits = epoll::add(&self.set, manager.awaited(), data, epoll::EventFlags::IN);
+        if let Err(error) = turned.and_then(|()| Ok(waits?)) {
+            self.complain(&format!("systemctl and its kin can't be answered: {error}"));
+        }
     }
 
-    /// Watches the timers and path units of a plan, in place of those before, and lists its units for people.
+    /// Watches the timers and path units of a plan, in place of those before, lists its units for people, and
+    /// gives it to whoever answers systemd's tools.
     pub fn follow_plan(&mut self, plan: BorrowedFd<'_>) {
         let place = |path: &str| self.options.root.join(path.trim_start_matches('/'));
         let bytes = match read_plan(plan) {
             Ok(bytes) => bytes,
             Err(error) => return self.complain(&format!("the plan can't be read: {error}")),
         };
+        let page = place(paths::STATUS);
+        let followed = self.manager.as_mut().map_or(Ok(()), |manager| manager.set_plan(plan, &bytes, page));
         let listed = names::publish(&place(paths::UNITS), &bytes);
         let triggers = Triggers::new(bytes, place(paths::STATUS)).and_then(|triggers| {
             triggers.join(&self.set, TRIGGERS)?;
@@ -154,6 +160,9 @@ impl<'a> Serve<'a> {
         match triggers {
             Ok(triggers) => self.triggers = Some(triggers),
             Err(error) => self.complain(&format!("timers and paths can't be watched: {error}")),
+        }
+        if let Err(error) = followed {
+            self.complain(&format!("systemctl and its kin are not told of the new plan: {error}"));
         }
         if let Err(error) = listed {
             self.complain(&format!("{}: can't write the list of unit names: {error}", paths::UNITS));
@@ -221,7 +230,8 @@ impl<'a> Serve<'a> {
         }
         let partial = self.sink.oldest_partial().filter(|_| self.listening).map(|grew| grew + PARTIAL_AGE);
         let retry = self.trouble.as_ref().map(|trouble| trouble.retry);
-        let timeout = partial.into_iter().chain(retry).min().map(|at| {
+        let manager = self.manager.as_ref().and_then(ManagerSocket::deadline);
+        let timeout = partial.into_iter().chain(retry).chain(manager).min().map(|at| {
             // Rounded up: a wait that ends too early is made again for nothing.
             at.saturating_duration_since(now) + Duration::from_millis(1)
         });

@@ -107,7 +107,7 @@ fn spool_and_state(inventory: &mut Inventory, plan: u64) -> Result<(Spool, State
     Ok((spool, state, false))
 }
 
-/// Where systemd's tools are turned away, in a guest that has such.
+/// Where systemd's tools are answered, in a guest that has such.
 fn manager_socket(
     options: &Options,
     channel: &mut Channel,

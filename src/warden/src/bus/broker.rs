@@ -1,0 +1,284 @@
+//! The connection to the guest's message bus: our name there, who calls, and what polkit says of it.
+//!
+//! Its states: *off* (dbus is not up, or a connection just failed), *greeting* (`Hello`, `RequestName`), *there*.
+//! A call that changes something comes from root, or waits for two answers: the bus's, which user the caller is, and
+//! polkit's, whether that user may. Nothing else waits for them. Who has no polkit is told that access is denied.
+
+use super::connection::Connection;
+use super::dispatch::{Call, Origin};
+use super::error::{Failure, name};
+use super::interface;
+use super::message::{Kind, Message};
+use super::server::NAME;
+use super::value::{Value, structure};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+const SOCKET: &str = "/run/dbus/system_bus_socket";
+const BUS: &str = "org.freedesktop.DBus";
+const BUS_PATH: &str = "/org/freedesktop/DBus";
+/// A connection that failed is tried again after so long.
+const RETRY: Duration = Duration::from_millis(500);
+/// Calls that may wait for an answer about their caller.
+const WAITING_MAX: usize = 256;
+/// Callers whose user is remembered.
+const USERS_MAX: usize = 1024;
+/// Callers that may subscribe to signals.
+const SUBSCRIBERS_MAX: usize = 256;
+
+/// What an answer of the bus is for.
+enum Awaited {
+    Hello,
+    Name,
+    User(Call),
+    Permission(Call),
+    Nothing,
+}
+
+/// The connection.
+#[derive(Default)]
+pub struct Broker {
+    connection: Option<Connection>,
+    is_there: bool,
+    failed: Option<Instant>,
+    awaited: HashMap<u32, Awaited>,
+    users: HashMap<String, u32>,
+    ready: VecDeque<Call>,
+    subscribers: BTreeSet<String>,
+}
+
+impl Broker {
+    /// The connection, while there is one.
+    pub fn connection(&self) -> Option<&Connection> {
+        self.connection.as_ref()
+    }
+
+    /// Is there one?
+    pub fn is_connected(&self) -> bool {
+        self.connection.is_some()
+    }
+
+    /// Should it be tried?
+    pub fn wants_to_connect(&self) -> bool {
+        self.connection.is_none() && self.failed.is_none_or(|at| at.elapsed() >= RETRY)
+    }
+
+    /// When it is to be tried again after a failure.
+    pub fn retry_in(&self) -> Option<Duration> {
+        self.failed.filter(|_| self.connection.is_none()).map(|at| RETRY.saturating_sub(at.elapsed()))
+    }
+
+    /// Connects.
+    pub fn connect(&mut self) {
+        let connected = || {
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+            connect(&socket, &SocketAddrUnix::new(SOCKET)?)?;
+            Ok::<_, rustix::io::Errno>(socket)
+        };
+        *self = Broker::default();
+        match connected() {
+            Ok(socket) => {
+                let uid = rustix::process::getuid().as_raw();
+                self.connection = Some(Connection::to_bus(socket, uid));
+                self.ask(BUS, BUS_PATH, BUS, "Hello", vec![], Awaited::Hello);
+            }
+            Err(_) => self.failed = Some(Instant::now()),
+        }
+    }
+
+    /// Receives what there is.
+    pub fn receive(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            connection.receive("");
+        }
+    }
+
+    /// Is anything there to be dealt with at once?
+    pub fn has_message(&self) -> bool {
+        !self.ready.is_empty() || self.connection.as_ref().is_some_and(Connection::has_message)
+    }
+
+    /// Sends what the bus takes.
+    pub fn flush(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            connection.flush();
+        }
+    }
+
+    /// Sends a message.
+    pub fn send(&mut self, message: &Message) {
+        if let Some(connection) = &mut self.connection {
+            connection.send(message);
+        }
+    }
+
+    /// Forgets a connection that is closed. True: it just did.
+    pub fn drop_closed(&mut self) -> bool {
+        let closed = self.connection.as_ref().is_some_and(Connection::is_closed);
+        if closed {
+            *self = Broker { failed: Some(Instant::now()), ..Broker::default() };
+        }
+        closed
+    }
+
+    fn ask(
+        &mut self,
+        to: &str,
+        path: &str,
+        interface: &str,
+        member: &str,
+        body: Vec<Value>,
+        awaited: Awaited,
+    ) {
+        if let Some(connection) = &mut self.connection {
+            let serial = connection.send(&Message::call(to, path, interface, member, body));
+            self.awaited.insert(serial, awaited);
+        }
+    }
+
+    /// Does anybody on the bus want signals?
+    pub fn is_subscribed(&self) -> bool {
+        self.is_there && !self.subscribers.is_empty()
+    }
+
+    /// Somebody wants signals. We hear when that one goes.
+    pub fn subscribe(&mut self, sender: &str) {
+        if self.subscribers.len() < SUBSCRIBERS_MAX && self.subscribers.insert(sender.to_owned()) {
+            self.ask(BUS, BUS_PATH, BUS, "AddMatch", vec![match_rule(sender).into()], Awaited::Nothing);
+        }
+    }
+
+    /// Somebody wants no more of them.
+    pub fn unsubscribe(&mut self, sender: &str) {
+        if self.subscribers.remove(sender) {
+            self.ask(BUS, BUS_PATH, BUS, "RemoveMatch", vec![match_rule(sender).into()], Awaited::Nothing);
+        }
+    }
+
+    /// The next call that may be carried out.
+    pub fn next(&mut self) -> Option<Call> {
+        loop {
+            if let Some(call) = self.ready.pop_front() {
+                return Some(call);
+            }
+            let message = self.connection.as_mut().filter(|connection| !connection.is_busy())?.next()?;
+            match message.kind {
+                Kind::Call => self.called(message),
+                Kind::Signal => self.signalled(message),
+                Kind::Return | Kind::Error => self.answered(message),
+            }
+        }
+    }
+
+    /// Reading is anybody's, as far as the bus's own policy lets the call through; the rest is asked about.
+    fn called(&mut self, message: Message) {
+        let origin = Origin::Bus(message.sender.clone());
+        let call = Call { message, origin, authorized: false };
+        if interface::privilege(&call.message).is_none() {
+            return self.ready.push_back(Call { authorized: true, ..call });
+        }
+        match self.users.get(&call.message.sender).copied() {
+            Some(uid) => self.admit(call, uid),
+            None if self.awaited.len() >= WAITING_MAX => {
+                let failure = Failure::new(name::LIMITS, "Too many calls at once");
+                self.refuse(&call, &failure);
+            }
+            None => {
+                let sender = vec![call.message.sender.as_str().into()];
+                self.ask(BUS, BUS_PATH, BUS, "GetConnectionUnixUser", sender, Awaited::User(call));
+            }
+        }
+    }
+
+    /// The caller's user is known.
+    fn admit(&mut self, call: Call, uid: u32) {
+        let Some(action) = interface::privilege(&call.message).filter(|_| uid != 0) else {
+            return self.ready.push_back(Call { authorized: true, ..call });
+        };
+        // ALLOW_INTERACTIVE_AUTHORIZATION of the message is polkit's flag of the same meaning.
+        let interactive = u32::from(call.message.flags & 4 != 0);
+        let who = Value::dictionary([("name", Value::from(call.message.sender.as_str()))]);
+        let body = vec![
+            structure!["system-bus-name", who],
+            action.into(),
+            Value::array("{ss}", []),
+            interactive.into(),
+            "".into(),
+        ];
+        let authority = "/org/freedesktop/PolicyKit1/Authority";
+        let interface = "org.freedesktop.PolicyKit1.Authority";
+        let to = "org.freedesktop.PolicyKit1";
+        self.ask(to, authority, interface, "CheckAuthorization", body, Awaited::Permission(call));
+    }
+
+    fn answered(&mut self, message: Message) {
+        let Some(awaited) = self.awaited.remove(&message.reply_serial) else { return };
+        let failed = message.kind == Kind::Error;
+        match awaited {
+            Awaited::Hello => {
+                // REPLACE_EXISTING and ALLOW_REPLACEMENT, as systemd asks.
+                let body = vec![NAME.into(), 3u32.into()];
+                self.ask(BUS, BUS_PATH, BUS, "RequestName", body, Awaited::Name);
+            }
+            Awaited::Name => self.is_there = !failed,
+            Awaited::User(call) => match message.body.first().and_then(Value::number) {
+                Some(uid) if !failed => {
+                    let uid = uid as u32;
+                    if self.users.len() >= USERS_MAX {
+                        self.users.clear();
+                    }
+                    self.users.insert(call.message.sender.clone(), uid);
+                    self.admit(call, uid);
+                }
+                _ => self.refuse(&call, &Failure::denied()),
+            },
+            Awaited::Permission(call) => {
+                let answer = message.body.first().map(Value::items).unwrap_or(&[]);
+                match (failed, answer) {
+                    (false, [granted, ..]) if granted.is_true() => {
+                        self.ready.push_back(Call { authorized: true, ..call });
+                    }
+                    (false, [_, challenge, ..]) if challenge.is_true() => {
+                        let text = "Interactive authentication required.";
+                        self.refuse(&call, &Failure::new(name::INTERACTION, text));
+                    }
+                    _ => self.refuse(&call, &Failure::denied()),
+                }
+            }
+            Awaited::Nothing => {}
+        }
+    }
+
+    fn refuse(&mut self, call: &Call, failure: &Failure) {
+        if call.message.wants_reply() {
+            self.send(&call.message.failure(failure.name, &failure.text));
+        }
+    }
+
+    fn signalled(&mut self, message: Message) {
+        if message.sender != BUS {
+            return;
+        }
+        match message.member.as_str() {
+            // A subscriber is gone.
+            "NameOwnerChanged" => {
+                if let [who, _, new] = message.body.as_slice()
+                    && new.text() == Some("")
+                {
+                    self.unsubscribe(who.text().unwrap_or(""));
+                }
+            }
+            // dbus-daemon --systemd-activation wants a service: that one may ask.
+            "ActivationRequest" => {
+                self.ready.push_back(Call { message, origin: Origin::Bus(BUS.into()), authorized: true });
+            }
+            _ => {}
+        }
+    }
+}
+
+fn match_rule(sender: &str) -> String {
+    format!("type='signal',sender='{BUS}',member='NameOwnerChanged',arg0='{sender}'")
+}

@@ -1,0 +1,294 @@
+//! Jobs: start, stop and the like.
+//!
+//! What systemd refuses is refused here, in its words, from what the plan and the files say; the rest is init's.
+
+use super::super::dispatch::{Answer, Call};
+use super::super::error::{Failure, name};
+use super::super::init::{self, Asked};
+use super::super::jobs::{JobKind, result_word};
+use super::super::path;
+use super::super::property;
+use super::super::server::Server;
+use super::super::value::Value;
+use super::super::world::Subject;
+use super::ending;
+use super::units::{first, full_name, plan_name, unit_name};
+use hostel_contract::control::{ControlOp, ControlReply, ControlResult};
+use hostel_contract::status::ActiveState;
+use hostel_plan::unit_flags;
+
+/// Modes of jobs: systemctl(1), `--job-mode=`.
+const MODES: &[&str] = &[
+    "fail",
+    "replace",
+    "replace-irreversibly",
+    "isolate",
+    "flush",
+    "ignore-dependencies",
+    "ignore-requirements",
+    "triggering",
+    "restart-dependencies",
+];
+
+/// What is asked of a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Start it.
+    Start,
+    /// Stop it.
+    Stop,
+    /// Reload it.
+    Reload,
+    /// Restart it.
+    Restart,
+    /// Restart it if it runs.
+    TryRestart,
+    /// Reload it if it can, else restart it.
+    ReloadOrRestart,
+    /// The same if it runs.
+    ReloadOrTryRestart,
+}
+
+impl Verb {
+    fn of(word: &str) -> Option<Verb> {
+        Some(match word {
+            "start" => Verb::Start,
+            "stop" => Verb::Stop,
+            "reload" => Verb::Reload,
+            "restart" => Verb::Restart,
+            "try-restart" => Verb::TryRestart,
+            "reload-or-start" => Verb::ReloadOrRestart,
+            _ => return None,
+        })
+    }
+
+    /// What it comes to for a unit as it is.
+    fn resolve(self, subject: &Subject<'_>) -> Verb {
+        let can_reload = property::can_reload(subject) && !subject.is_down();
+        match self {
+            Verb::ReloadOrRestart | Verb::ReloadOrTryRestart if can_reload => Verb::Reload,
+            Verb::ReloadOrRestart => Verb::Restart,
+            Verb::ReloadOrTryRestart => Verb::TryRestart,
+            other => other,
+        }
+    }
+
+    fn op(self) -> ControlOp {
+        match self {
+            Verb::Start => ControlOp::Start,
+            Verb::Stop => ControlOp::Stop,
+            Verb::Reload => ControlOp::Reload,
+            Verb::Restart | Verb::ReloadOrRestart => ControlOp::Restart,
+            Verb::TryRestart | Verb::ReloadOrTryRestart => ControlOp::TryRestart,
+        }
+    }
+
+    fn kind(self) -> JobKind {
+        match self {
+            Verb::Start => JobKind::Start,
+            Verb::Stop => JobKind::Stop,
+            Verb::Reload => JobKind::Reload,
+            _ => JobKind::Restart,
+        }
+    }
+}
+
+/// The answer to a method that makes a job.
+fn made(server: &mut Server, call: &Call, verb: Verb) -> Result<Answer, Failure> {
+    let unit = full_name(call)?;
+    let id = enqueue(server, &unit, verb, call.text(first(call)))?;
+    Ok(Answer::Now(vec![Value::path(path::of_job(id))]))
+}
+
+macro_rules! verbs {
+    ($($(#[$doc:meta])* $method:ident => $verb:ident),* $(,)?) => {$(
+        $(#[$doc])*
+        pub fn $method(server: &mut Server, call: &Call) -> Result<Answer, Failure> {
+            made(server, call, Verb::$verb)
+        }
+    )*};
+}
+verbs! {
+    /// `StartUnit`.
+    start => Start,
+    /// `StopUnit`.
+    stop => Stop,
+    /// `ReloadUnit`.
+    reload => Reload,
+    /// `RestartUnit`.
+    restart => Restart,
+    /// `TryRestartUnit`.
+    try_restart => TryRestart,
+    /// `ReloadOrRestartUnit`.
+    reload_or_restart => ReloadOrRestart,
+    /// `ReloadOrTryRestartUnit`.
+    reload_or_try_restart => ReloadOrTryRestart,
+}
+
+/// `StartUnitReplace`: of a job that waits for one unit, a job for another is made.
+pub fn start_replace(server: &mut Server, call: &Call) -> Result<Answer, Failure> {
+    let old = unit_name(call.text(0))?;
+    if server.jobs.of_unit(&old).is_none_or(|(_, job)| job.kind != JobKind::Start) {
+        return Err(Failure::new(name::NO_SUCH_JOB, format!("No job queued for unit {old}")));
+    }
+    let unit = unit_name(call.text(1))?;
+    let id = enqueue(server, &unit, Verb::Start, call.text(2))?;
+    Ok(Answer::Now(vec![Value::path(path::of_job(id))]))
+}
+
+/// `EnqueueUnitJob`, and `EnqueueJob` of a unit: with what the job is, and, unknown to us, what it pulled in.
+pub fn enqueue_job(server: &mut Server, call: &Call) -> Result<Answer, Failure> {
+    let unit = full_name(call)?;
+    let at = first(call);
+    let word = call.text(at);
+    let verb = Verb::of(word).ok_or_else(|| Failure::invalid(format!("Job type {word} invalid")))?;
+    let id = enqueue(server, &unit, verb, call.text(at + 1))?;
+    let unit = server.world.subject(&unit).name.clone();
+    Ok(Answer::Now(vec![
+        id.into(),
+        Value::path(path::of_job(id)),
+        Value::from(unit.as_str()),
+        Value::path(path::of_unit(&unit)),
+        verb.kind().word().into(),
+        Value::array("(uosos)", []),
+    ]))
+}
+
+/// Makes a job, and gives its number.
+pub fn enqueue(server: &mut Server, unit: &str, verb: Verb, mode: &str) -> Result<u32, Failure> {
+    if !MODES.contains(&mode) {
+        return Err(Failure::invalid(format!("Job mode {mode} invalid")));
+    }
+    if verb == Verb::Start
+        && let Some(kind) = ending::kind_of_target(unit)
+    {
+        return ending::by_target(server, unit, kind);
+    }
+    let subject = server.world.subject(unit);
+    let verb = verb.resolve(&subject);
+    admit(&subject, unit, verb, mode)?;
+    let in_plan = subject.id.is_some();
+    let unit = subject.name.clone();
+    let was_up = !subject.is_down();
+    if !in_plan && verb == Verb::TryRestart {
+        return Ok(server.jobs.over(&unit, "done", &mut server.events));
+    }
+    if !in_plan {
+        super::unit_files::reload_plan(server)?;
+    }
+    let Some(id) = server.world.find(&unit) else {
+        let text = format!("Unit {unit} is not part of the plan: {}", super::unit_files::HINT);
+        return Err(Failure::new(name::NO_SUCH_UNIT, text));
+    };
+    let unit = plan_name(server, id);
+    match init::ask(verb.op(), 0, 0, &unit)? {
+        Asked::Waits(client) => {
+            let id = server.wait_for_job(&unit, verb.kind(), client);
+            server.observe();
+            Ok(id)
+        }
+        Asked::Ended(reply) => ended(server, &unit, verb, was_up, &reply),
+    }
+}
+
+/// What systemd refuses before any job is thought of: manager_add_job and unit_load's errors.
+fn admit(subject: &Subject<'_>, asked: &str, verb: Verb, mode: &str) -> Result<(), Failure> {
+    let unit = &subject.name;
+    let load = subject.load_state();
+    if verb == Verb::Stop && load != "loaded" && subject.is_down() {
+        return Err(super::query::not_loaded(asked));
+    }
+    let stops = matches!(verb, Verb::Stop | Verb::Restart | Verb::TryRestart);
+    let starts = matches!(verb, Verb::Start | Verb::Restart | Verb::TryRestart);
+    if verb != Verb::Stop {
+        match load {
+            "masked" => return Err(Failure::new(name::UNIT_MASKED, format!("Unit {unit} is masked."))),
+            "not-found" => {
+                return Err(Failure::new(name::NO_SUCH_UNIT, format!("Unit {unit} not found.")));
+            }
+            "bad-setting" => {
+                let text = format!("Unit {unit} has a bad unit file setting.");
+                return Err(Failure::new(name::BAD_UNIT_SETTING, text));
+            }
+            _ => {}
+        }
+    }
+    if (starts && subject.has(unit_flags::REFUSE_MANUAL_START))
+        || (stops && subject.has(unit_flags::REFUSE_MANUAL_STOP))
+    {
+        let text = format!(
+            "Operation refused, unit {unit} may be requested by dependency only (it is configured to refuse manual \
+             start/stop)."
+        );
+        return Err(Failure::new(name::ONLY_BY_DEPENDENCY, text));
+    }
+    if verb == Verb::Reload && !property::can_reload(subject) {
+        let text = format!("Job type reload is not applicable for unit {unit}.");
+        return Err(Failure::new(name::NOT_APPLICABLE, text));
+    }
+    if mode == "isolate" && !property::allows_isolate(subject) {
+        let text = "Operation refused, unit may not be isolated.";
+        return Err(Failure::new(name::NO_ISOLATION, text));
+    }
+    if mode == "isolate" {
+        return Err(Failure::unsupported("isolating a unit"));
+    }
+    Ok(())
+}
+
+/// A job that was over at once, or none that could be made.
+fn ended(
+    server: &mut Server,
+    unit: &str,
+    verb: Verb,
+    was_up: bool,
+    reply: &ControlReply,
+) -> Result<u32, Failure> {
+    let result = ControlResult::from_code(reply.result).unwrap_or(ControlResult::Failed);
+    let word = match (result, verb) {
+        (ControlResult::NoSuchUnit, _) => {
+            return Err(Failure::new(name::NO_SUCH_UNIT, format!("Unit {unit} not found.")));
+        }
+        (ControlResult::Denied, _) => return Err(Failure::denied()),
+        (ControlResult::Busy, _) => return Err(Failure::new(name::LIMITS, "Too many requests at once.")),
+        (ControlResult::Refused, _) => {
+            let text = reply.text.lossy();
+            let text = if text.is_empty() { "Operation refused by init" } else { text };
+            return Err(Failure::new(name::SHUTTING_DOWN, text));
+        }
+        // systemctl has words of its own for this one.
+        (ControlResult::Failed, Verb::Reload) if !was_up => "invalid",
+        (result, _) => result_word(result),
+    };
+    server.observe();
+    Ok(server.jobs.over(unit, word, &mut server.events))
+}
+
+/// `CancelJob`, and `Cancel` of a job: init's own jobs can't be taken back, but by another job in their place.
+pub fn cancel(server: &mut Server, call: &Call) -> Result<Answer, Failure> {
+    let id = match path::object(&call.message.path) {
+        path::Object::Job(id) => id,
+        _ => call.number(0) as u32,
+    };
+    let missing = || Failure::new(name::NO_SUCH_JOB, format!("Job {id} does not exist."));
+    let job = server.jobs.get(id).ok_or_else(missing)?;
+    let (unit, kind) = (job.unit.clone(), job.kind);
+    let verb = if kind == JobKind::Stop { Verb::Start } else { Verb::Stop };
+    let up = server.world.find(&unit).map(|id| server.world.row(id).active);
+    // A start that has not begun is called off by a stop of what does not run.
+    if kind == JobKind::Start && up == Some(ActiveState::Inactive.code()) {
+        enqueue(server, &unit, verb, "replace")?;
+        return Ok(Answer::Now(vec![]));
+    }
+    Err(Failure::unsupported("cancelling a job that has begun"))
+}
+
+/// `ClearJobs`.
+pub fn clear_jobs(_: &mut Server, _: &Call) -> Result<Answer, Failure> {
+    Err(Failure::unsupported("cancelling all jobs"))
+}
+
+/// `EnqueueMarkedJobs`: units can't be marked.
+pub fn enqueue_marked(_: &mut Server, _: &Call) -> Result<Answer, Failure> {
+    Ok(Answer::Now(vec![Value::array("o", [])]))
+}

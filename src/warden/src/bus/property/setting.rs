@@ -1,0 +1,75 @@
+//! Properties that are settings of the plan under the same name.
+
+use super::super::value::Value;
+use super::super::world::Subject;
+use hostel_plan::SettingKey;
+
+/// Properties that are called otherwise than the directive.
+const OTHERWISE: &[(&str, &str)] = &[
+    ("RandomizedDelayUSec", "RandomizedDelaySec"),
+    ("AccuracyUSec", "AccuracySec"),
+    ("KeepAliveTimeUSec", "KeepAliveTimeSec"),
+    ("KeepAliveIntervalUSec", "KeepAliveIntervalSec"),
+    ("DeferAcceptUSec", "DeferAcceptSec"),
+    ("CPUQuotaPerSecUSec", "CPUQuota"),
+    ("TriggerLimitIntervalUSec", "TriggerLimitIntervalSec"),
+];
+
+/// The value, where the plan has a setting of that name and the type is a plain one.
+pub fn value(subject: &Subject<'_>, property: &str, signature: &str) -> Option<Value> {
+    let directive = OTHERWISE.iter().find(|(name, _)| *name == property).map_or(property, |(_, name)| name);
+    if let Some(limit) = directive.strip_prefix("Limit") {
+        return limit_value(subject, limit);
+    }
+    let unit = subject.unit.as_ref()?;
+    let own = SettingKey::from_name(directive);
+    let values: Vec<&str> = unit
+        .settings()
+        .filter_map(|(key, value)| match own {
+            Some(own) => (key == own).then_some(value),
+            None => value.strip_prefix(directive)?.strip_prefix('='),
+        })
+        .collect();
+    let last = *values.last()?;
+    match signature {
+        "s" => Some(last.into()),
+        "as" => Some(Value::strings(values.iter().flat_map(|value| match directive {
+            // Words that may hold blanks are one setting each.
+            "Environment" => vec![*value],
+            _ => value.split_whitespace().collect(),
+        }))),
+        "b" => Some(matches!(last, "1" | "yes" | "true" | "on").into()),
+        "t" => amount(last).map(Value::Uint64),
+        "i" => last.parse().ok().map(Value::Int32),
+        "x" => last.parse().ok().map(Value::Int64),
+        "u" if is_mode(directive) => u32::from_str_radix(last, 8).ok().map(Value::Uint32),
+        "u" => last.parse().ok().map(Value::Uint32),
+        "(bas)" => {
+            let words: Vec<&str> = values.iter().map(|word| word.trim_start_matches('~')).collect();
+            let allows = !values.iter().any(|word| word.starts_with('~'));
+            Some(Value::Struct(vec![allows.into(), Value::strings(words)]))
+        }
+        _ => None,
+    }
+}
+
+fn is_mode(directive: &str) -> bool {
+    directive.ends_with("Mode") || directive == "UMask"
+}
+
+/// A number; `infinity` is the largest.
+pub fn amount(text: &str) -> Option<u64> {
+    if text == "infinity" { Some(u64::MAX) } else { text.parse().ok() }
+}
+
+/// `LimitNOFILE`, `LimitNOFILESoft`: a setting is `NAME soft hard`.
+fn limit_value(subject: &Subject<'_>, name: &str) -> Option<Value> {
+    let unit = subject.unit.as_ref()?;
+    let (name, column) = match name.strip_suffix("Soft") {
+        Some(name) => (name, 1),
+        None => (name, 2),
+    };
+    let found =
+        unit.settings_of(SettingKey::Limit).filter(|limit| limit.split(' ').next() == Some(name)).last()?;
+    amount(found.split(' ').nth(column)?).map(Value::Uint64)
+}

@@ -1,0 +1,85 @@
+//! Interfaces Socket, Timer, Path and Mount.
+
+use super::super::value::{Value, structure};
+use super::super::world::Subject;
+use super::unit::usec;
+use hostel_contract::status::UnitResult;
+use hostel_plan::{EdgeKind, SettingKey, UnitKind, unit_flags};
+
+/// A property; None: as the plan's settings or the table say.
+pub fn value(subject: &Subject<'_>, name: &str) -> Option<Value> {
+    let unit = subject.unit.as_ref()?;
+    match (unit.kind(), name) {
+        (_, "Result") => {
+            let result = UnitResult::from_code(subject.row.result).unwrap_or(UnitResult::Success);
+            Some(result.name().into())
+        }
+        (UnitKind::Timer | UnitKind::Path, "Unit") => {
+            Some(super::targets(subject, EdgeKind::Triggers).into_iter().next().unwrap_or_default().into())
+        }
+        (UnitKind::Socket, "Listen") => Some(listen(subject)),
+        (UnitKind::Socket, "Accept") => Some(unit.has(unit_flags::ACCEPT).into()),
+        (UnitKind::Socket, "FlushPending") => Some(unit.has(unit_flags::FLUSH_PENDING).into()),
+        (UnitKind::Socket | UnitKind::Mount, "TimeoutUSec") => Some(usec(unit.start_timeout_ms()).into()),
+        (UnitKind::Timer, "TimersCalendar") => Some(calendar(subject)),
+        (UnitKind::Timer, "TimersMonotonic") => Some(monotonic(subject)),
+        (UnitKind::Path, "Paths") => Some(paths(subject)),
+        (UnitKind::Mount, "Where") => subject.setting(SettingKey::MountWhere).map(Value::from),
+        (UnitKind::Mount, "What") => subject.setting(SettingKey::MountWhat).map(Value::from),
+        (UnitKind::Mount, "Type") => subject.setting(SettingKey::MountType).map(Value::from),
+        (UnitKind::Mount, "Options") => subject.setting(SettingKey::MountOptions).map(Value::from),
+        _ => None,
+    }
+}
+
+/// `a(ss)`: kind and address.
+fn listen(subject: &Subject<'_>) -> Value {
+    let one = |text: &str| {
+        let (kind, address) = text.split_once(':')?;
+        let word = match kind {
+            "stream" => "Stream",
+            "datagram" => "Datagram",
+            "sequential" => "SequentialPacket",
+            "fifo" => "FIFO",
+            "special" => "Special",
+            "netlink" => "Netlink",
+            "message-queue" => "MessageQueue",
+            _ => return None,
+        };
+        // A port alone is one of all addresses, as systemd shows it.
+        let address = match address.parse::<u16>() {
+            Ok(port) => format!("[::]:{port}"),
+            Err(_) => address.to_owned(),
+        };
+        Some(structure![word, address])
+    };
+    let all = subject.unit.iter().flat_map(|unit| unit.settings_of(SettingKey::Listen));
+    Value::array("(ss)", all.filter_map(one))
+}
+
+/// `a(sst)`: directive, expression, next elapse.
+fn calendar(subject: &Subject<'_>) -> Value {
+    let all = subject.unit.iter().flat_map(|unit| unit.settings_of(SettingKey::OnCalendar));
+    Value::array("(sst)", all.map(|text| structure!["OnCalendar", text, 0u64]))
+}
+
+/// `a(stt)`: directive, span, next elapse.
+fn monotonic(subject: &Subject<'_>) -> Value {
+    let all = subject.unit.iter().flat_map(|unit| unit.settings_of(SettingKey::TimerMonotonic));
+    let one = |text: &str| {
+        let (directive, span) = text.split_once('=')?;
+        let name = format!("{}USec", directive.strip_suffix("Sec")?);
+        Some(structure![name, span.parse::<u64>().ok()?, 0u64])
+    };
+    Value::array("(stt)", all.filter_map(one))
+}
+
+/// `a(ss)`: directive and path.
+fn paths(subject: &Subject<'_>) -> Value {
+    let all = subject.unit.iter().flat_map(|unit| unit.settings_of(SettingKey::PathWatch));
+    let one = |text: &str| {
+        let (directive, path) = text.split_once('=')?;
+        (directive != "MakeDirectory").then(|| structure![directive, path])
+    };
+    Value::array("(ss)", all.filter_map(one))
+}

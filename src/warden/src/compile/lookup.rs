@@ -1,0 +1,130 @@
+//! Unit files for those who ask about one unit: which files it consists of, and a plan of it alone.
+//!
+//! Reads files only. The list of names is made anew when a folder of the search path has changed; what is in the
+//! files is read each time.
+
+use super::load::{Index, SEARCH_PATH};
+pub use super::name::UnitName;
+use super::notes::Notes;
+pub use super::root::{Entry, Root};
+use super::select::{self, Guest};
+use super::specifier::Facts;
+use hostel_plan::build::build;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// Files of one unit.
+#[derive(Clone, Debug, Default)]
+pub struct Files {
+    /// The unit file, or what masks it. Empty: there is none.
+    pub fragment: String,
+    /// Its drop-ins, in the order in which they count.
+    pub drop_ins: Vec<String>,
+    /// The file masks it.
+    pub masked: bool,
+    /// Documentation=.
+    pub documentation: Vec<String>,
+    /// SourcePath=.
+    pub source_path: String,
+    /// Its names, the first one included.
+    pub names: Vec<String>,
+    /// JoinsNamespaceOf= and the like, which no plan has: all of [Unit] as written.
+    pub unit: Vec<(String, String)>,
+    /// All of [Install] as written.
+    pub install: Vec<(String, String)>,
+}
+
+/// The unit files of this guest.
+pub struct Lookup {
+    root: Root,
+    index: Index,
+    stamp: Vec<i64>,
+}
+
+impl Lookup {
+    /// Lists the search path.
+    pub fn scan() -> Lookup {
+        let root = Root::new("/");
+        let stamp = stamp(&root);
+        Lookup { index: Index::scan(&root, &mut Notes::default()), root, stamp }
+    }
+
+    /// Has a folder of the path changed since?
+    pub fn is_stale(&self) -> bool {
+        stamp(&self.root) != self.stamp
+    }
+
+    /// The guest's files.
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// The name that this one is an alias of, or itself.
+    pub fn canonical(&self, name: &str) -> String {
+        match UnitName::parse(name) {
+            Some(parsed) => self.index.canonical(&parsed).full().to_owned(),
+            None => name.to_owned(),
+        }
+    }
+
+    /// Every name that has an entry in the search path.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.index.names()
+    }
+
+    /// The files of a unit, by its canonical name.
+    pub fn files(&self, name: &str) -> Files {
+        let Some(name) = UnitName::parse(name) else { return Files::default() };
+        let loaded = self.index.load(&name, &self.root, &mut Notes::default());
+        let is_there = loaded.found || loaded.masked;
+        let section = |section: &str| {
+            let of = loaded.assignments.iter().filter(|a| &*a.section == section);
+            of.map(|a| (a.key.clone(), a.value.clone())).collect()
+        };
+        let mut files = Files {
+            fragment: if is_there { loaded.source.clone() } else { String::new() },
+            drop_ins: if loaded.masked { Vec::new() } else { self.index.drop_in_paths(&name, &self.root) },
+            masked: loaded.masked,
+            names: vec![name.full().to_owned()],
+            unit: section("Unit"),
+            install: section("Install"),
+            ..Files::default()
+        };
+        files.names.extend(loaded.aliases.iter().cloned());
+        for (key, value) in &files.unit {
+            match key.as_str() {
+                "Documentation" if value.is_empty() => files.documentation.clear(),
+                "Documentation" => {
+                    files.documentation.extend(value.split_whitespace().map(str::to_owned));
+                }
+                "SourcePath" => files.source_path.clone_from(value),
+                _ => {}
+            }
+        }
+        files
+    }
+
+    /// A plan of this unit and what it needs, where something defines it.
+    pub fn plan_of(&self, name: &str) -> Option<Vec<u8>> {
+        let name = UnitName::parse(name).filter(|name| self.index.has(name) && !name.is_template())?;
+        let facts = Facts::of(&self.root);
+        let guest = Guest { root: &self.root, index: &self.index, facts: &facts };
+        let model = select::model_of(&guest, &name, &mut Notes::default());
+        build(&model).ok().map(|built| built.bytes)
+    }
+}
+
+/// The search path as systemd shows it.
+pub fn search_path() -> impl Iterator<Item = &'static str> {
+    SEARCH_PATH.into_iter()
+}
+
+/// When each folder of the search path was changed; 0 for one that is not there.
+fn stamp(root: &Root) -> Vec<i64> {
+    let changed = |dir: &&str| {
+        let real = root.resolve(dir).unwrap_or_else(|_| Path::new(dir).to_owned());
+        real.metadata()
+            .map_or(0, |meta| meta.mtime().wrapping_mul(1_000_000_000).wrapping_add(meta.mtime_nsec()))
+    };
+    SEARCH_PATH.iter().map(changed).collect()
+}
