@@ -26,6 +26,7 @@ pub struct Builder {
     distribution: Distribution,
     files: Vec<(String, String, u32)>,
     links: Vec<(String, String)>,
+    prepare: Option<fn(&Path)>,
     kind: Kind,
 }
 
@@ -75,7 +76,14 @@ impl Guest {
     pub fn of(distribution: Distribution, purpose: &str) -> Builder {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("test-{purpose}-{}-{count}", std::process::id());
-        Builder { name, distribution, files: Vec::new(), links: Vec::new(), kind: Kind::Volatile }
+        Builder {
+            name,
+            distribution,
+            files: Vec::new(),
+            links: Vec::new(),
+            prepare: None,
+            kind: Kind::Volatile,
+        }
     }
 }
 
@@ -118,6 +126,13 @@ impl Builder {
     /// A symbolic link.
     pub fn link(mut self, path: &str, target: &str) -> Builder {
         self.links.push((path.trim_start_matches('/').to_owned(), target.to_owned()));
+        self
+    }
+
+    /// Changes a root that already has files of the test: makes in it what is no file. What was there is a hard link
+    /// of what other guests use, and not to be written to.
+    pub fn prepare(mut self, prepare: fn(&Path)) -> Builder {
+        self.prepare = Some(prepare);
         self
     }
 
@@ -175,6 +190,9 @@ impl Builder {
         }
         for (path, target) in &self.links {
             link_anew(&root.join(path), target);
+        }
+        if let Some(prepare) = self.prepare {
+            prepare(&root);
         }
         Some(root)
     }

@@ -1,14 +1,17 @@
 //! Bad input: a message that names what, where and the remedy, and nothing half done.
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use hostel_tests::cache::DEBIAN12;
 use hostel_tests::cli;
 use hostel_tests::host::Watch;
-use hostel_tests::run::Outcome;
+use hostel_tests::run::{Outcome, until};
 use hostel_tests::{Guest, paths};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 /// Where a guest says what its units are wrong in.
 const COMPILE_LOG: &str = "/run/hostel/compile.log";
@@ -62,6 +65,69 @@ fn given_unit_files_with_mistakes_when_booted_then_file_and_line_are_named_and_t
         &["/etc/systemd/system/half.service:3", "perhaps", "/etc/systemd/system/noise.service:1"],
     );
     assert_eq!(guest.unit("half.service").map(|unit| unit.active).as_deref(), Some("active"));
+}
+
+/// Units that nobody can read: of a user that the guest has not, a folder, a link to nowhere, a pipe without a writer.
+fn make_unreadable_units(root: &Path) {
+    let units = root.join("etc/systemd/system");
+    let locked = units.join("locked.service");
+    fs::write(&locked, "[Service]\nExecStart=/bin/true\n").expect("a unit");
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).expect("its mode");
+    // Beyond every id that the guest has: its root's capabilities don't reach it.
+    chown(&locked, Some(3_000_000), Some(3_000_000)).expect("its owner");
+    fs::create_dir(units.join("folder.service")).expect("a folder");
+    symlink("/not/there", units.join("nowhere.service")).expect("a link");
+    mknodat(CWD, units.join("pipe.service"), FileType::Fifo, Mode::RWXU, 0).expect("a pipe");
+    for name in UNREADABLE {
+        let wants = units.join("multi-user.target.wants").join(name);
+        symlink(format!("/etc/systemd/system/{name}"), wants).expect("a link");
+    }
+}
+
+const UNREADABLE: [&str; 4] = ["locked.service", "folder.service", "nowhere.service", "pipe.service"];
+
+#[test]
+#[ignore = "boots a guest: cargo xtask test"]
+fn given_units_that_cant_be_read_when_booted_then_each_is_named_with_the_cause_and_the_rest_runs() {
+    let readable = "[Service]\nExecStart=/bin/sleep infinity\n";
+    let builder = Guest::debian12("unreadable").wanted_unit("readable.service", readable);
+    let mut guest = builder.prepare(make_unreadable_units).create();
+    let started = cli::attempt(&["start", &guest.name]).unwrap_or_else(|error| panic!("{error}"));
+    guest.find_init();
+    assert!(started.took < Duration::from_secs(60), "somebody waited for the pipe: {:?}", started.took);
+    let log = guest.shell(&format!("cat {COMPILE_LOG}"));
+    for name in UNREADABLE {
+        let path = format!("/etc/systemd/system/{name}");
+        let line = log.lines().find(|line| line.starts_with(&path));
+        let line = line.unwrap_or_else(|| panic!("{path} is not named in:\n{log}"));
+        assert!(line.contains('(') && line.ends_with(')'), "no remedy: {line}");
+    }
+    assert_says(&log, &["Permission denied", "is no file"]);
+    for unit in ["readable.service", "ssh.service"] {
+        assert_eq!(guest.unit(unit).map(|unit| unit.active).as_deref(), Some("active"), "{unit}");
+    }
+}
+
+#[test]
+#[ignore = "boots a guest: cargo xtask test"]
+fn given_a_full_run_when_a_service_needs_room_there_then_it_fails_by_name_and_the_guest_stops_in_order() {
+    let needy = "[Service]\nType=exec\nRuntimeDirectory=needy\nExecStart=/bin/sleep infinity\n";
+    let mut guest = Guest::debian12("fullrun").unit("needy.service", needy).start();
+    guest.shell(
+        "mount --options-mode ignore -o remount,size=1m,nr_inodes=900 /run && { cat /dev/zero > /run/filler; \
+         n=0; while [ $n -lt 900 ] && (: > /run/filler-$n) 2> /dev/null; do n=$((n+1)); done; }",
+    );
+    let refused = guest.try_exec(&["sh", "-c", "echo more > /run/more"]);
+    assert_says(&refused.said(), &["No space left"]);
+    let started = guest.try_exec(&["/run/hostel/bin/hostel-warden", "start", "needy.service"]);
+    assert!(!started.status.success(), "{}", started.said());
+    let said = until(Duration::from_secs(20), || {
+        let log = guest.logs("needy.service") + &guest.logs("hostel-init");
+        (log.contains("/run/needy") && log.contains("No space left on device")).then_some(())
+    });
+    assert!(said.is_some(), "{}{}", guest.logs("needy.service"), guest.logs("hostel-init"));
+    assert_eq!(guest.unit("ssh.service").map(|unit| unit.active).as_deref(), Some("active"));
+    assert_eq!(guest.stop().leftovers, Vec::<String>::new());
 }
 
 #[test]

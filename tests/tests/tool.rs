@@ -201,3 +201,30 @@ fn prepare_for_nobody(folder: &Path) -> std::io::Result<()> {
     }
     Ok(())
 }
+
+mod long {
+    use super::*;
+
+    /// Packages are fetched and unpacked meanwhile.
+    const CREATE_LIMIT: Duration = Duration::from_secs(600);
+
+    #[test]
+    #[ignore = "makes a Debian by mmdebstrap: cargo xtask test --all"]
+    fn given_a_suite_when_a_guest_is_made_from_it_then_it_boots_and_stops() {
+        let name = format!("test-suite-{}", std::process::id());
+        let mut watch = Watch::new(&name);
+        let mut create = cli::hostel(&["create", &name, "--from", "debian:bookworm"]);
+        let created = run(&mut create, CREATE_LIMIT).and_then(|outcome| outcome.success());
+        let started = created.and_then(|_| cli::call(&["start", &name]));
+        let status = cli::status(&name).unwrap_or_default();
+        watch.remember(status.init);
+        let release = cli::exec(&name, &["cat", "/etc/os-release"], b"").map(|outcome| outcome.stdout);
+        let stopped = started.and_then(|_| cli::call(&["stop", &name]));
+        let left = watch.leftovers();
+        let removed = cli::call(&["rm", "--force", &name]);
+        stopped.and(removed).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(status.state, "running", "{:?}", status.units);
+        assert!(release.is_ok_and(|text| text.contains("VERSION_CODENAME=bookworm")));
+        assert_eq!(left, Vec::<String>::new());
+    }
+}

@@ -142,11 +142,12 @@ fn decode(bytes: &[u8]) -> Decoded {
     let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
     let Some((page, names)) = rest.split_at_checked(length) else { return Decoded::Garbage("it is cut off") };
     let Some(header) = StatusHeader::decode(page) else { return Decoded::Nothing };
+    // Init's first write is the sequence, before the magic number: a page without that is on its way.
+    if header.sequence % 2 == 1 || header.magic == 0 {
+        return Decoded::BeingWritten;
+    }
     if header.magic != MAGIC || header.version != VERSION {
         return Decoded::Garbage("it isn't one of this version");
-    }
-    if header.sequence % 2 == 1 {
-        return Decoded::BeingWritten;
     }
     let count = usize::from(header.units);
     let (fits, names) = names_of(names);

@@ -8,7 +8,7 @@ use crate::join;
 use crate::lifecycle::{self, Life};
 use crate::places::Places;
 use crate::record::Record;
-use crate::store::ended::LastEnd;
+use crate::store::ended::{HowEnded, LastEnd};
 use crate::store::{Guest, now};
 use crate::unit_status::{GuestStatus, Unit};
 use serde::Serialize;
@@ -122,6 +122,9 @@ fn print_words(facts: &Facts, all: bool) {
     } else if let Some(last) = facts.last {
         let ago = span(Duration::from_secs(now().saturating_sub(last.time)));
         text += &format!("; it {} {ago} ago", last.how.describe());
+        if last.how == HowEnded::Unknown {
+            text += &format!("\n  if it asked for a restart, nobody heard it: `hostel start {}`", guest.name);
+        }
     }
     text += &format!("\n  root: {} ({})\n", guest.root.display(), guest.source);
     if let Some(processes) = facts.processes {

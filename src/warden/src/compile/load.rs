@@ -133,6 +133,10 @@ impl Index {
                 self.folders.entry(name).or_default().push(path);
                 return;
             }
+            Entry::Directory | Entry::Other if is_unit => {
+                let text = "It is named like a unit, and is no file; ignoring";
+                return notes.warn(&At::file(&path), text, "remove it, or put a unit file in its place");
+            }
             _ => return,
         };
         self.names.entry(name).or_insert(found);
