@@ -97,7 +97,7 @@ fn systemd_version(distribution: Distribution) -> u32 {
 /// A guest with all cases in it, which does not run yet.
 pub fn guest(distribution: Distribution, cases: &[Case]) -> Guest {
     let mut builder = Guest::of(distribution, "behaviour");
-    for name in ["library", "note", "probe", "run"] {
+    for name in ["library", "note", "probe", "run", "view"] {
         builder = builder.program(&format!("{SHARED}/{name}"), &text(&format!("guest/{name}")));
     }
     for unit in MASKED {

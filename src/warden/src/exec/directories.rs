@@ -116,7 +116,10 @@ pub fn open_private(job: &Job<'_>) {
 
 /// What the environment is told of the directories: variable and paths, joined by `:`.
 pub fn variables(job: &Job<'_>) -> Vec<(&'static str, String)> {
-    let paths = |kind: &Kind| paths(job, kind).collect::<Vec<_>>().join(":");
+    // The public ones, also of a dynamic user: a link leads to the private ones.
+    let paths = |kind: &Kind| {
+        names(job, kind).map(|(name, _)| format!("{}/{name}", kind.base)).collect::<Vec<_>>().join(":")
+    };
     KINDS.iter().map(|kind| (kind.variable, paths(kind))).filter(|(_, paths)| !paths.is_empty()).collect()
 }
 

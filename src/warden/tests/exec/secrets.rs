@@ -52,7 +52,7 @@ fn given_a_dynamic_user_when_run_then_it_has_an_id_a_record_and_a_state_director
     let lines: Vec<&str> = text.lines().collect();
     let uid: u32 = lines[0].parse().unwrap();
     assert!((61184..=65519).contains(&uid), "{text}");
-    assert_eq!(lines[1], format!("{name} /var/lib/private/{name}"));
+    assert_eq!(lines[1], format!("{name} /var/lib/{name}"));
     assert_eq!(lines[2..], ["wrote", "strict", "NoNewPrivs:\t1", &name]);
     assert_eq!(
         std::fs::read_link(format!("/var/lib/{name}")).unwrap(),

@@ -102,7 +102,7 @@ fn entry(path: impl Into<PathBuf>, access: Access) -> Entry {
         Access::LeftAlone => Entry::new(path, Kind::LeftAlone).read_only(false),
         Access::Inaccessible => Entry::new(path, Kind::Inaccessible).read_only(true),
         Access::Empty => {
-            let options = "mode=0755,nodev,nosuid,noexec,size=4k".to_string();
+            let options = "mode=0755,nodev,size=4k".to_string();
             Entry::new(path, Kind::Temporary { options }).read_only(true)
         }
         Access::Programs => Entry { no_programs: Some(false), ..Entry::new(path, Kind::AsIs) },
