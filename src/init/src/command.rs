@@ -1,7 +1,7 @@
 //! The command role: `hostel-init -- COMMAND ARGUMENTS`. PID 1 of a container of one command, as tini and catatonit are:
 //! no plan, no warden. Runs the command, passes signals on to it, reaps everything, ends with its exit status.
 
-use crate::emergency::complain;
+use crate::emergency::{complain, end_all};
 use crate::sys;
 use crate::sys::call::Errno;
 use crate::sys::file;
@@ -21,7 +21,6 @@ const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:
 const REAPED_MAX: usize = 1024;
 /// What is left when the command has ended: time between TERM and KILL, and at most after KILL.
 const GRACE_MS: u64 = 2000;
-const TICK_MS: u64 = 20;
 /// Longest single wait; nothing depends on it.
 const WAIT_MS: u64 = 3_600_000;
 
@@ -50,8 +49,7 @@ pub fn run() -> ! {
     let status = supervise(main);
     if is_init {
         crate::system::tell(b"STOPPING=1");
-        clear(signals::TERM);
-        clear(signals::KILL);
+        end_all(GRACE_MS);
     }
     exit(status)
 }
@@ -119,17 +117,4 @@ fn reap(main: u32) -> Option<WaitStatus> {
         }
     }
     found
-}
-
-/// Ends what the command left, with `signal`; until nobody is left, at most for the grace.
-fn clear(signal: u8) {
-    let _ = kill(-1, signal);
-    let _ = kill(-1, signals::CONT);
-    for _ in 0..GRACE_MS / TICK_MS {
-        reap(0);
-        if kill(-1, if signal == signals::KILL { signal } else { 0 }) == Err(Errno::SRCH) {
-            return;
-        }
-        sys::signal::wait(TICK_MS);
-    }
 }

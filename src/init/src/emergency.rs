@@ -19,7 +19,7 @@ use hostel_init::text::{Part, Text};
 const WAIT_MS: u64 = 60_000;
 /// Between TERM and KILL, and at most after KILL.
 const GRACE_MS: u64 = 5000;
-const TICK_MS: u64 = 50;
+const TICK_MS: u64 = 20;
 /// Processes reaped between two waits.
 const REAPED_MAX: usize = 1024;
 
@@ -53,24 +53,23 @@ pub fn run(template: &str, parts: &[Part<'_>]) -> ! {
 
 /// Ends every process, then leaves.
 fn end(kind: ShutdownKind) -> ! {
-    let _ = kill(-1, signals::TERM);
-    let _ = kill(-1, signals::CONT);
-    clear(signals::TERM);
-    clear(signals::KILL);
+    end_all(GRACE_MS);
     leave(kind)
 }
 
-/// Waits until nobody is left, at most for the grace.
-fn clear(signal: u8) {
-    for _ in 0..GRACE_MS / TICK_MS {
-        reap();
-        if kill(-1, 0) == Err(Errno::SRCH) {
-            return;
+/// Ends every process but us: TERM, then KILL again and again, each until nobody is left, at most for the grace.
+#[inline(never)]
+pub fn end_all(grace_ms: u64) {
+    for signal in [signals::TERM, signals::KILL] {
+        let _ = kill(-1, signal);
+        let _ = kill(-1, signals::CONT);
+        for _ in 0..grace_ms / TICK_MS {
+            reap();
+            if kill(-1, if signal == signals::KILL { signal } else { 0 }) == Err(Errno::SRCH) {
+                return;
+            }
+            sys::signal::wait(TICK_MS);
         }
-        if signal == signals::KILL {
-            let _ = kill(-1, signal);
-        }
-        sys::signal::wait(TICK_MS);
     }
 }
 

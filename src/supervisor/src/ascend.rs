@@ -332,8 +332,8 @@ impl Supervisor<'_> {
 
     /// BindsTo= with After=: what it is bound to has to be up at the moment of the start (systemd.unit(5)).
     fn lacks_what_it_is_bound_to(&self, def: &Unit<'_>) -> bool {
-        def.edges(EdgeKind::BindsTo).any(|other| {
-            self.is_missing_for_bound(other) && def.edges(EdgeKind::After).any(|after| after == other)
+        def.edges_of(&[EdgeKind::BindsTo]).any(|other| {
+            self.is_missing_for_bound(other) && def.edges_of(&[EdgeKind::After]).any(|after| after == other)
         })
     }
 

@@ -236,7 +236,7 @@ impl Supervisor<'_> {
             }
         }
         if self.get(unit).txn & RELOAD != 0 {
-            for other in def.edges(EdgeKind::PropagatesReloadTo) {
+            for other in def.edges_of(&[EdgeKind::PropagatesReloadTo]) {
                 let reloads = can_reload(&self.def(other));
                 if reloads && self.state(other).is_up() {
                     self.add(lists, other, RELOAD, Weight::Wishes);
@@ -250,7 +250,7 @@ impl Supervisor<'_> {
         let weight = self.weight_of(unit, UP_MATTERS);
         let needs = [(EdgeKind::Requires, START), (EdgeKind::BindsTo, START), (EdgeKind::Requisite, VERIFY)];
         for (kind, bits) in needs {
-            for other in def.edges(kind) {
+            for other in def.edges_of(&[kind]) {
                 if self.is_absent(other) || self.get(other).txn & NO_UP != 0 || self.leaves(other, bits) {
                     self.at(unit).txn |= LACKS;
                     return self.refuse(lists, unit, NO_UP);
@@ -258,19 +258,19 @@ impl Supervisor<'_> {
                 self.add(lists, other, bits, weight);
             }
         }
-        for other in def.edges(EdgeKind::Wants) {
+        for other in def.edges_of(&[EdgeKind::Wants]) {
             if !self.is_absent(other) {
                 self.add(lists, other, START, Weight::Wishes);
             }
         }
-        for other in def.edges(EdgeKind::Conflicts) {
+        for other in def.edges_of(&[EdgeKind::Conflicts]) {
             if self.get(other).txn & NO_STOP != 0 {
                 return self.refuse(lists, unit, NO_UP);
             }
             self.add(lists, other, STOP | CONFLICTED, weight);
         }
         // Who declares the conflict makes no difference to whether both can be up, only to who insists.
-        for other in def.edges(EdgeKind::ConflictedBy) {
+        for other in def.edges_of(&[EdgeKind::ConflictedBy]) {
             if self.get(other).txn & NO_STOP != 0 {
                 return self.refuse(lists, unit, NO_UP);
             }

@@ -99,6 +99,7 @@ impl<'a> Supervisor<'a> {
     }
 
     /// The definition of a unit.
+    #[inline(never)]
     pub(crate) fn def(&self, unit: UnitId) -> Unit<'a> {
         self.plan.definition(unit)
     }

@@ -67,9 +67,9 @@ impl Supervisor<'_> {
         let stops = |job| matches!(job, Job::Stop | Job::Restart);
         let Some(job) = self.job(unit) else { return false };
         let waits_for_earlier =
-            !stops(job) && def.edges(EdgeKind::After).any(|o| o != unit && self.job(o).is_some());
+            !stops(job) && def.edges_of(&[EdgeKind::After]).any(|o| o != unit && self.job(o).is_some());
         let waits_for_later =
-            || def.edges(EdgeKind::Before).any(|o| o != unit && self.job(o).is_some_and(stops));
+            || def.edges_of(&[EdgeKind::Before]).any(|o| o != unit && self.job(o).is_some_and(stops));
         !waits_for_earlier && !waits_for_later()
     }
 

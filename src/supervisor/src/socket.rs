@@ -65,7 +65,7 @@ impl Supervisor<'_> {
     /// A service changed: its sockets look again whose they are.
     pub(crate) fn sockets_look(&mut self, unit: UnitId) {
         let def = self.def(unit);
-        for other in def.edges(EdgeKind::TriggeredBy) {
+        for other in def.edges_of(&[EdgeKind::TriggeredBy]) {
             let socket = self.def(other).kind() == UnitKind::Socket;
             if socket && self.state(other) == State::Active {
                 self.visit_later(other, work::SOCKET);
@@ -92,7 +92,7 @@ impl Supervisor<'_> {
 
     fn holder(&self, def: &Unit<'_>) -> Holder {
         let mut holder = Holder::Nobody;
-        for other in def.edges(EdgeKind::Triggers) {
+        for other in def.edges_of(&[EdgeKind::Triggers]) {
             let state = self.get(other);
             let asleep = state.state().is_settled() || state.state() == State::AutoRestart;
             if !asleep || matches!(state.job(), Some(Job::Start | Job::Restart)) {
@@ -123,7 +123,7 @@ impl Supervisor<'_> {
 
     /// A socket can't be opened while its service runs without it (as systemd has it).
     pub(crate) fn socket_is_taken(&self, def: &Unit<'_>) -> bool {
-        def.edges(EdgeKind::Triggers).any(|other| {
+        def.edges_of(&[EdgeKind::Triggers]).any(|other| {
             let state = self.state(other);
             !state.is_settled() && state != State::AutoRestart
         })
@@ -141,7 +141,7 @@ impl Supervisor<'_> {
         let def = self.def(unit);
         if self.job(unit).is_none()
             && self.state(unit).is_up()
-            && def.edges(EdgeKind::BindsTo).any(|other| self.is_missing_for_bound(other))
+            && def.edges_of(&[EdgeKind::BindsTo]).any(|other| self.is_missing_for_bound(other))
         {
             self.visit_later(unit, work::STOP);
         }
@@ -156,7 +156,7 @@ impl Supervisor<'_> {
     pub(crate) fn start_on_failure(&mut self, unit: UnitId) {
         let now = self.now;
         let def = self.def(unit);
-        if def.edges(EdgeKind::OnFailure).next().is_none() {
+        if def.edges_of(&[EdgeKind::OnFailure]).next().is_none() {
             return;
         }
         let units = u32::try_from(self.plan.len()).unwrap_or(u32::MAX);
@@ -175,7 +175,7 @@ impl Supervisor<'_> {
     pub(crate) fn look_for_unneeded(&mut self, unit: UnitId) {
         let def = self.def(unit);
         for kind in [EdgeKind::Requires, EdgeKind::Wants, EdgeKind::BindsTo, EdgeKind::Requisite] {
-            for other in def.edges(kind) {
+            for other in def.edges_of(&[kind]) {
                 if self.is(other, unit_flags::STOP_WHEN_UNNEEDED) {
                     self.visit_later(other, work::UNNEEDED);
                 }

@@ -19,10 +19,14 @@ const O_NONBLOCK: u32 = 0o4000;
 #[repr(transparent)]
 pub struct OwnedFd(NonZeroU32);
 
-/// A descriptor that somebody else closes.
+/// A descriptor that somebody else closes. Kept in the same way: to borrow one is to copy a word.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-pub struct BorrowedFd<'a>(u32, PhantomData<&'a OwnedFd>);
+pub struct BorrowedFd<'a>(NonZeroU32, PhantomData<&'a OwnedFd>);
+
+const fn plus_one(number: u32) -> NonZeroU32 {
+    NonZeroU32::MIN.saturating_add(number)
+}
 
 impl OwnedFd {
     /// One that a call just gave.
@@ -30,13 +34,13 @@ impl OwnedFd {
     /// # Safety
     /// It is open, and nobody else closes it.
     pub(super) unsafe fn own(number: u32) -> Self {
-        // Never at the largest number: descriptors end at 2^20 or so (sysctl fs.nr_open).
-        OwnedFd(NonZeroU32::MIN.saturating_add(number))
+        // SAFETY: no descriptor has the largest number: they end at 2^20 or so (sysctl fs.nr_open).
+        OwnedFd(unsafe { NonZeroU32::new_unchecked(number.wrapping_add(1)) })
     }
 
     /// To be used, not closed.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
-        BorrowedFd(self.0.get() - 1, PhantomData)
+        BorrowedFd(self.0, PhantomData)
     }
 }
 
@@ -50,20 +54,21 @@ impl Drop for OwnedFd {
 
 impl BorrowedFd<'_> {
     /// Standard input. Never closed by us; where the parent left it closed, calls fail with EBADF.
-    pub const INPUT: BorrowedFd<'static> = BorrowedFd(0, PhantomData);
+    pub const INPUT: BorrowedFd<'static> = BorrowedFd(plus_one(0), PhantomData);
     /// Standard error, as above.
-    pub const ERROR: BorrowedFd<'static> = BorrowedFd(2, PhantomData);
+    pub const ERROR: BorrowedFd<'static> = BorrowedFd(plus_one(2), PhantomData);
     /// The working directory, for calls that take a directory (AT_FDCWD).
-    pub(super) const WORKING_DIRECTORY: BorrowedFd<'static> = BorrowedFd(-100i32 as u32, PhantomData);
+    pub(super) const WORKING_DIRECTORY: BorrowedFd<'static> =
+        BorrowedFd(plus_one(-100i32 as u32), PhantomData);
 
     /// For a call.
     pub(super) fn number(self) -> usize {
-        self.0 as usize
+        self.as_raw() as usize
     }
 
     /// Its number, for /proc/self/fd.
     pub fn as_raw(self) -> u32 {
-        self.0
+        self.0.get() - 1
     }
 
     /// The same open file once more: at the lowest free number from `lowest` on, close-on-exec.

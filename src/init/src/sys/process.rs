@@ -86,27 +86,19 @@ pub struct Program<'a> {
     pub arguments: &'a [&'a CStr],
     /// A variable in front of our own environment.
     pub variable: Option<&'a CStr>,
-    /// Descriptors that it finds by these numbers.
-    pub fixed: &'a [(BorrowedFd<'a>, u32)],
-    /// Descriptors that it finds from number `first` on.
-    pub rest: &'a [BorrowedFd<'a>],
-    /// See `rest`.
-    pub first: u32,
+    /// Descriptors, each with the number that it finds it by; at most [`PLACED_MAX`].
+    pub descriptors: &'a [(BorrowedFd<'a>, u32)],
 }
 
 impl Program<'_> {
-    fn placed(&self) -> impl Iterator<Item = (BorrowedFd<'_>, u32)> {
-        self.fixed.iter().copied().chain(self.rest.iter().copied().zip(self.first..))
-    }
-
     /// In a forked child: gives it its descriptors and a clean signal mask, and becomes the program. Returns only on
     /// failure.
     #[inline(never)]
     pub fn become_it(&self) -> Errno {
         // First all above the highest target, so that none is overwritten before it was taken.
-        let above = self.placed().fold(0, |highest, (_, target)| target.max(highest)) + 1;
+        let above = self.descriptors.iter().fold(0, |highest, (_, target)| highest.max(*target)) + 1;
         let mut high = [const { None::<OwnedFd> }; PLACED_MAX];
-        for (room, (fd, _)) in high.iter_mut().zip(self.placed()) {
+        for (room, (fd, _)) in high.iter_mut().zip(self.descriptors) {
             match fd.duplicate(above) {
                 Ok(fd) => *room = Some(fd),
                 Err(errno) => return errno,
@@ -116,16 +108,22 @@ impl Program<'_> {
             Ok(file) => file,
             Err(errno) => return errno,
         };
-        for (fd, (_, target)) in high.iter().flatten().zip(self.placed()) {
-            super::descriptor::place(fd.as_fd(), target);
+        for (fd, (_, target)) in high.iter().zip(self.descriptors) {
+            if let Some(fd) = fd {
+                super::descriptor::place(fd.as_fd(), *target);
+            }
         }
         super::signal::unblock_all();
         let arguments = pointers(self.arguments);
         let mut variables = [core::ptr::null(); VARIABLES_MAX + 1];
-        let own = start::environment().map(CStr::as_ptr);
-        let all = self.variable.map(CStr::as_ptr).into_iter().chain(own);
-        for (slot, variable) in variables.iter_mut().take(VARIABLES_MAX).zip(all) {
-            *slot = variable;
+        let mut count = 0;
+        if let (Some(variable), Some(slot)) = (self.variable, variables.first_mut()) {
+            *slot = variable.as_ptr();
+            count = 1;
+        }
+        for (slot, variable) in variables.iter_mut().take(VARIABLES_MAX).skip(count).zip(start::environment())
+        {
+            *slot = variable.as_ptr();
         }
         let (arguments, variables) = (arguments.as_ptr() as usize, variables.as_ptr() as usize);
         let (file, itself) = (file.as_fd().number(), c"".as_ptr() as usize);

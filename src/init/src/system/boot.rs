@@ -1,7 +1,7 @@
 //! From nothing to a plan: `hostel-warden compile`, tried a few times, with a deadline each. Where it can't be had, init
 //! stays without a plan, says why, and obeys stops.
 
-use super::{Guest, System, messages, upward};
+use super::{Guest, NEVER, System, messages, upward};
 use crate::sys;
 use crate::sys::call::Errno;
 use crate::sys::descriptor::{BorrowedFd, OwnedFd};
@@ -45,10 +45,10 @@ pub enum Stage {
 
 impl Stage {
     /// When [`System::compilation_is_late`] is to be called.
-    pub fn deadline(&self) -> Option<u64> {
+    pub fn deadline(&self) -> u64 {
         match self {
-            Stage::Compiling { deadline, .. } => Some(*deadline),
-            Stage::NoPlan | Stage::Running => None,
+            Stage::Compiling { deadline, .. } => *deadline,
+            Stage::NoPlan | Stage::Running => NEVER,
         }
     }
 }
@@ -134,9 +134,7 @@ impl System {
             file: warden.as_fd(),
             arguments: &[c"hostel-warden", c"compile", c"--boot", c"--output-fd", c"3"],
             variable: None,
-            fixed: &fixed,
-            rest: &[],
-            first: 0,
+            descriptors: &fixed,
         };
         let pid = sys::process::fork(None, &|| {
             program.become_it();
@@ -151,7 +149,7 @@ impl System {
         if let Stage::Compiling { pid, deadline, .. } = &mut self.stage {
             // Its end is told by its reaping, with a signal that says it.
             let _ = kill(*pid as i32, signals::KILL);
-            *deadline = u64::MAX;
+            *deadline = NEVER;
             self.say_failure(&Failure::Late);
         }
     }

@@ -1,9 +1,9 @@
 //! `hostel-warden serve` and the channel to it (`contract::channel`). Init holds the descriptors; the warden may die at
 //! any point, and its successor gets them all. Init never waits for it.
 
-use super::System;
 use super::poll::Source;
 use super::tables;
+use super::{NEVER, System};
 use crate::sys;
 use crate::sys::call::{Done, Errno};
 use crate::sys::descriptor::{BorrowedFd, OwnedFd};
@@ -56,8 +56,8 @@ pub struct Warden {
     waits_for_room: bool,
     born_ms: u64,
     back_off_ms: u64,
-    /// When it is to be started again, or sending to be tried again.
-    due: Option<u64>,
+    /// When it is to be started again, or sending to be tried again; or [`NEVER`].
+    due: u64,
     count: u32,
     held: &'static mut [HeldItem],
 }
@@ -74,7 +74,7 @@ impl Warden {
             waits_for_room: false,
             born_ms: 0,
             back_off_ms: 0,
-            due: None,
+            due: NEVER,
             count: 0,
             held: memory::table(HELD_MAX),
         }
@@ -86,7 +86,7 @@ impl Warden {
     }
 
     /// When [`System::warden_is_due`] is to be called.
-    pub fn deadline(&self) -> Option<u64> {
+    pub fn deadline(&self) -> u64 {
         self.due
     }
 }
@@ -94,13 +94,13 @@ impl Warden {
 impl System {
     /// Starts a warden, or tries to send again.
     pub(super) fn warden_is_due(&mut self) {
-        self.warden.due = None;
+        self.warden.due = NEVER;
         if self.warden.pid.is_none()
             && self.guest.has_plan()
             && let Err(errno) = self.start_warden()
         {
             self.log.say("the warden can't be started: {}", &[super::messages::reason(errno)]);
-            self.warden.due = Some(sys::now_ms() + LONG_LIFE_MS);
+            self.warden.due = sys::now_ms() + LONG_LIFE_MS;
         }
         self.pump_channel();
     }
@@ -117,18 +117,14 @@ impl System {
             file: file.as_fd(),
             arguments: &[c"hostel-warden", c"serve"],
             variable: None,
-            fixed: &fixed,
-            rest: &[],
-            first: 0,
+            descriptors: &fixed,
         };
         let pid = sys::process::fork(None, &|| {
             program.become_it();
             EXIT_NO_EXEC
         })?;
-        for number in 0..guest.slots.len() {
-            if let Some(slot) = guest.slots.at(number) {
-                slot.flags &= !tables::ANNOUNCED;
-            }
+        for slot in guest.slots.iter_mut() {
+            slot.flags &= !tables::ANNOUNCED;
         }
         let warden = &mut self.warden;
         warden.pid = Some(pid);
@@ -160,7 +156,7 @@ impl System {
             true => 0,
             false => (warden.back_off_ms * 2).clamp(*BACK_OFF_MS.start(), longest),
         };
-        warden.due = self.ending.is_none().then_some(now + warden.back_off_ms);
+        warden.due = if self.ending.is_none() { now + warden.back_off_ms } else { NEVER };
         true
     }
 
@@ -246,7 +242,7 @@ impl System {
 
     /// Sends what the warden is to know, as far as there's room. Bounded; the rest comes in the next round.
     pub(super) fn pump_channel(&mut self) {
-        if self.warden.waits_for_room || self.warden.due.is_some() {
+        if self.warden.waits_for_room || self.warden.due != NEVER {
             return;
         }
         for _ in 0..MESSAGES_MAX {
@@ -259,7 +255,7 @@ impl System {
                 }
                 Err(Errno::PIPE | Errno::CONNRESET) => return,
                 Err(_) => {
-                    self.warden.due = Some(sys::now_ms() + RETRY_MS);
+                    self.warden.due = sys::now_ms() + RETRY_MS;
                     return;
                 }
             }
@@ -334,8 +330,7 @@ impl System {
 
 /// Sends the next log pipe that this warden doesn't have; false where it has all.
 fn announce_pipe(slots: &mut tables::RunSlots, channel: &OwnedFd) -> Result<bool, Errno> {
-    for number in 0..slots.len() {
-        let Some(slot) = slots.at(number) else { continue };
+    for slot in slots.iter_mut() {
         let (Some(unit), Some(pipe)) = (slot.unit(), slot.log_read.as_ref()) else { continue };
         if slot.flags & tables::ANNOUNCED == 0 {
             transmit(channel, message(ChannelOp::LogPipe, unit.0, 0), Some(pipe.as_fd()))?;

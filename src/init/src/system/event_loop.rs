@@ -3,7 +3,7 @@
 
 use super::poll::{EVENTS_MAX, Source};
 use super::tables::Purpose;
-use super::{System, boot::Stage};
+use super::{NEVER, System, boot::Stage};
 use crate::sys;
 use crate::sys::wait::Event;
 use hostel_contract::status::{GuestState, StatusRow};
@@ -40,24 +40,19 @@ impl System {
         }
     }
 
-    /// How long the wait may take; `None`: until something happens.
-    fn timeout(&self) -> Option<u64> {
+    /// How long the wait may take, in milliseconds; or [`NEVER`]: until something happens.
+    fn timeout(&self) -> u64 {
         if self.more {
-            return Some(0);
+            return 0;
         }
         let supervisor = &self.guest.supervisor;
-        let mut next = u64::MAX;
-        let deadlines = [
-            supervisor.next_deadline(),
-            supervisor.any_awaits_empty().then_some(self.next_look),
-            self.stage.deadline(),
-            self.warden.deadline(),
-            self.ending.as_ref().map(|e| e.deadline()),
-        ];
-        for deadline in deadlines.iter().flatten() {
-            next = next.min(*deadline);
+        let ending = self.ending.as_ref().map_or(NEVER, |e| e.deadline());
+        let look = if supervisor.any_awaits_empty() { self.next_look } else { NEVER };
+        let next = supervisor.next_deadline().unwrap_or(NEVER).min(look).min(ending);
+        match next.min(self.stage.deadline()).min(self.warden.deadline()) {
+            NEVER => NEVER,
+            next => next.saturating_sub(sys::now_ms()),
         }
-        (next != u64::MAX).then(|| next.saturating_sub(sys::now_ms()))
     }
 
     fn woken(&mut self, source: Source, events: u32) {
@@ -94,10 +89,10 @@ impl System {
     #[inline(never)]
     fn tick(&mut self) {
         let now = sys::now_ms();
-        if self.stage.deadline().is_some_and(|at| at <= now) {
+        if self.stage.deadline() <= now {
             self.compilation_is_late();
         }
-        if self.warden.deadline().is_some_and(|at| at <= now) {
+        if self.warden.deadline() <= now {
             self.warden_is_due();
         }
         if self.guest.supervisor.any_awaits_empty() && self.next_look <= now {

@@ -47,6 +47,9 @@ use hostel_contract::{paths, shutdown::EXIT_CRASH};
 use hostel_plan::{Plan, UnitId};
 use hostel_supervisor::Supervisor;
 
+/// When nothing is due, in milliseconds.
+const NEVER: u64 = u64::MAX;
+
 /// What runs of the plan. Before there is one, it's the empty plan.
 // In this order, here and in `System`: what is at the front is reached by shorter instructions.
 #[repr(C)]

@@ -1,5 +1,6 @@
 //! The one wait: an epoll descriptor, and what each descriptor in it stands for.
 
+use super::NEVER;
 use crate::sys::call::{Done, Errno};
 use crate::sys::descriptor::{BorrowedFd, OwnedFd};
 use crate::sys::wait::{self, Change, Event};
@@ -89,8 +90,9 @@ impl Poll {
         let _ = self.ask(Change::Remove, fd, Source::Signals, 0);
     }
 
-    /// Waits; `None`: until something happens. Says how many events there are.
-    pub fn wait(&self, events: &mut [Event], milliseconds: Option<u64>) -> usize {
-        wait::wait(self.0.as_fd(), events, milliseconds.map_or(-1, |ms| ms.min(i32::MAX as u64) as i32))
+    /// Waits so long; with [`NEVER`], until something happens. Says how many events there are.
+    pub fn wait(&self, events: &mut [Event], milliseconds: u64) -> usize {
+        let milliseconds = if milliseconds == NEVER { -1 } else { milliseconds.min(i32::MAX as u64) as i32 };
+        wait::wait(self.0.as_fd(), events, milliseconds)
     }
 }

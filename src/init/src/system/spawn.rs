@@ -8,7 +8,7 @@ use crate::sys;
 use crate::sys::call::{Done, Errno};
 use crate::sys::descriptor::{BorrowedFd, OwnedFd};
 use crate::sys::file;
-use crate::sys::process::{Program, random};
+use crate::sys::process::{PLACED_MAX, Program, random};
 use crate::sys::socket::{Calls, DESCRIPTORS_MAX, pair, send};
 use crate::sys::wait::event;
 use hostel_contract::exec::{
@@ -156,14 +156,14 @@ impl System {
         record: &ExecRecord,
         descriptors: &mut [Option<OwnedFd>; DESCRIPTORS_MAX],
     ) -> Report {
-        let name = self.guest.name(unit);
+        let (name, text) = (self.guest.name(unit), record.text.lossy());
         match ExecOutcome::from_code(record.outcome) {
             Some(ExecOutcome::Done) if phase == Phase::OpenSockets => self.take_sockets(unit, descriptors),
             Some(ExecOutcome::Done) => {
                 let pid = Some(record.pid).filter(|pid| *pid > 1 && self.belongs(unit, *pid));
                 // 0: nothing was guessed, and that's well.
                 if phase == Phase::ReadPidFile && pid.is_none() && record.pid != 0 {
-                    let (text, pid) = (record.text.lossy(), record.pid);
+                    let pid = record.pid;
                     self.log.say(
                         "{}: not of this unit: the process in {}: {}",
                         &[name.into(), text.into(), pid.into()],
@@ -172,18 +172,17 @@ impl System {
                 Report::Done { pid }
             }
             Some(ExecOutcome::ConditionFalse) => {
-                self.log.say("{}: not started, not met: {}", &[name.into(), record.text.lossy().into()]);
+                self.log.say("{}: not started, not met: {}", &[name.into(), text.into()]);
                 Report::ConditionFalse
             }
             Some(ExecOutcome::AssertFailed) => {
-                self.log.say("{}: not met: {}", &[name.into(), record.text.lossy().into()]);
+                self.log.say("{}: not met: {}", &[name.into(), text.into()]);
                 Report::AssertFailed
             }
             Some(ExecOutcome::Skipped) => Report::Skipped,
             Some(ExecOutcome::Failed) => {
                 let step = ExecStep::from_code(record.step).map_or("?", ExecStep::name);
                 let reason = messages::reason(Errno::from_raw_os_error(record.errno));
-                let text = record.text.lossy();
                 self.log
                     .say("{}: failed at step {}: {}: {}", &[name.into(), step.into(), text.into(), reason]);
                 Report::Failed { step: record.step, errno: record.errno }
@@ -316,26 +315,30 @@ fn become_exec(
 ) -> i32 {
     let mut room = [0u8; NAMES_MAX];
     let mut names = Text::new(&mut room);
-    let mut fds = heapless::Vec::<BorrowedFd<'_>, GIVEN_MAX>::new();
+    let mut descriptors = heapless::Vec::<(BorrowedFd<'_>, u32), PLACED_MAX>::new();
+    let _ = descriptors.extend_from_slice(fixed);
+    let mut number = FD_FIRST as u32;
     let mut separator: &[u8] = b"=";
     names.push(ENV_FD_NAMES.as_bytes());
     for kept in given.kept.iter().filter_map(|index| guest.kept.at(usize::from(*index))) {
-        let socket = guest.plan.unit(UnitId(kept.unit)).filter(|_| fds.len() < usize::from(given.sockets));
+        let socket = guest
+            .plan
+            .unit(UnitId(kept.unit))
+            .filter(|_| number < FD_FIRST as u32 + u32::from(given.sockets));
         let name = socket.map(|s| s.setting(SettingKey::FileDescriptorName).unwrap_or(s.name()));
         names.push(separator).push(name.map_or(kept.name(), str::as_bytes));
         separator = b":";
         if let Some(fd) = kept.fd() {
-            let _ = fds.push(fd);
+            let _ = descriptors.push((fd, number));
+            number += 1;
         }
     }
-    let names = if fds.is_empty() { None } else { file::text_path(&mut names) };
+    let names = if given.kept.is_empty() { None } else { file::text_path(&mut names) };
     let program = Program {
         file: warden,
         arguments: &[c"hostel-warden", c"exec"],
         variable: names,
-        fixed,
-        rest: &fds,
-        first: FD_FIRST as u32,
+        descriptors: &descriptors,
     };
     let errno = program.become_it();
     let record = ExecRecord {

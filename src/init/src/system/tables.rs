@@ -70,6 +70,11 @@ impl RunSlots {
         self.slots.get(self.number(unit)?)
     }
 
+    /// All that are in use.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut RunSlot> {
+        self.slots.iter_mut().take(self.used)
+    }
+
     /// The slot with this number.
     pub fn at(&mut self, number: usize) -> Option<&mut RunSlot> {
         self.slots.get_mut(number).filter(|slot| slot.unit != 0)
@@ -224,9 +229,20 @@ impl KeptTable {
         Some(index)
     }
 
+    /// The next one of a unit, from an index on.
+    #[inline(never)]
+    fn next(&self, from: usize, unit: UnitId, purpose: Purpose) -> Option<usize> {
+        (from..self.used).find(|&at| self.all.get(at).is_some_and(|kept| kept.is(unit, purpose)))
+    }
+
     /// Those of a unit, in the order in which they came as far as the table had no gaps.
     pub fn of(&self, unit: UnitId, purpose: Purpose) -> impl Iterator<Item = (usize, &Kept)> {
-        self.all.iter().take(self.used).enumerate().filter(move |(_, k)| k.is(unit, purpose))
+        let mut from = 0;
+        core::iter::from_fn(move || {
+            let at = self.next(from, unit, purpose)?;
+            from = at + 1;
+            Some((at, self.all.get(at)?))
+        })
     }
 
     /// The one at `index`.
@@ -244,10 +260,12 @@ impl KeptTable {
     /// Closes those of a unit, or of these only the ones with this name.
     #[inline(never)]
     pub fn close_all(&mut self, unit: UnitId, purpose: Purpose, name: Option<&[u8]>) {
-        for kept in self.all.iter_mut().take(self.used).filter(|k| k.is(unit, purpose)) {
-            if name.is_none_or(|n| n == kept.name()) {
+        let mut from = 0;
+        while let Some(at) = self.next(from, unit, purpose) {
+            if let Some(kept) = self.all.get_mut(at).filter(|kept| name.is_none_or(|n| n == kept.name())) {
                 drop(kept.fd.take());
             }
+            from = at + 1;
         }
     }
 }
