@@ -27,3 +27,9 @@ impl Drop for TempDir {
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
+
+/// Says that a test is left out here. Where all are to run (`cargo xtask test --all`), that is a failure.
+pub fn left_out(why: &str) {
+    assert!(std::env::var_os("HOSTEL_TEST_ALL").is_none(), "left out: {why}");
+    eprintln!("left out: {why}");
+}

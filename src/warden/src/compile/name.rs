@@ -297,7 +297,7 @@ mod tests {
                 Some(String::from_utf8(output.stdout).unwrap().trim_end().to_owned())
             };
             let Some(plain) = ask(&[]) else {
-                eprintln!("skipped: no systemd-escape on this machine");
+                crate::testing::left_out("no systemd-escape on this machine");
                 return;
             };
             assert_eq!(escape(text), plain, "{text}");
