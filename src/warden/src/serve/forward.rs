@@ -54,7 +54,11 @@ impl Outgoing {
         put_number(&mut self.bytes, u64::from(record.priority), 1);
         self.bytes.push(b'>');
         put_local_time(&mut self.bytes, zone, record.time_ns);
-        if record.origin == Origin::Output {
+        let identifier = match record.origin {
+            Origin::Native { identifier: own, .. } if !own.is_empty() => own,
+            _ => identifier,
+        };
+        if record.origin != Origin::Syslog {
             self.bytes.extend_from_slice(identifier.as_bytes());
             if record.pid != 0 {
                 self.bytes.push(b'[');

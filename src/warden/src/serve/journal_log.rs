@@ -18,7 +18,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::process::Process;
-use super::record::{INIT, Origin, Record, SYSLOG, WARDEN};
+use super::record::{INIT, JOURNAL, Origin, Record, SYSLOG, WARDEN};
 use super::state::{Mark, sum};
 use super::writer::LogWriter;
 use crate::journal::{Identity, JournalFile, Moment, Reader, State};
@@ -378,7 +378,7 @@ fn fields(record: &Record<'_>, identifier: &str, process: Option<&Process>) -> V
         fields.push(number("_PID", record.pid));
     }
     let own = record.name == INIT || record.name == WARDEN;
-    if !own && record.name != SYSLOG {
+    if !own && record.name != SYSLOG && record.name != JOURNAL {
         fields.push(field("_SYSTEMD_UNIT", record.name.as_bytes()));
     }
     match record.origin {
@@ -393,6 +393,13 @@ fn fields(record: &Record<'_>, identifier: &str, process: Option<&Process>) -> V
                 fields.push(field("SYSLOG_PID", pid));
             }
             fields.push(field("MESSAGE", text));
+        }
+        Origin::Native { fields: said, .. } => {
+            // All of it is the sender's, its priority too.
+            fields.retain(|field| field.starts_with(b"_"));
+            fields.push(field("_TRANSPORT", b"journal"));
+            fields.push(field("_SOURCE_REALTIME_TIMESTAMP", (record.time_ns / 1000).to_string().as_bytes()));
+            fields.extend_from_slice(said);
         }
         Origin::Output => {
             fields.push(field("_TRANSPORT", if own { b"journal" } else { b"stdout" }));

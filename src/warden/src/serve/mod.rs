@@ -7,12 +7,13 @@
 //! *serving* (the loop), *ending* (init said that the guest stops, or closed the channel: what there is is written out).
 
 mod channel;
-mod devlog;
+mod datagrams;
 mod forward;
 mod journal_log;
 mod lines;
 pub mod logs;
 mod manager;
+mod native;
 mod pipes;
 mod process;
 mod record;

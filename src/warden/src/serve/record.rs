@@ -7,6 +7,8 @@ use crate::timer::zone::Date;
 
 /// Name in place of a unit's for datagrams whose sender belongs to no unit that we know.
 pub const SYSLOG: &str = "syslog";
+/// Name in place of a unit's for entries that a program of no unit sent to the journal.
+pub const JOURNAL: &str = "journal";
 /// Name in place of a unit's for init's own messages.
 pub const INIT: &str = "hostel-init";
 /// Name in place of a unit's for the warden's own messages.
@@ -17,11 +19,18 @@ pub const DEFAULT_PRIORITY: u8 = 3 << 3 | 6;
 
 /// Where a record comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum Origin<'a> {
     /// A line of output.
     Output,
     /// A datagram of /dev/log; its text still begins with the sender's identifier.
     Syslog,
+    /// An entry that a program sent to the journal.
+    Native {
+        /// What it calls itself.
+        identifier: &'a str,
+        /// All that it said, each `FIELD=value`; the text is one of them.
+        fields: &'a [Vec<u8>],
+    },
 }
 
 /// One line or datagram.
@@ -36,7 +45,7 @@ pub struct Record<'a> {
     /// syslog(3) priority: facility and level.
     pub priority: u8,
     /// Where it comes from.
-    pub origin: Origin,
+    pub origin: Origin<'a>,
     /// What it says, as it came, without the priority and the end of the line.
     pub text: &'a [u8],
 }

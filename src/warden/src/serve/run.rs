@@ -10,7 +10,7 @@ use hostel_contract::paths;
 use rustix::event::{Timespec, epoll};
 
 use super::channel::{Channel, Message, Next};
-use super::devlog::DevLog;
+use super::datagrams::Datagrams;
 use super::manager::ManagerSocket;
 use super::pipes::Pipes;
 use super::sink::{Sink, Taken};
@@ -33,7 +33,7 @@ const DATAGRAMS: usize = 48;
 
 const CHANNEL: u64 = 0;
 const PIPES: u64 = 1;
-const DEVLOG: u64 = 2;
+const DATAGRAM_SOCKETS: u64 = 2;
 const TRIGGERS: u64 = 3;
 const MANAGER: u64 = 4;
 const SYSLOGD: u64 = 5;
@@ -49,7 +49,7 @@ pub struct Serve<'a> {
     options: &'a Options,
     channel: Channel,
     sink: Sink<Log>,
-    devlog: DevLog,
+    datagrams: Vec<Datagrams>,
     manager: Option<ManagerSocket>,
     /// The log pipes, with indices of the plan in force.
     pub pipes: Pipes,
@@ -62,7 +62,7 @@ pub struct Serve<'a> {
     /// The log can't be written.
     trouble: Option<Trouble>,
     set: OwnedFd,
-    /// Whether pipes and /dev/log are in the set.
+    /// Whether pipes and datagrams' sockets are in the set.
     listening: bool,
     /// Whether the channel is waited for to become writable.
     channel_flags: epoll::EventFlags,
@@ -74,7 +74,7 @@ impl<'a> Serve<'a> {
         options: &'a Options,
         channel: Channel,
         sink: Sink<Log>,
-        devlog: DevLog,
+        datagrams: Vec<Datagrams>,
         manager: Option<ManagerSocket>,
     ) -> Result<Serve<'a>, ServeError> {
         let set = epoll::create(epoll::CreateFlags::CLOEXEC).during("make the epoll set")?;
@@ -91,7 +91,7 @@ impl<'a> Serve<'a> {
             options,
             channel,
             sink,
-            devlog,
+            datagrams,
             manager,
             pipes,
             next_plan,
@@ -187,7 +187,8 @@ impl<'a> Serve<'a> {
     fn listen(&mut self) -> Result<(), ServeError> {
         let wanted = self.trouble.is_none() && self.next_plan.is_none();
         if wanted != self.listening {
-            for (token, fd) in [(PIPES, self.pipes.fd()), (DEVLOG, self.devlog.fd())] {
+            let datagrams = self.datagrams.iter().map(|socket| (DATAGRAM_SOCKETS, socket.fd()));
+            for (token, fd) in datagrams.chain([(PIPES, self.pipes.fd())]) {
                 let result = match wanted {
                     true => {
                         epoll::add(&self.set, fd, epoll::EventData::new_u64(token), epoll::EventFlags::IN)
@@ -236,7 +237,7 @@ impl<'a> Serve<'a> {
             at.saturating_duration_since(now) + Duration::from_millis(1)
         });
         let timeout = timeout.and_then(|left| Timespec::try_from(left).ok());
-        let mut events = [MaybeUninit::<epoll::Event>::uninit(); 4];
+        let mut events = [MaybeUninit::<epoll::Event>::uninit(); 5];
         match epoll::wait(&self.set, &mut events, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error).during("wait"),
@@ -316,18 +317,31 @@ impl<'a> Serve<'a> {
 
     /// Receives some datagrams. True: nothing was left behind.
     fn receive_datagrams(&mut self) -> bool {
-        for _ in 0..DATAGRAMS {
-            match self.sink.take_datagram(&mut self.devlog) {
-                Ok(Taken::Some) => (),
-                Ok(Taken::Nothing) => return true,
-                Ok(Taken::Full) => return false,
+        let mut all = true;
+        for at in 0..self.datagrams.len() {
+            match self.receive_from(at) {
+                Ok(empty) => all &= empty,
                 Err(error) => {
-                    self.be_in_trouble("/dev/log can't be received from", &error);
+                    let path = self.datagrams[at].path(&self.options.root);
+                    self.be_in_trouble(&format!("{} can't be received from", path.display()), &error);
                     return false;
                 }
             }
         }
-        false
+        all
+    }
+
+    /// Receives one turn of a socket's datagrams. True: nothing was left behind.
+    fn receive_from(&mut self, at: usize) -> io::Result<bool> {
+        let Some(socket) = self.datagrams.get_mut(at) else { return Ok(true) };
+        for _ in 0..DATAGRAMS {
+            match self.sink.take_datagram(socket)? {
+                Taken::Some => (),
+                Taken::Nothing => return Ok(true),
+                Taken::Full => return Ok(false),
+            }
+        }
+        Ok(false)
     }
 
     /// Writes out, and lets a plan that waits for it come into force.

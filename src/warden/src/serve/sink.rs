@@ -22,10 +22,11 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use hostel_contract::channel::NO_UNIT;
 
-use super::devlog::DevLog;
+use super::datagrams::Datagrams;
 use super::forward::{Forwarder, Outgoing};
 use super::lines::{Carry, emit_note};
-use super::record::{Origin, Record, SYSLOG, WARDEN, split_syslog};
+use super::native;
+use super::record::{JOURNAL, Origin, Record, SYSLOG, WARDEN, split_syslog};
 use super::spool::Spool;
 use super::state::{Kind, Mark, Progress, SEGMENTS_MAX, Segment, State};
 use super::units::Units;
@@ -82,8 +83,8 @@ pub struct Parts<W> {
 }
 
 impl<W: LogWriter> Sink<W> {
-    /// Goes on where the held parts say that an earlier warden stopped. `devlog`: its datagrams' socket.
-    pub fn adopt(parts: Parts<W>, devlog: &mut DevLog) -> io::Result<Sink<W>> {
+    /// Goes on where the held parts say that an earlier warden stopped. `sockets`: those of its datagrams.
+    pub fn adopt(parts: Parts<W>, sockets: &mut [Datagrams]) -> io::Result<Sink<W>> {
         let Parts { spool, state, writer, units, forwarder } = parts;
         let carry = state.carry()?.and_then(|bytes| Carry::decode(&bytes)).unwrap_or_default();
         let roll_back = state.intent()?;
@@ -101,7 +102,7 @@ impl<W: LogWriter> Sink<W> {
             buffer: Vec::new(),
         };
         sink.find_segments()?;
-        sink.settle_last(devlog)?;
+        sink.settle_last(sockets)?;
         Ok(sink)
     }
 
@@ -122,25 +123,25 @@ impl<W: LogWriter> Sink<W> {
     }
 
     /// Finds out whether the last announced segment came, and whether its datagram is still in the queue.
-    fn settle_last(&mut self, devlog: &mut DevLog) -> io::Result<()> {
+    fn settle_last(&mut self, sockets: &mut [Datagrams]) -> io::Result<()> {
         let Some(last) = self.segments.last().copied() else { return Ok(()) };
         let whole = last.start + u64::from(last.length);
         let came = match last.kind() {
             Some(Kind::Output) => self.spool.end() > last.start,
-            Some(Kind::Datagram | Kind::Note) => self.spool.end() >= whole,
+            Some(Kind::Datagram | Kind::Native | Kind::Note) => self.spool.end() >= whole,
             Some(Kind::Flush) | None => true,
         };
         if !came {
             self.spool.rewind(last.start)?;
             self.segments.pop();
-        } else if last.kind() == Some(Kind::Datagram) {
+        } else if let Some(socket) = sockets.iter_mut().find(|socket| Some(socket.kind()) == last.kind()) {
             let mut bytes = vec![0; last.length as usize];
             self.spool.read(last.start, &mut bytes)?;
-            let same = devlog.head()?.is_some_and(|head| {
+            let same = socket.head()?.is_some_and(|head| {
                 head.received.time_ns == last.time_ns && head.received.pid == last.pid && head.bytes == bytes
             });
             if same {
-                devlog.consume()?;
+                socket.consume()?;
             }
         }
         Ok(())
@@ -216,9 +217,10 @@ impl<W: LogWriter> Sink<W> {
         Ok(if taken? > 0 { Taken::Some } else { Taken::Nothing })
     }
 
-    /// Receives the first datagram of /dev/log.
-    pub fn take_datagram(&mut self, devlog: &mut DevLog) -> io::Result<Taken> {
-        let Some(head) = devlog.head()? else { return Ok(Taken::Nothing) };
+    /// Receives the first datagram of a socket.
+    pub fn take_datagram(&mut self, socket: &mut Datagrams) -> io::Result<Taken> {
+        let kind = socket.kind();
+        let Some(head) = socket.head()? else { return Ok(Taken::Nothing) };
         if self.segments.len() >= SEGMENTS_MAX || self.room() < head.bytes.len() as u64 {
             return Ok(Taken::Full);
         }
@@ -230,12 +232,12 @@ impl<W: LogWriter> Sink<W> {
             unit: self.units.of_process(received.pid),
             ..BLANK
         };
-        self.announce(Kind::Datagram, segment)?;
+        self.announce(kind, segment)?;
         if let Err(error) = self.spool.append(head.bytes) {
             self.retract();
             return Err(error);
         }
-        devlog.consume()?;
+        socket.consume()?;
         Ok(Taken::Some)
     }
 
@@ -354,6 +356,9 @@ impl<W: LogWriter> Sink<W> {
             match segment.kind() {
                 Some(Kind::Output) => carry.feed(units.name(segment.unit), segment, bytes, &mut emit),
                 Some(Kind::Datagram) => emit(&syslog_record(units, segment, bytes)),
+                Some(Kind::Native) => {
+                    native::emit(unit_or(units, segment, JOURNAL), segment, bytes, &mut emit)
+                }
                 Some(Kind::Note) => emit_note(segment, bytes, &mut emit),
                 Some(Kind::Flush) => carry.flush(segment.length as usize, segment.time_ns, &mut emit),
                 None => (),
@@ -399,11 +404,15 @@ const BLANK: Segment = Segment {
     check: 0,
 };
 
+fn unit_or<'a>(units: &'a Units, segment: &Segment, otherwise: &'a str) -> &'a str {
+    if segment.unit == NO_UNIT { otherwise } else { units.name(segment.unit) }
+}
+
 fn syslog_record<'a>(units: &'a Units, segment: &Segment, datagram: &'a [u8]) -> Record<'a> {
     let (priority, text) = split_syslog(datagram);
     Record {
         time_ns: segment.time_ns,
-        name: if segment.unit == NO_UNIT { SYSLOG } else { units.name(segment.unit) },
+        name: unit_or(units, segment, SYSLOG),
         pid: segment.pid,
         priority,
         origin: Origin::Syslog,

@@ -127,6 +127,8 @@ hostel_contract::code_enum! {
         Note = 3, "note";
         /// No bytes: from here on a carried line counts as finished.
         Flush = 4, "flush";
+        /// One datagram of the journal's own socket.
+        Native = 5, "native";
     }
 }
 

@@ -7,7 +7,7 @@ use hostel_contract::channel::{ChannelOp, FD_PLAN};
 use hostel_contract::paths;
 
 use super::channel::Channel;
-use super::devlog::{self, DevLog};
+use super::datagrams::{Datagrams, PLACES};
 use super::forward::Forwarder;
 use super::journal_log::{self, JournalLog};
 use super::manager::ManagerSocket;
@@ -25,8 +25,6 @@ pub mod held {
     pub const SPOOL: &str = "sink-spool";
     /// See `state`.
     pub const STATE: &str = "sink-state";
-    /// See `devlog`.
-    pub const DEVLOG: &str = "dev-log";
     /// See `manager`.
     pub const MANAGER: &str = "manager";
     /// See `journal_log`.
@@ -107,6 +105,33 @@ fn spool_and_state(inventory: &mut Inventory, plan: u64) -> Result<(Spool, State
     Ok((spool, state, false))
 }
 
+/// The sockets of datagrams, each held by init and in its place.
+fn datagrams(
+    options: &Options,
+    channel: &mut Channel,
+    inventory: &mut Inventory,
+) -> Result<Vec<Datagrams>, ServeError> {
+    let mut sockets = Vec::with_capacity(PLACES.len());
+    for place in &PLACES {
+        let socket = match inventory.held.remove(place.held) {
+            Some(socket) => Datagrams::adopt(place, socket),
+            None => {
+                let socket = Datagrams::create(place, &options.root).during("make a socket of the log")?;
+                hold(options, channel, place.held, socket.fd())?;
+                socket
+            }
+        };
+        if let Err(error) = socket.publish(&options.root) {
+            // The rest of the log is worth as much without it.
+            let path = socket.path(&options.root);
+            let text = format!("{} can't be made: {error}: what is sent there is not logged", path.display());
+            say_on_console(&options.root, &text);
+        }
+        sockets.push(socket);
+    }
+    Ok(sockets)
+}
+
 /// Where systemd's tools are answered, in a guest that has such.
 fn manager_socket(
     options: &Options,
@@ -160,22 +185,7 @@ pub fn take_over(options: &Options, channel: OwnedFd) -> Result<Option<Serve<'_>
             hold(options, &mut channel, name, fd)?;
         }
     }
-    let mut devlog = match inventory.held.remove(held::DEVLOG) {
-        Some(socket) => DevLog::adopt(socket),
-        None => {
-            let devlog = DevLog::create(&options.root).during("make the socket of /dev/log")?;
-            hold(options, &mut channel, held::DEVLOG, devlog.fd())?;
-            devlog
-        }
-    };
-    let (path, link) = devlog::places(&options.root);
-    if let Err(error) = devlog.publish(&path, &link) {
-        // The rest of the log is worth as much without it.
-        let text =
-            format!("{} can't be made: {error}: what is sent to /dev/log is not logged", path.display());
-        say_on_console(&options.root, &text);
-    }
-
+    let mut datagrams = datagrams(options, &mut channel, &mut inventory)?;
     let manager = manager_socket(options, &mut channel, &mut inventory)?;
 
     // What waits in the spool is of the plan that the state names; what comes from now on, of the one in force.
@@ -199,9 +209,9 @@ pub fn take_over(options: &Options, channel: OwnedFd) -> Result<Option<Serve<'_>
     };
     let writer = writer(options, &mut channel, &mut inventory)?;
     let parts = Parts { spool, state, writer, units, forwarder: Forwarder::new(&options.root) };
-    let sink = Sink::adopt(parts, &mut devlog).during("adopt the sink")?;
+    let sink = Sink::adopt(parts, &mut datagrams).during("adopt the sink")?;
 
-    let mut serve = Serve::new(options, channel, sink, devlog, manager)?;
+    let mut serve = Serve::new(options, channel, sink, datagrams, manager)?;
     serve.next_plan = next_plan;
     serve.stopping = inventory.stopping;
     if let Some(plan) = &inventory.plan {

@@ -1,7 +1,7 @@
 //! Each window in which a SIGKILL can fall, made by hand: what a killed warden left, and what its successor does.
 
 use super::*;
-use crate::serve::devlog;
+use crate::serve::datagrams::PLACES;
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::cell::RefCell;
 use std::os::fd::{AsFd, OwnedFd};
@@ -63,9 +63,8 @@ impl Guest {
         std::fs::create_dir_all(root.join("dev")).unwrap();
         let spool = Spool::create().unwrap();
         let state = State::create(spool.end(), 0).unwrap();
-        let devlog = DevLog::create(&root).unwrap();
-        let (path, link) = devlog::places(&root);
-        devlog.publish(&path, &link).unwrap();
+        let devlog = Datagrams::create(&PLACES[0], &root).unwrap();
+        devlog.publish(&root).unwrap();
         Guest {
             root,
             spool: spool.fd().try_clone_to_owned().unwrap(),
@@ -77,8 +76,8 @@ impl Guest {
     }
 
     /// The next warden's sink, whatever the one before left.
-    fn warden(&self) -> (Sink<Lines>, DevLog) {
-        let mut devlog = DevLog::adopt(self.socket.try_clone().unwrap());
+    fn warden(&self) -> (Sink<Lines>, Datagrams) {
+        let mut devlog = Datagrams::adopt(&PLACES[0], self.socket.try_clone().unwrap());
         let parts = Parts {
             spool: Spool::adopt(self.spool.try_clone().unwrap()).unwrap(),
             state: State::adopt(self.state.try_clone().unwrap()).unwrap().unwrap(),
@@ -86,7 +85,7 @@ impl Guest {
             units: Units::none(PathBuf::from("/nonexistent")),
             forwarder: Forwarder::new(&self.root),
         };
-        (Sink::adopt(parts, &mut devlog).unwrap(), devlog)
+        (Sink::adopt(parts, std::slice::from_mut(&mut devlog)).unwrap(), devlog)
     }
 
     fn print(&self, text: &str) {
@@ -119,7 +118,7 @@ impl Guest {
 }
 
 /// What a sink announces for the datagram at the head.
-fn announcement(devlog: &mut DevLog) -> (Segment, Vec<u8>) {
+fn announcement(devlog: &mut Datagrams) -> (Segment, Vec<u8>) {
     let head = devlog.head().unwrap().unwrap();
     let (time_ns, pid, length) = (head.received.time_ns, head.received.pid, head.bytes.len() as u32);
     (Segment { time_ns, pid, length, ..BLANK }, head.bytes.to_vec())

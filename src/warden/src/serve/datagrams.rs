@@ -1,7 +1,8 @@
-//! The socket behind /dev/log, at the place where systemd's own journal has it.
+//! The sockets of datagrams for the log, at the places where systemd's own journal has them: the one behind /dev/log, and
+//! the journal's own.
 //!
-//! It is held by init, and bound only after that is sure: from its first datagram on none depends on a warden. Each
-//! datagram comes with its sender's credentials and time. This module touches that socket, its path and its link.
+//! They are held by init, and bound only after that is sure: from its first datagram on none depends on a warden. Each
+//! datagram comes with its sender's credentials and time. This module touches those sockets, their paths and the link.
 
 use std::fs;
 use std::io;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::net::sockopt::set_socket_passcred;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, getsockname, socket_with};
 
+use super::state::Kind;
 use crate::sys::{Received, Take, receive, stamp_datagrams};
 
 /// More than a sender can send without raising its own limits (net.core.wmem_max). What is longer is cut.
@@ -22,8 +24,32 @@ const QUEUE: u32 = 512;
 /// The limit's place below the root.
 const QUEUE_LIMIT: &str = "proc/sys/net/unix/max_dgram_qlen";
 
-/// The socket, with the datagram at its head.
-pub struct DevLog {
+/// What a socket is for.
+pub struct Place {
+    /// What its datagrams are.
+    pub kind: Kind,
+    /// Name under which init holds it.
+    pub held: &'static str,
+    /// Where it is, below the root.
+    path: &'static str,
+    /// The link to it that programs know, below the root.
+    link: Option<&'static str>,
+}
+
+/// All sockets.
+pub const PLACES: [Place; 2] = [
+    Place {
+        kind: Kind::Datagram,
+        held: "dev-log",
+        path: "run/systemd/journal/dev-log",
+        link: Some("dev/log"),
+    },
+    Place { kind: Kind::Native, held: "journal", path: "run/systemd/journal/socket", link: None },
+];
+
+/// A socket, with the datagram at its head.
+pub struct Datagrams {
+    place: &'static Place,
     socket: OwnedFd,
     buffer: Vec<u8>,
 }
@@ -37,20 +63,30 @@ pub struct Head<'a> {
     pub bytes: &'a [u8],
 }
 
-impl DevLog {
+impl Datagrams {
     /// A socket that has no place yet, of the guest with this root.
-    pub fn create(root: &Path) -> io::Result<DevLog> {
+    pub fn create(place: &'static Place, root: &Path) -> io::Result<Datagrams> {
         raise_queue_limit(&root.join(QUEUE_LIMIT));
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
         set_socket_passcred(&socket, true)?;
         stamp_datagrams(socket.as_fd())?;
-        Ok(DevLog::adopt(socket))
+        Ok(Datagrams::adopt(place, socket))
     }
 
     /// The one that an earlier warden made.
-    pub fn adopt(socket: OwnedFd) -> DevLog {
-        DevLog { socket, buffer: vec![0; 8 * 1024] }
+    pub fn adopt(place: &'static Place, socket: OwnedFd) -> Datagrams {
+        Datagrams { place, socket, buffer: vec![0; 8 * 1024] }
+    }
+
+    /// What its datagrams are.
+    pub fn kind(&self) -> Kind {
+        self.place.kind
+    }
+
+    /// Where it is in the guest with this root.
+    pub fn path(&self, root: &Path) -> PathBuf {
+        root.join(self.place.path)
     }
 
     /// The socket, to be held by init and waited for.
@@ -59,7 +95,8 @@ impl DevLog {
     }
 
     /// Gives it its place, if it has none, and makes the link to it, if nothing else is there.
-    pub fn publish(&self, path: &Path, link: &Path) -> io::Result<()> {
+    pub fn publish(&self, root: &Path) -> io::Result<()> {
+        let path = &self.path(root);
         if SocketAddrUnix::try_from(getsockname(&self.socket)?).is_ok_and(|address| address.path().is_none())
         {
             if let Some(folder) = path.parent() {
@@ -72,7 +109,8 @@ impl DevLog {
             bind(&self.socket, &SocketAddrUnix::new(path)?)?;
             fs::set_permissions(path, fs::Permissions::from_mode(0o666))?;
         }
-        match symlink(path, link) {
+        let Some(link) = self.place.link else { return Ok(()) };
+        match symlink(path, root.join(link)) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             other => other,
         }
@@ -110,11 +148,6 @@ fn raise_queue_limit(path: &Path) {
     }
 }
 
-/// Where the socket is, and the link that programs know.
-pub fn places(root: &Path) -> (PathBuf, PathBuf) {
-    (root.join("run/systemd/journal/dev-log"), root.join("dev/log"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,11 +157,11 @@ mod tests {
     fn given_a_sender_when_its_datagram_is_at_the_head_then_it_has_a_pid_and_a_time_and_stays_until_consumed()
     {
         let folder = std::env::temp_dir().join(format!("hostel-devlog-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let (path, link) = (folder.join("socket"), folder.join("log"));
-        let mut devlog = DevLog::create(&folder).unwrap();
-        devlog.publish(&path, &link).unwrap();
-        devlog.publish(&path, &link).unwrap();
+        fs::create_dir_all(folder.join("dev")).unwrap();
+        let link = folder.join("dev/log");
+        let mut devlog = Datagrams::create(&PLACES[0], &folder).unwrap();
+        devlog.publish(&folder).unwrap();
+        devlog.publish(&folder).unwrap();
         assert!(devlog.head().unwrap().is_none());
 
         let sender = UnixDatagram::unbound().unwrap();
