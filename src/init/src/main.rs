@@ -3,6 +3,7 @@
 //! Static, without libc and without heap. May touch the system, through `sys`, which holds all `unsafe`; parses no files
 //! but bounded ones of the kernel. Which role it plays is in its arguments, and then it plays that one to its end.
 // With `test`, which only lints ask for, it is an ordinary program.
+#![allow(clippy::manual_contains, reason = "`contains` of bytes brings in core's memchr: size counts here")]
 #![cfg_attr(not(test), no_std)]
 #![cfg_attr(not(test), no_main)]
 #![deny(unsafe_code)]

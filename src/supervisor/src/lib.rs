@@ -11,6 +11,7 @@
 //!
 //! All state is one region without pointers: a [`Header`] and one [`UnitState`] a unit of the plan. The caller
 //! owns the memory; a newer init takes it over by exec.
+#![allow(clippy::manual_contains, reason = "`contains` of bytes brings in core's memchr: size counts here")]
 #![no_std]
 #![forbid(unsafe_code)]
 
