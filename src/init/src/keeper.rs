@@ -93,23 +93,19 @@ fn descriptor(index: usize) -> Option<OwnedFd> {
 
 impl Keeper {
     fn from_arguments() -> Option<Self> {
-        let keeper = Keeper {
-            init: descriptor(1)?,
-            pid: number(2)?,
-            console: descriptor(3)?,
-            notify: descriptor(4)?,
-            report: descriptor(5)?,
-            folder: descriptor(6)?,
-            console_log: descriptor(7)?,
-            logged: 0,
-            status: Text::EMPTY,
+        let descriptors = [1, 3, 4, 5, 6, 7].map(descriptor);
+        let [Some(init), Some(console), Some(notify), Some(report), Some(folder), Some(console_log)] =
+            descriptors
+        else {
+            return None;
         };
         // Reports must not wait for `hostel start`, nor reads for a guest.
-        for fd in [&keeper.report, &keeper.console, &keeper.notify] {
+        for fd in [&report, &console, &notify] {
             fd.as_fd().never_wait().ok()?;
         }
-        let logged = file::seek_end(keeper.console_log.as_fd()).unwrap_or(0);
-        Some(Keeper { logged, ..keeper })
+        let logged = file::seek_end(console_log.as_fd()).unwrap_or(0);
+        let (pid, status) = (number(2)?, Text::EMPTY);
+        Some(Keeper { init, pid, console, notify, report, folder, console_log, logged, status })
     }
 
     /// Until init is gone.

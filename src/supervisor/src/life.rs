@@ -199,8 +199,8 @@ pub enum Step {
     IdleOver,
 }
 
-/// What a cause means in a state. [`meaning`], worked out for every pair when this is compiled: as data it's a third of
-/// what it is as code.
+/// What a cause means in a state. [`meaning`], worked out for every pair when this is compiled: as data it's smaller than
+/// as code.
 pub fn decide(cause: Cause, state: State) -> Step {
     TABLE[cause as usize][state as usize]
 }

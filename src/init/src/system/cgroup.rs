@@ -110,7 +110,7 @@ impl Cgroups {
 
     /// Has the group no process, nor any below it? One that isn't there has none.
     pub fn is_empty(&self, group: &str) -> bool {
-        let (mut room, mut text) = ([0u8; PATH_MAX], [0u8; 128]);
+        let (mut room, mut text) = ([0u8; PATH_MAX], [0u8; PATH_MAX]);
         let path = self.path(group, "/cgroup.events", &mut room);
         !path.and_then(|(root, path)| file::read(root, path, &mut text)).is_some_and(proc::is_populated)
     }
