@@ -381,6 +381,9 @@ fn something_of_everything(init: &Init) -> Vec<(String, String)> {
         let sender = UnixDatagram::unbound().unwrap();
         sender.send_to(format!("<13>tag: {}", number / 2).as_bytes(), init.root.0.join("dev/log")).unwrap();
         expect("syslog", format!("tag: {}", number / 2));
+        let entry = format!("MESSAGE=native {}\nPRIORITY=3\n", number / 2);
+        sender.send_to(entry.as_bytes(), init.root.0.join("run/systemd/journal/socket")).unwrap();
+        expect("journal", format!("native {}", number / 2));
     }
     init.write("gamma.service", "no end");
     expect("gamma.service", "no end".into());

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::super::journal_log::CURRENT;
-use super::super::record::{Origin, Record, SYSLOG, Stamper, put_line};
+use super::super::record::{JOURNAL, Origin, Record, SYSLOG, Stamper, put_line};
 use super::lines::Line;
 use super::reader::{Position, wait_for_change, watch_folder};
 use super::{Emit, Follow};
@@ -58,6 +58,7 @@ fn line(time_usec: u64, fields: &[Vec<u8>]) -> Vec<u8> {
     let name = match (unit.is_empty(), of_syslog) {
         (false, _) => unit,
         (true, true) => SYSLOG.into(),
+        (true, false) if identifier.is_empty() => JOURNAL.into(),
         (true, false) => identifier.clone(),
     };
     let mut message = Vec::new();
