@@ -90,7 +90,10 @@ fn listen(draft: &mut Draft, d: &mut Directive<'_>, kind: &str) {
     let address = match address.starts_with('/') {
         true => {
             let path = normal_path(&address);
-            draft.mounts_for.push(path.clone());
+            // The name of a queue is no path of a file system.
+            if kind != "message-queue" {
+                draft.mounts_for.push(path.clone());
+            }
             path
         }
         false => address,

@@ -70,6 +70,7 @@ fn open_one(job: &Job<'_>, files: &Files, kind: &str, place: &str) -> Result<Own
         "fifo" => open_fifo(job, files, place).at(ExecStep::Socket, text),
         "special" => open_special(job, place).at(ExecStep::Socket, text),
         "netlink" => open_netlink(job, place).at(ExecStep::Socket, text),
+        "message-queue" => open_message_queue(job, files, place).at(ExecStep::Socket, text),
         _ => Err(Failure::with(ExecStep::Socket, Errno::OPNOTSUPP, text())),
     }
 }
@@ -88,6 +89,13 @@ fn listen(job: &Job<'_>, files: &Files, kind: SocketType, place: &str) -> Result
             net::bind(&socket, &name)?;
             Ok(socket)
         }),
+        Address::Machine(context, port) => {
+            let family = AddressFamily::from_raw(libc::AF_VSOCK as u16);
+            new_socket(job, family, kind).and_then(|socket| {
+                crate::sys::bind_vsock(socket.as_fd(), *context, *port)?;
+                Ok(socket)
+            })
+        }
         Address::Internet(address) => bind_internet(job, kind, *address),
         Address::Port(port) => match bind_internet(job, kind, (Ipv6Addr::UNSPECIFIED, *port).into()) {
             Err(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL) => {
@@ -107,9 +115,39 @@ fn listen(job: &Job<'_>, files: &Files, kind: SocketType, place: &str) -> Result
 }
 
 fn new_socket(job: &Job<'_>, family: AddressFamily, kind: SocketType) -> Result<OwnedFd, Errno> {
-    let socket = net::socket_with(family, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = match protocol(job, family, kind) {
+        // A kernel without the protocol: a plain one, as systemd does for MPTCP.
+        Some(protocol) => net::socket_with(family, kind, flags, Some(protocol))
+            .or_else(|_| net::socket_with(family, kind, flags, None))?,
+        None => net::socket_with(family, kind, flags, None)?,
+    };
     options::set(job, socket.as_fd(), Stage::BeforeBind);
     Ok(socket)
+}
+
+/// SocketProtocol=, for sockets of the internet's families.
+fn protocol(job: &Job<'_>, family: AddressFamily, kind: SocketType) -> Option<Protocol> {
+    if family != AddressFamily::INET && family != AddressFamily::INET6 {
+        return None;
+    }
+    let number = match job.directive(SettingKey::SocketOption, "SocketProtocol")? {
+        "udplite" if kind == SocketType::DGRAM => libc::IPPROTO_UDPLITE,
+        "sctp" => libc::IPPROTO_SCTP,
+        "mptcp" if kind == SocketType::STREAM => libc::IPPROTO_MPTCP,
+        _ => return None,
+    };
+    u32::try_from(number).ok().and_then(RawProtocol::new).map(Protocol::from_raw)
+}
+
+/// A POSIX message queue: mq_overview(7). MessageQueueMaxMessages= and MessageQueueMessageSize= count where it is new.
+fn open_message_queue(job: &Job<'_>, files: &Files, name: &str) -> Result<OwnedFd, Errno> {
+    let number = |name| job.directive(SettingKey::SocketOption, name).and_then(|text| text.parse().ok());
+    let size = number("MessageQueueMaxMessages").zip(number("MessageQueueMessageSize"));
+    let queue = crate::sys::open_message_queue(name, files.mode, size)?;
+    rustix::fs::fchmod(&queue, Mode::from_raw_mode(files.mode))?;
+    rustix::fs::fchown(&queue, files.uid, files.gid)?;
+    Ok(queue)
 }
 
 fn bind_internet(job: &Job<'_>, kind: SocketType, address: SocketAddr) -> Result<OwnedFd, Errno> {
@@ -226,7 +264,9 @@ fn paths<'a>(job: &Job<'a>) -> impl Iterator<Item = &'a str> {
     job.unit
         .settings_of(SettingKey::Listen)
         .filter_map(|setting| setting.split_once(':'))
-        .filter(|(kind, place)| !matches!(*kind, "special" | "netlink") && place.starts_with('/'))
+        .filter(|(kind, place)| {
+            !matches!(*kind, "special" | "netlink" | "message-queue") && place.starts_with('/')
+        })
         .map(|(_, place)| place)
 }
 
@@ -244,6 +284,11 @@ fn make_links(job: &Job<'_>) {
 pub fn remove(job: &Job<'_>) -> Result<(), Failure> {
     if !job.is_on(SettingKey::RemoveOnStop) {
         return Ok(());
+    }
+    for queue in
+        job.unit.settings_of(SettingKey::Listen).filter_map(|text| text.strip_prefix("message-queue:"))
+    {
+        let _ = crate::sys::unlink_message_queue(queue);
     }
     let target = paths(job).next().unwrap_or_default();
     for path in paths(job) {

@@ -128,3 +128,41 @@ fn given_remove_on_stop_when_cleaned_up_then_only_what_the_unit_made_is_gone() {
         remove(job).unwrap();
     });
 }
+
+#[test]
+fn given_options_when_opened_then_each_family_has_its_own() {
+    let settings = [
+        setting(SettingKey::Listen, "stream:[::1]:0"),
+        setting(SettingKey::Listen, "datagram:127.0.0.1:0"),
+        setting(SettingKey::SocketOption, "IPTTL=7"),
+        setting(SettingKey::SocketOption, "KeepAlive=1"),
+        setting(SettingKey::SocketOption, "Timestamping=ns"),
+        setting(SettingKey::SocketOption, "ReceiveBuffer=65536"),
+    ];
+    with_job(&settings, |job| {
+        let Ok(sockets) = open(job) else { return };
+        assert_eq!(net::sockopt::ipv6_unicast_hops(&sockets[0]), Ok(7));
+        assert_eq!(net::sockopt::ip_ttl(&sockets[1]), Ok(7));
+        assert_eq!(net::sockopt::socket_keepalive(&sockets[1]), Ok(true));
+        // The kernel keeps twice of it, for its own needs.
+        assert_eq!(net::sockopt::socket_recv_buffer_size(&sockets[0]), Ok(131_072));
+    });
+}
+
+#[test]
+fn given_a_message_queue_when_opened_then_it_is_there_until_the_unit_removes_it() {
+    let name = format!("/hostel-test-{}", std::process::id());
+    let settings = [
+        setting(SettingKey::Listen, format!("message-queue:{name}")),
+        setting(SettingKey::SocketMode, "0600"),
+        setting(SettingKey::SocketOption, "MessageQueueMaxMessages=3"),
+        setting(SettingKey::SocketOption, "MessageQueueMessageSize=64"),
+        setting(SettingKey::RemoveOnStop, "1"),
+    ];
+    with_job(&settings, |job| {
+        let queues = open(job).unwrap();
+        assert_eq!(rustix::fs::fstat(&queues[0]).unwrap().st_mode & 0o777, 0o600);
+        remove(job).unwrap();
+        assert_eq!(crate::sys::unlink_message_queue(&name), Err(Errno::NOENT));
+    });
+}
