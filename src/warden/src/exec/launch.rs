@@ -215,7 +215,7 @@ fn confine(
     };
     let capabilities = capabilities::wanted(job, keep.bits());
     set_groups(job, identity)?;
-    sandbox::enter_users(job, identity.user.as_ref().map_or(0, |user| user.uid), identity.gid.unwrap_or(0));
+    sandbox::enter_users(job, identity.user.as_ref().map_or(0, |user| user.uid), identity.gid.unwrap_or(0))?;
     capabilities::drop_bounding(&capabilities)?;
     if let Some(user) = identity.user.as_ref().filter(|user| user.uid != 0) {
         capabilities::keep_over_user_change(&capabilities)?;

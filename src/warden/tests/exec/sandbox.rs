@@ -166,3 +166,34 @@ fn given_paths_that_are_missing_when_run_then_one_line_says_so_and_the_service_r
     assert_eq!(text.lines().count(), 2, "{text}");
     assert!(text.contains("/none/such") && text.ends_with("runs\n"), "{text}");
 }
+
+#[test]
+fn given_an_ephemeral_root_when_written_to_then_it_is_as_it_was_afterwards() {
+    let base = TempDir::new("ephemeral");
+    let root = base.join("root");
+    for folder in ["usr", "proc", "sys", "dev", "run", "etc"] {
+        std::fs::create_dir_all(format!("{root}/{folder}")).unwrap();
+    }
+    for link in ["bin", "lib", "lib64"] {
+        std::os::unix::fs::symlink(format!("usr/{link}"), format!("{root}/{link}")).unwrap();
+    }
+    let case = Case::script("touch /etc/x && ls /etc").set(SettingKey::RootDirectory, &root);
+    let outcome = confined(case, &["BindReadOnlyPaths=/usr", "RootEphemeral=1"]).run();
+    assert_eq!(outcome.ran(), "x\n");
+    assert!(!std::path::Path::new(&format!("{root}/etc/x")).exists());
+}
+
+#[test]
+fn given_extensions_when_run_then_their_trees_lie_over_the_guests() {
+    let base = TempDir::new("extensions");
+    std::fs::create_dir_all(base.join("one/usr/share")).unwrap();
+    std::fs::create_dir_all(base.join("two/opt")).unwrap();
+    std::fs::write(base.join("one/usr/share/hostel-test"), "one").unwrap();
+    std::fs::write(base.join("two/opt/hostel-test"), "two").unwrap();
+    let sandbox = [
+        format!("ExtensionDirectories={}", base.join("one")),
+        format!("ExtensionDirectories={}", base.join("two")),
+    ];
+    let script = "cat /usr/share/hostel-test /opt/hostel-test; ls /usr/bin/env; touch /usr/x 2>/dev/null || echo read-only";
+    assert_eq!(seen(script, &sandbox), "onetwo/usr/bin/env\nread-only\n");
+}

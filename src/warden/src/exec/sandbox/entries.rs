@@ -21,6 +21,11 @@ pub enum Kind {
         /// With the mounts below it.
         recursive: bool,
     },
+    /// Several directories as one, the first on top, which can't be written.
+    Overlay {
+        /// The directories.
+        layers: Vec<PathBuf>,
+    },
     /// PrivateDevices=: pseudo devices alone.
     Devices,
     /// A /proc with options of its own.
@@ -273,6 +278,24 @@ fn lists(job: &Job<'_>, out: &mut Vec<Entry>) {
         let read_only = options.split(',').any(|option| option == "ro");
         out.push(Entry::new(place, Kind::Temporary { options }).read_only(read_only));
     }
+}
+
+/// ExtensionDirectories=: trees of programs (/usr, /opt) and of configuration (/etc) laid over the guest's. `exists` tells
+/// whether a directory is there.
+pub fn extensions(job: &Job<'_>, exists: impl Fn(&Path) -> bool) -> Vec<Entry> {
+    let folders: Vec<&Path> = job
+        .directives(SettingKey::Sandbox, "ExtensionDirectories")
+        .map(|word| Path::new(word.trim_start_matches('-')))
+        .collect();
+    let over = |place: &str| {
+        // The later ones are on top.
+        let layers = folders.iter().rev().map(|folder| folder.join(place.trim_start_matches('/')));
+        let mut layers: Vec<PathBuf> = layers.filter(|layer| exists(layer)).collect();
+        let any = !layers.is_empty();
+        layers.push(place.into());
+        any.then(|| Entry::new(place, Kind::Overlay { layers }).read_only(true))
+    };
+    ["/usr", "/opt", "/etc"].into_iter().filter_map(over).collect()
 }
 
 /// The unit's root directory, where it has one of its own.

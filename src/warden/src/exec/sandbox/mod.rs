@@ -18,8 +18,12 @@ use super::job::{Job, is_yes};
 use entries::Entry;
 use hostel_contract::{exec::ExecStep, paths};
 use hostel_plan::SettingKey;
+use rustix::fs::CWD;
 use rustix::io::Errno;
-use rustix::mount::{MountPropagationFlags, mount_bind_recursive, mount_change};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, MoveMountFlags, mount, mount_bind_recursive, mount_change, move_mount,
+};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 /// Enters the sandbox. While still root; what can't be had is told in the unit's log.
@@ -29,6 +33,7 @@ pub fn enter(job: &Job<'_>) -> Result<(), Failure> {
     let get = |name| job.directive(SettingKey::Sandbox, name);
     let root = entries::root(job);
     let mut entries = entries::read(job);
+    entries.extend(entries::extensions(job, Path::is_dir));
     let temporary = get("PrivateTmp").is_some_and(is_yes) || job.is_on(SettingKey::DynamicUser);
     let namespace = temporary
         || !entries.is_empty()
@@ -53,8 +58,14 @@ pub fn enter(job: &Job<'_>) -> Result<(), Failure> {
         return root.map_or(Ok(()), change_root);
     }
     if let Some(root) = root {
-        mount_bind_recursive(root, root)
-            .at(ExecStep::Chroot, || format!("RootDirectory={}", root.display()))?;
+        let ephemeral = get("RootEphemeral").is_some_and(is_yes);
+        if let Err(errno) = if ephemeral { throw_away(root) } else { Err(Errno::OPNOTSUPP) } {
+            if ephemeral {
+                lost(job, "RootEphemeral=", errno);
+            }
+            mount_bind_recursive(root, root)
+                .at(ExecStep::Chroot, || format!("RootDirectory={}", root.display()))?;
+        }
         entries.extend(inside_root(job));
     }
     mounts::make(job, root.unwrap_or(Path::new("/")), entries);
@@ -70,6 +81,22 @@ pub(super) fn lost(job: &Job<'_>, directive: &str, errno: Errno) {
 fn new_namespace() -> Result<(), Errno> {
     crate::sys::unshare(libc::CLONE_NEWNS)?;
     mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
+}
+
+/// RootEphemeral=: what is written to a root directory is in memory, and gone with the process.
+fn throw_away(root: &Path) -> Result<(), Errno> {
+    // A place of this mount namespace alone, hidden again below.
+    let place = Path::new("/run");
+    mount("tmpfs", place, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, c"mode=0700")?;
+    let made = || {
+        let (upper, work) = (place.join("upper"), place.join("work"));
+        rustix::fs::mkdir(&upper, rustix::fs::Mode::from_raw_mode(0o755))?;
+        rustix::fs::mkdir(&work, rustix::fs::Mode::from_raw_mode(0o700))?;
+        mounts::overlay(&[root.to_path_buf()], Some((&upper, &work)))
+    };
+    let tree = made();
+    rustix::mount::unmount(place, rustix::mount::UnmountFlags::DETACH)?;
+    move_mount(tree?.as_fd(), "", CWD, root, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
 }
 
 /// MountFlags=: whether mounts that the guest makes later are seen in here, and the other way round below.

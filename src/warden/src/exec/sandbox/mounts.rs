@@ -139,10 +139,26 @@ fn pick(entry: &Entry) -> Result<Picked, Errno> {
         Kind::Proc { options } => new_file_system("proc", options),
         Kind::Cgroups => new_file_system("cgroup2", &[]),
         Kind::MessageQueues => new_file_system("mqueue", &[]),
+        Kind::Overlay { layers } => overlay(layers, None),
         Kind::Devices => return Ok(Picked::Devices(devices::pick())),
         Kind::AsIs | Kind::LeftAlone | Kind::Temporary { .. } => return Ok(Picked::Nothing),
     };
     tree.map(Picked::Tree)
+}
+
+/// Directories as one file system, the first on top, mounted nowhere; `writes`: where what is written goes, and a
+/// folder for the kernel's own use beside it (Linux 5.11 in a user namespace).
+pub fn overlay(layers: &[PathBuf], writes: Option<(&Path, &Path)>) -> Result<OwnedFd, Errno> {
+    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    let escaped = |path: &PathBuf| path.to_string_lossy().replace('\\', "\\\\").replace(':', "\\:");
+    let lower: Vec<String> = layers.iter().map(escaped).collect();
+    fsconfig_set_string(context.as_fd(), "lowerdir", lower.join(":"))?;
+    if let Some((upper, work)) = writes {
+        fsconfig_set_string(context.as_fd(), "upperdir", upper)?;
+        fsconfig_set_string(context.as_fd(), "workdir", work)?;
+    }
+    fsconfig_create(context.as_fd())?;
+    fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
 }
 
 /// A file system of its own, mounted nowhere.

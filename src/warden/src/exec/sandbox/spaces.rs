@@ -120,7 +120,14 @@ pub fn remove(job: &Job<'_>) -> Result<(), Errno> {
 
 /// PrivateUsers=: a user namespace in which root and the service's user are themselves, and everybody else is nobody.
 /// Behind everything that takes root's rights over the guest.
-pub fn enter_users(job: &Job<'_>, uid: u32, gid: u32) {
+pub fn enter_users(job: &Job<'_>, uid: u32, gid: u32) -> Result<(), Failure> {
+    if let Some(path) = job.directive(SettingKey::Sandbox, "UserNamespacePath") {
+        let text = || format!("UserNamespacePath={path}");
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
+        let file = rustix::fs::open(path, flags, Mode::empty()).at(ExecStep::Namespace, text)?;
+        return move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::User))
+            .at(ExecStep::Namespace, text);
+    }
     let map = |id: u32| match job.directive(SettingKey::Sandbox, "PrivateUsers") {
         Some("identity") => Some("0 0 65536\n".to_string()),
         Some("full") => Some("0 0 4294967295\n".to_string()),
@@ -129,8 +136,9 @@ pub fn enter_users(job: &Job<'_>, uid: u32, gid: u32) {
         }
         _ => None,
     };
-    let (Some(users), Some(groups)) = (map(uid), map(gid)) else { return };
+    let (Some(users), Some(groups)) = (map(uid), map(gid)) else { return Ok(()) };
     if let Err(errno) = sys::unshare_users(&users, &groups) {
         lost(job, "PrivateUsers=", errno);
     }
+    Ok(())
 }
