@@ -68,7 +68,6 @@ fn become_command(program: &CStr) -> i32 {
 /// Looks for the program as execvp(3) does. Returns only on failure.
 fn exec_found(program: &CStr) -> Errno {
     let name = program.to_bytes();
-    #[expect(clippy::manual_contains, reason = "made for long texts, it is larger")]
     if name.iter().any(|b| *b == b'/') {
         return exec_with_own_arguments(program, COMMAND);
     }

@@ -14,7 +14,6 @@ use hostel_plan::{Exit, ExitList, Phase, Restart, ServiceType, Unit, command_fla
 /// Did a main process end well? (systemd.service(5), SuccessExitStatus=)
 fn is_clean_main(def: &Unit<'_>, status: ExitStatus) -> bool {
     let oneshot = def.service_type() == ServiceType::Oneshot;
-    #[expect(clippy::manual_contains, reason = "made for long texts, it is larger")]
     match status.kind {
         ExitKind::Exited => status.code == 0 || def.lists(ExitList::Success, Exit::Status(status.code)),
         ExitKind::Killed => {
