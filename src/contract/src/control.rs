@@ -30,7 +30,9 @@ crate::code_enum! {
         ResetFailed = 7, "reset-failed";
         /// End the guest: `argument` is a [`crate::ShutdownKind`].
         Shutdown = 8, "shutdown";
-        /// Compile anew and swap the plan.
+        /// Compile anew and take the new plan in place of the old one; what runs goes on. `argument`: [`UNITS_ONLY`], or 0.
+        /// Answered with `Done` when it is in force; with `Failed` where there's none, and then nothing has changed:
+        /// [`crate::paths::COMPILE_LOG`] ends with the reason.
         ReloadPlan = 9, "daemon-reload";
         /// Start a unit because its timer, path or socket fired; answered at once.
         Trigger = 10, "trigger";
@@ -39,6 +41,8 @@ crate::code_enum! {
 
 /// Answer when the job is queued, not when it is finished.
 pub const NO_WAIT: u32 = 1;
+/// `ReloadPlan`: without the generators, which take most of its time.
+pub const UNITS_ONLY: u32 = 1;
 /// `Kill`: the main process only.
 pub const KILL_MAIN: u32 = 2;
 /// `Kill`: the control process only.

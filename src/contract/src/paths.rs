@@ -18,6 +18,9 @@ pub const UNITS: &str = "/run/hostel/units";
 /// What `systemctl set-environment` has set, for every start of a service: assignments with a NUL behind each. Absent
 /// until then. Written and read by the warden.
 pub const ENVIRONMENT: &str = "/run/hostel/environment";
+/// An empty file of a unit's name here has the next reload take that unit into the plan, also if nothing names it: an
+/// instance of a template, above all. Made by whoever is about to start it (root; mode 0755).
+pub const WANTED: &str = "/run/hostel/wanted";
 /// What the last compilation said of the guest's units, one line each: `file:line: message`.
 pub const COMPILE_LOG: &str = "/run/hostel/compile.log";
 /// Folder of the log sink in the guest.

@@ -1,7 +1,7 @@
 //! The status page: what `status` and `top` read without asking init.
 //!
-//! One file, mapped and written by init alone, read by anybody: a header, one row a unit in the order of the
-//! plan, then one text slot a unit for STATUS=. Init makes `sequence` odd while it writes, as a seqlock: a
+//! One file, written by init alone, read by anybody: a header, one row a unit in the order of the plan, then text slots
+//! for STATUS=. A unit keeps its slot from plan to plan; its row says which it is. Init makes `sequence` odd while it writes, as a seqlock: a
 //! reader copies, and takes the copy if the sequence was even and the same before and after.
 //! Guest root can write to the file: a reader on the host copies once and takes nothing in it for granted.
 
@@ -10,8 +10,8 @@ use crate::Text;
 /// "HSTS", little-endian.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"HSTS");
 /// Version of the layout.
-pub const VERSION: u16 = 1;
-/// Bytes of a text slot; slot `i` is at [`text_offset`]. The file is sparse: a slot that nobody used costs nothing.
+pub const VERSION: u16 = 2;
+/// Bytes of a text slot; slot `i` is at [`text_offset`]. The file is sparse: rows and slots that nobody used cost nothing.
 pub const TEXT_SIZE: usize = 128;
 /// More units than this are not read from a page.
 pub const UNITS_MAX: usize = 4096;
@@ -197,8 +197,8 @@ crate::record! {
         pub exit_status: u8,
         /// Descriptors in FDSTORE.
         pub stored: u16,
-        /// Zero.
-        pub reserved: u16,
+        /// Text slot of the unit plus one; 0: it has none.
+        pub text: u16,
     }
 }
 
@@ -210,15 +210,13 @@ pub const fn row_offset(unit: usize) -> usize {
     StatusHeader::SIZE + unit * StatusRow::SIZE
 }
 
-/// Offset of a unit's text slot, in a page of `units` rows.
-pub const fn text_offset(units: usize, unit: usize) -> usize {
-    row_offset(units).next_multiple_of(4096) + unit * TEXT_SIZE
+/// Offset of a text slot: behind all rows that there could be.
+pub const fn text_offset(slot: usize) -> usize {
+    row_offset(UNITS_MAX).next_multiple_of(4096) + slot * TEXT_SIZE
 }
 
-/// Bytes of a page for so many units.
-pub const fn page_size(units: usize) -> usize {
-    text_offset(units, units).next_multiple_of(4096)
-}
+/// Most bytes of a page. The file ends with the last row or text that was written.
+pub const PAGE_MAX: usize = text_offset(UNITS_MAX);
 
 /// A unit's STATUS= text.
 pub type StatusText = Text<TEXT_SIZE>;

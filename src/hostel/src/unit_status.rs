@@ -5,8 +5,8 @@ use crate::escape::printable_line;
 use crate::join;
 use hostel_contract::paths;
 use hostel_contract::status::{
-    ActiveState, GuestState, MAGIC, StatusHeader, StatusRow, StatusText, SubState, TEXT_SIZE, UNITS_MAX,
-    UnitResult, VERSION, page_size, row_offset, text_offset,
+    ActiveState, GuestState, MAGIC, PAGE_MAX, StatusHeader, StatusRow, StatusText, SubState, TEXT_SIZE,
+    UNITS_MAX, UnitResult, VERSION, row_offset, text_offset,
 };
 use rustix::fs::{Mode, OFlags};
 use serde::Serialize;
@@ -68,7 +68,7 @@ pub struct GuestStatus {
 impl GuestStatus {
     /// Asks a running guest. `None`: init has no page yet.
     pub fn ask(guest: &join::Guest) -> Result<Option<GuestStatus>> {
-        let bound = 8 + page_size(UNITS_MAX) + NAMES_MAX;
+        let bound = 8 + PAGE_MAX + NAMES_MAX;
         for _ in 0..ATTEMPTS {
             let bytes =
                 guest.read_inside(bound, PATIENCE, |pipe| if write_page(&pipe).is_ok() { 0 } else { 1 })?;
@@ -98,7 +98,7 @@ impl GuestStatus {
 
 /// The reader, inside the guest: the page with its length before it, then the names.
 fn write_page(pipe: &OwnedFd) -> rustix::io::Result<()> {
-    let page = read_file(paths::STATUS, page_size(UNITS_MAX)).unwrap_or_default();
+    let page = read_file(paths::STATUS, PAGE_MAX).unwrap_or_default();
     let names = read_file(paths::UNITS, NAMES_MAX).unwrap_or_default();
     for bytes in [&(page.len() as u64).to_le_bytes()[..], &page, &names] {
         let mut rest = bytes;
@@ -158,8 +158,8 @@ fn decode(bytes: &[u8]) -> Decoded {
     if count > 0 && fits != Some(header.plan_checksum) {
         return Decoded::BeingWritten;
     }
-    let units = (0..count)
-        .filter_map(|index| unit(page, count, index, names.get(index).copied().unwrap_or_default()));
+    let units =
+        (0..count).filter_map(|index| unit(page, index, names.get(index).copied().unwrap_or_default()));
     Decoded::Status(GuestStatus {
         state: GuestState::from_code(header.state).map_or("unknown", GuestState::name),
         failed: header.failed,
@@ -179,10 +179,11 @@ fn names_of(text: &[u8]) -> (Option<u64>, Vec<&[u8]>) {
     (checksum, lines.filter(|line| !line.is_empty()).collect())
 }
 
-fn unit(page: &[u8], count: usize, index: usize, name: &[u8]) -> Option<Unit> {
+fn unit(page: &[u8], index: usize, name: &[u8]) -> Option<Unit> {
     const KILLED: u8 = 2;
     let row = StatusRow::decode(page.get(row_offset(index)..)?)?;
-    let text = page.get(text_offset(count, index)..).and_then(|slot| slot.get(..TEXT_SIZE));
+    let at = usize::from(row.text).checked_sub(1).map(text_offset);
+    let text = at.and_then(|at| page.get(at..)).and_then(|slot| slot.get(..TEXT_SIZE));
     let text = text.map(|slot| StatusText::new(slot).bytes().to_vec()).unwrap_or_default();
     Some(Unit {
         name: printable_line(name),
@@ -223,7 +224,7 @@ mod tests {
 
     fn message(header: &StatusHeader, rows: usize, names: &str) -> Vec<u8> {
         let mut page = header.encode().to_vec();
-        page.resize(page_size(rows), 0);
+        page.resize(row_offset(rows), 0);
         [&(page.len() as u64).to_le_bytes()[..], &page, names.as_bytes()].concat()
     }
 

@@ -316,7 +316,7 @@ impl<'a> Supervisor<'a> {
         self.header.awaiting > 0
     }
 
-    /// The unit's row of the status page, less what only init knows (`stored`).
+    /// The unit's row of the status page, less what only init knows (`stored`, `text`).
     pub fn row(&self, unit: UnitId) -> StatusRow {
         let state = self.get(unit);
         let kind = self.def(unit).kind();
@@ -340,7 +340,7 @@ impl<'a> Supervisor<'a> {
             exit_kind,
             exit_status,
             stored: 0,
-            reserved: 0,
+            text: 0,
         }
     }
 

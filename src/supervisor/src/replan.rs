@@ -53,6 +53,14 @@ impl<'a> Supervisor<'a> {
         Ok(())
     }
 
+    /// Goes on in a region of more units, of which it takes the place.
+    pub fn enlarge(&mut self, units: &'a mut [UnitState]) {
+        for (new, old) in units.iter_mut().zip(self.units.iter()) {
+            *new = *old;
+        }
+        self.units = units;
+    }
+
     /// Writes down for each unit where its state goes, and empties what is made of links.
     fn address(&mut self, old: Plan<'a>, plan: Plan<'a>) {
         let place = |unit| plan.find(old.definition(unit).name()).map(|found| found.id());

@@ -1,11 +1,11 @@
-//! Memory: tables sized by the plan, and the plan itself. Nothing here is ever given back: PID 1 has one life.
+//! Memory: tables with room for the plan's units, which are never given back, and the plan itself.
 
 use super::arch::{number, syscall};
 use super::call::Errno;
 use super::descriptor::BorrowedFd;
 use core::ffi::c_void;
 use core::ptr::{NonNull, null_mut};
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 /// Types for which all zeroes is a valid value, and which need no drop.
 ///
@@ -40,9 +40,8 @@ const SMALL: usize = 16 * 1024;
 /// What is left of the shared mapping: its address, and how much of it is taken.
 static SHARED: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
 static TAKEN: AtomicUsize = AtomicUsize::new(SHARED_SIZE);
-static REFUSED: AtomicBool = AtomicBool::new(false);
 
-/// A table of `count` zeroed elements; where there's no memory, an empty one, and [`was_refused`] says so. Pages that are
+/// A table of `count` zeroed elements; where there's no memory, an empty one. Pages that are
 /// never written to cost no memory.
 pub fn table<T: Zeroed>(count: usize) -> &'static mut [T] {
     const { assert!(core::mem::align_of::<T>() <= ALIGNMENT) };
@@ -52,11 +51,6 @@ pub fn table<T: Zeroed>(count: usize) -> &'static mut [T] {
         Some(at) => unsafe { core::slice::from_raw_parts_mut(at.as_ptr().cast::<T>(), count) },
         None => &mut [],
     }
-}
-
-/// Was there no memory for a table?
-pub fn was_refused() -> bool {
-    REFUSED.load(Ordering::Relaxed)
 }
 
 /// What every table is aligned to.
@@ -97,11 +91,14 @@ fn map(size: usize, file: Option<BorrowedFd<'_>>) -> Result<*mut c_void, Errno> 
 }
 
 fn mapping(size: usize) -> Option<NonNull<c_void>> {
-    let at = map(size, None).ok().and_then(NonNull::new);
-    if at.is_none() {
-        REFUSED.store(true, Ordering::Relaxed);
-    }
-    at
+    map(size, None).ok().and_then(NonNull::new)
+}
+
+/// Gives back what [`map_sealed`] gave: whoever mapped it keeps no reference to it.
+pub fn unmap(bytes: &'static [u8]) {
+    // SAFETY: a whole mapping of `map_sealed`. A plan is unmapped when another is in force, and then every copy of the
+    // old one, init's and the supervisor's, has been replaced.
+    unsafe { syscall(number::MUNMAP, bytes.as_ptr() as usize, bytes.len(), 0, 0, 0, 0) };
 }
 
 /// Maps a file read-only. The caller has sealed it against writing and shrinking: else it could change below us, and

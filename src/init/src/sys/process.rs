@@ -7,7 +7,7 @@ use super::start;
 use core::ffi::{CStr, c_char};
 
 /// Most arguments of a [`Program`] and of [`exec_path`].
-const ARGUMENTS_MAX: usize = 6;
+const ARGUMENTS_MAX: usize = 7;
 
 /// Most variables that a child of ours gets.
 const VARIABLES_MAX: usize = 256;

@@ -1,12 +1,13 @@
-//! From nothing to a plan: `hostel-warden compile`, tried a few times, with a deadline each. Where it can't be had, init
-//! stays without a plan, says why, and obeys stops.
+//! From files to a plan: `hostel-warden compile`, tried a few times, with a deadline each. At the boot, where it can't be
+//! had, init stays without a plan, says why, and obeys stops; later, with the plan that it has.
 
-use super::{Guest, NEVER, System, messages, upward};
+use super::{NEVER, System, messages, upward};
 use crate::sys;
 use crate::sys::call::Errno;
 use crate::sys::descriptor::{BorrowedFd, OwnedFd};
 use crate::sys::process::{Program, kill};
 use crate::sys::{file, memory};
+use hostel_contract::control::ControlResult;
 use hostel_contract::status::GuestState;
 use hostel_init::signals;
 use hostel_init::text::Part;
@@ -21,45 +22,40 @@ const DEADLINE_MS: u64 = 60_000;
 const PLAN_MAX: usize = 16 << 20;
 /// Where the child finds the file for the plan.
 const FD_OUTPUT: u32 = 3;
+/// Where it finds the plan in force.
+const FD_IN_FORCE: u32 = 4;
 /// Exit status of a child whose exec failed, as shells have it.
 const EXIT_NO_EXEC: i32 = 127;
 
-/// Where init is in its life, up to the supervisor's.
-pub enum Stage {
-    /// A compilation runs.
-    Compiling {
-        /// Its process.
-        pid: u32,
-        /// What it writes to.
-        output: OwnedFd,
-        /// When it is ended, in milliseconds.
-        deadline: u64,
-        /// Which one it is, from 1.
-        attempt: u8,
-    },
-    /// There's nothing that could be run.
-    NoPlan,
-    /// The supervisor has a plan.
-    Running,
+/// A compilation that runs.
+pub struct Compilation {
+    pid: u32,
+    /// What it writes to.
+    output: OwnedFd,
+    /// When it is ended, in milliseconds.
+    deadline: u64,
+    /// Which one it is, from 1.
+    attempt: u8,
+    depth: Depth,
 }
 
-impl Stage {
-    /// When [`System::compilation_is_late`] is to be called.
-    pub fn deadline(&self) -> u64 {
-        match self {
-            Stage::Compiling { deadline, .. } => *deadline,
-            Stage::NoPlan | Stage::Running => NEVER,
-        }
-    }
+/// What a compilation has run first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Depth {
+    /// Nothing: units are read, of which the generators know nothing new.
+    Units,
+    /// The generators; at boot, the guest's /run is prepared too.
+    Generators,
 }
 
 /// Why there's no plan.
-enum Failure {
+pub(super) enum Failure {
     Ended(ExitStatus),
     System(Errno),
     Plan(PlanError),
     Late,
     NoWarden,
+    Misfit,
 }
 
 impl Failure {
@@ -77,6 +73,7 @@ impl Failure {
             Failure::Late => {
                 ("hostel-warden compile took longer than allowed, in ms: {}", [DEADLINE_MS.into(), nothing])
             }
+            Failure::Misfit => ("The plan does not fit what has come up meanwhile", [nothing; 2]),
             Failure::NoWarden => (
                 "hostel-warden was not found: put it beside hostel-init, or name it in HOSTEL_WARDEN",
                 [nothing; 2],
@@ -103,36 +100,47 @@ fn plan_error(error: PlanError) -> Part<'static> {
 }
 
 impl System {
-    /// May a compilation begin? Only where none runs, and nothing runs that another plan would be about.
-    pub(super) fn may_compile(&self) -> bool {
-        matches!(self.stage, Stage::NoPlan) && self.ending.is_none()
-    }
-
-    /// Compiles, as if for the first time.
-    pub(super) fn begin_compilation(&mut self) {
-        self.try_compile(1);
-    }
-
-    fn try_compile(&mut self, attempt: u8) {
-        self.page.set_state(GuestState::Starting);
-        match self.spawn_compile() {
-            Ok((pid, output)) => {
-                let deadline = sys::now_ms() + DEADLINE_MS;
-                self.stage = Stage::Compiling { pid, output, deadline, attempt };
-            }
-            Err(failure) => self.compilation_failed(failure, attempt),
+    /// Compiles, as if for the first time; once more behind the one that runs.
+    pub(super) fn begin_compilation(&mut self, depth: Depth) {
+        match self.compilation {
+            Some(_) => self.again = self.again.max(Some(depth)),
+            None => self.try_compile(1, depth),
         }
     }
 
-    fn spawn_compile(&mut self) -> Result<(u32, OwnedFd), Failure> {
+    fn try_compile(&mut self, attempt: u8, depth: Depth) {
+        if !self.guest.has_plan() {
+            self.page.set_state(GuestState::Starting);
+        }
+        // It looks at what runs.
+        self.flush_page();
+        match self.spawn_compile(depth) {
+            Ok((pid, output)) => {
+                let deadline = sys::now_ms() + DEADLINE_MS;
+                self.compilation = Some(Compilation { pid, output, deadline, attempt, depth });
+            }
+            Err(failure) => self.compilation_failed(failure, attempt, depth),
+        }
+    }
+
+    fn spawn_compile(&mut self, depth: Depth) -> Result<(u32, OwnedFd), Failure> {
         let warden = self.warden_file.as_ref().ok_or(Failure::NoWarden)?;
         let output = file::in_memory(c"hostel-plan").map_err(Failure::System)?;
         // Without a log, its output stays where init's own goes: the console.
         let log = self.log.write_end().unwrap_or(BorrowedFd::ERROR);
-        let fixed = [(log, 1), (log, 2), (output.as_fd(), FD_OUTPUT)];
+        let plan = self.guest.plan_file.as_ref().map(OwnedFd::as_fd);
+        let occasion = match (plan, depth) {
+            (None, _) => c"--boot",
+            (Some(_), Depth::Generators) => c"--generators",
+            (Some(_), Depth::Units) => c"--units",
+        };
+        let reload = [c"hostel-warden", c"compile", occasion, c"--output-fd", c"3", c"--in-force-fd", c"4"];
+        let [boot @ .., _, _] = &reload;
+        // Without a plan there's nothing for the last of them to be.
+        let fixed = [(log, 1), (log, 2), (output.as_fd(), FD_OUTPUT), (plan.unwrap_or(log), FD_IN_FORCE)];
         let program = Program {
             file: warden.as_fd(),
-            arguments: &[c"hostel-warden", c"compile", c"--boot", c"--output-fd", c"3"],
+            arguments: if plan.is_some() { &reload } else { boot },
             variable: None,
             descriptors: &fixed,
         };
@@ -144,9 +152,14 @@ impl System {
         Ok((pid, output))
     }
 
+    /// When [`System::compilation_is_late`] is to be called.
+    pub(super) fn compilation_deadline(&self) -> u64 {
+        self.compilation.as_ref().map_or(NEVER, |compilation| compilation.deadline)
+    }
+
     /// It took too long.
     pub(super) fn compilation_is_late(&mut self) {
-        if let Stage::Compiling { pid, deadline, .. } = &mut self.stage {
+        if let Some(Compilation { pid, deadline, .. }) = &mut self.compilation {
             // Its end is told by its reaping, with a signal that says it.
             let _ = kill(*pid as i32, signals::KILL);
             *deadline = NEVER;
@@ -157,14 +170,12 @@ impl System {
     /// Was it the compilation that was reaped?
     #[inline(never)]
     pub(super) fn compilation_ended(&mut self, ended: u32, status: ExitStatus) -> bool {
-        if !matches!(&self.stage, Stage::Compiling { pid, .. } if *pid == ended) {
-            return false;
-        }
-        let Stage::Compiling { output, attempt, .. } = core::mem::replace(&mut self.stage, Stage::NoPlan)
+        let Some(Compilation { output, attempt, depth, .. }) = self.compilation.take_if(|c| c.pid == ended)
         else {
             return false;
         };
-        if self.ending.is_some() {
+        if self.guest.supervisor.shutting_down().is_some() {
+            self.reload_is_over(ControlResult::Refused, b"the guest stops");
             return true;
         }
         let result = if status == (ExitStatus { kind: ExitKind::Exited, code: 0 }) {
@@ -173,20 +184,31 @@ impl System {
             Err(Failure::Ended(status))
         };
         match result {
-            Ok(()) => self.boot(),
-            Err(failure) => self.compilation_failed(failure, attempt),
+            Ok(()) => self.reload_is_over(ControlResult::Done, b""),
+            Err(failure) => self.compilation_failed(failure, attempt, depth),
         }
         true
     }
 
-    fn compilation_failed(&mut self, failure: Failure, attempt: u8) {
-        self.stage = Stage::NoPlan;
+    fn compilation_failed(&mut self, failure: Failure, attempt: u8, depth: Depth) {
         self.say_failure(&failure);
-        // No warden reads the log, so what the compilation said goes to the console.
-        self.log.drain_to_console();
-        let is_final = attempt >= TRIES || matches!(failure, Failure::NoWarden);
-        if !is_final {
-            return self.try_compile(attempt + 1);
+        let has_plan = self.guest.has_plan();
+        // In a reload only what came up while it compiled is worth another try.
+        let worth = match failure {
+            Failure::NoWarden => false,
+            Failure::Misfit => true,
+            Failure::Ended(_) | Failure::System(_) | Failure::Plan(_) | Failure::Late => !has_plan,
+        };
+        if !has_plan {
+            // No warden reads the log, so what the compilation said goes to the console.
+            self.log.drain_to_console();
+        }
+        if worth && attempt < TRIES {
+            return self.try_compile(attempt + 1, depth);
+        }
+        self.reload_is_over(ControlResult::Failed, b"see /run/hostel/compile.log; the plan in force stays");
+        if has_plan {
+            return;
         }
         self.page.set_state(GuestState::NoPlan);
         self.log.say(
@@ -205,17 +227,22 @@ impl System {
             return Err(Failure::Plan(PlanError::Truncated));
         }
         let bytes = memory::map_sealed(output.as_fd(), size).map_err(Failure::System)?;
-        let plan = Plan::parse(bytes).map_err(Failure::Plan)?;
-        let units = plan.len();
-        self.guest = Guest::new(plan, Some(output)).map_err(Failure::System)?;
-        self.page.header.plan_checksum = plan.checksum();
-        self.page.header.plan_usec = sys::now_usec();
-        self.page.resize(units, memory::table(units));
+        let first = !self.guest.has_plan();
+        let taken = Plan::parse(bytes).map_err(Failure::Plan).and_then(|plan| self.follow(plan, output));
+        match taken {
+            // Before it there was the empty one, which is no mapping.
+            Ok(_) if first => self.boot(),
+            Ok(old) => memory::unmap(old),
+            Err(failure) => {
+                memory::unmap(bytes);
+                return Err(failure);
+            }
+        }
         Ok(())
     }
 
     fn boot(&mut self) {
-        self.stage = Stage::Running;
+        self.page.header.plan_usec = sys::now_usec();
         self.warden_is_due();
         let default = self.guest.plan.default_target();
         match default {
@@ -228,7 +255,7 @@ impl System {
 
     /// Ends a compilation: the guest is to stop.
     pub(super) fn cancel_compilation(&mut self) {
-        if let Stage::Compiling { pid, .. } = &self.stage {
+        if let Some(Compilation { pid, .. }) = &self.compilation {
             let _ = kill(*pid as i32, signals::KILL);
         }
     }

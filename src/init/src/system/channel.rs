@@ -53,6 +53,8 @@ pub struct Warden {
     /// Answer that waits for room; nothing is read from the warden before it is gone.
     answer: Option<ChannelMessage>,
     stopping: Option<ShutdownKind>,
+    /// There's a plan that it doesn't know of.
+    new_plan: bool,
     waits_for_room: bool,
     born_ms: u64,
     back_off_ms: u64,
@@ -71,6 +73,7 @@ impl Warden {
             greeting: Greeting::Done,
             answer: None,
             stopping: None,
+            new_plan: false,
             waits_for_room: false,
             born_ms: 0,
             back_off_ms: 0,
@@ -131,6 +134,7 @@ impl System {
         warden.channel = Some(ours);
         warden.greeting = Greeting::OwnLog;
         warden.answer = None;
+        warden.new_plan = false;
         warden.waits_for_room = false;
         warden.born_ms = sys::now_ms();
         warden.count = warden.count.saturating_add(1);
@@ -221,15 +225,26 @@ impl System {
                     drop(item.fd.take());
                 }
             }
-            Some(ChannelOp::Trigger) => {
+            // One that names another plan crossed a reload: the warden looks anew when it has heard of that.
+            Some(ChannelOp::Trigger)
+                if message.name.0.starts_with(&self.guest.plan.checksum().to_le_bytes()) =>
+            {
                 let unit = u16::try_from(message.argument).ok().map(UnitId);
-                let known = unit.and_then(|unit| self.guest.plan.unit(unit));
-                if let Some(unit) = known {
+                if let Some(unit) = unit.and_then(|unit| self.guest.plan.unit(unit)) {
                     self.feed(Event::Triggered(unit.id()));
                 }
             }
             // What only init says, or what a newer warden knows.
             _ => {}
+        }
+    }
+
+    /// Tells the warden of another plan. One that has heard half of what there was by the old indices makes way for its
+    /// successor.
+    pub(super) fn tell_plan(&mut self) {
+        match self.warden.greeting {
+            Greeting::Done => self.warden.new_plan = true,
+            _ => self.drop_channel(),
         }
     }
 
@@ -310,6 +325,12 @@ impl System {
                 }
                 Greeting::Done => break,
             }
+        }
+        if warden.new_plan {
+            // Before all that has its indices.
+            transmit(channel, message(ChannelOp::Plan, NO_UNIT, 0), Some(guest.plan_file()?))?;
+            warden.new_plan = false;
+            return Ok(true);
         }
         if let Some(answer) = warden.answer {
             transmit(channel, answer, None)?;

@@ -25,6 +25,11 @@ const OTHERS_MAX: usize = 8;
 /// Connections accepted in one round.
 const ACCEPTED_MAX: usize = 8;
 const BACKLOG: u32 = 64;
+/// Waits for the reload that runs; for the one behind it.
+const RELOAD: u16 = u16::MAX;
+const NEXT_RELOAD: u16 = u16::MAX - 1;
+/// Index of a unit that has left the plan while a request about it was under way.
+const NO_UNIT: u16 = NEXT_RELOAD - 2;
 
 /// One connection.
 pub struct Connection {
@@ -32,7 +37,7 @@ pub struct Connection {
     uid: u32,
     /// Tells this connection's requests from those of earlier ones at the same index.
     generation: u16,
-    /// The request under way is about this unit, plus one; 0: none is.
+    /// The request under way is about this unit, plus one; or [`RELOAD`] and the like; 0: none is.
     waiting: u16,
 }
 
@@ -53,6 +58,15 @@ impl Control {
             );
         }
         Control { listener: listener.ok(), connections: memory::table(CONNECTIONS_MAX) }
+    }
+
+    /// Units have other indices from now on.
+    pub fn renumber(&mut self, place: &dyn Fn(UnitId) -> UnitId) {
+        for connection in self.connections.iter_mut() {
+            if let waiting @ 1..NEXT_RELOAD = connection.waiting {
+                connection.waiting = place(UnitId(waiting - 1)).0.min(NO_UNIT) + 1;
+            }
+        }
     }
 
     fn vacant(&self, uid: u32) -> Option<usize> {
@@ -211,7 +225,7 @@ impl System {
             },
             ControlOp::Trigger => return self.trigger_requested(index, request),
             ControlOp::Shutdown => return self.shutdown_requested(index, request.argument),
-            ControlOp::ReloadPlan => return self.reload_requested(index),
+            ControlOp::ReloadPlan => return self.reload_requested(index, request),
             // Answered above.
             ControlOp::Ping => return,
         };
@@ -235,13 +249,9 @@ impl System {
     }
 
     fn ask(&mut self, index: usize, unit: UnitId, operation: Operation, at_once: bool) {
-        let Some(connection) = self.control.connections.get_mut(index) else { return };
+        let Some(connection) = self.control.connections.get(index) else { return };
         let id = request_id(index, connection.generation);
-        connection.waiting = unit.0 + 1;
-        if let Some(fd) = connection.fd.as_ref().map(OwnedFd::as_fd) {
-            // One request at a time: what follows stays in the socket. A hang-up is told in any case.
-            let _ = self.poll.change(fd, Source::Connection(index), 0);
-        }
+        self.wait(index, unit.0 + 1);
         self.feed(Event::Request { id, unit, operation, mode: JobMode::Replace });
         let waits = self.control.connections.get(index).is_some_and(|c| c.waiting != 0);
         if at_once && waits {
@@ -267,16 +277,43 @@ impl System {
         }
     }
 
-    fn reload_requested(&mut self, index: usize) {
-        if self.may_compile() {
+    fn reload_requested(&mut self, index: usize, request: &ControlRequest) {
+        if !self.may_reload() {
+            return self.reply_now(index, ControlResult::Refused, b"the guest stops");
+        }
+        if request.flags & NO_WAIT != 0 {
             self.reply_now(index, ControlResult::Done, b"compiling");
-            self.begin_compilation();
         } else {
-            self.reply_now(
-                index,
-                ControlResult::Refused,
-                b"this version can't take a new plan while one runs: restart the guest",
-            );
+            // What runs may have read the files before they were changed: who comes then waits for the next one.
+            self.wait(index, if self.compilation.is_some() { NEXT_RELOAD } else { RELOAD });
+        }
+        self.begin_compilation(System::depth_of(request.argument));
+    }
+
+    /// The connection's request is under way. What follows stays in the socket; a hang-up is told in any case.
+    fn wait(&mut self, index: usize, waiting: u16) {
+        let Some(connection) = self.control.connections.get_mut(index) else { return };
+        connection.waiting = waiting;
+        if let Some(fd) = connection.fd.as_ref().map(OwnedFd::as_fd) {
+            let _ = self.poll.change(fd, Source::Connection(index), 0);
+        }
+    }
+
+    /// Answers who waited for this reload; who came meanwhile waits for the one that follows.
+    pub(super) fn reply_to_reloads(&mut self, result: ControlResult, text: &[u8]) {
+        for index in 0..self.control.connections.len() {
+            let Some(connection) = self.control.connections.get_mut(index) else { return };
+            match connection.waiting {
+                RELOAD => {
+                    connection.waiting = 0;
+                    if let Some(fd) = connection.fd.as_ref().map(OwnedFd::as_fd) {
+                        let _ = self.poll.change(fd, Source::Connection(index), event::IN);
+                    }
+                    self.reply_now(index, result, text);
+                }
+                NEXT_RELOAD => connection.waiting = RELOAD,
+                _ => {}
+            }
         }
     }
 }

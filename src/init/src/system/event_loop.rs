@@ -3,7 +3,7 @@
 
 use super::poll::{EVENTS_MAX, Source};
 use super::tables::Purpose;
-use super::{NEVER, System, boot::Stage};
+use super::{NEVER, System};
 use crate::sys;
 use crate::sys::wait::Event;
 use hostel_contract::status::{GuestState, StatusRow};
@@ -49,7 +49,7 @@ impl System {
         let ending = self.ending.as_ref().map_or(NEVER, |e| e.deadline());
         let look = if supervisor.any_awaits_empty() { self.next_look } else { NEVER };
         let next = supervisor.next_deadline().unwrap_or(NEVER).min(look).min(ending);
-        match next.min(self.stage.deadline()).min(self.warden.deadline()) {
+        match next.min(self.compilation_deadline()).min(self.warden.deadline()) {
             NEVER => NEVER,
             next => next.saturating_sub(sys::now_ms()),
         }
@@ -89,7 +89,7 @@ impl System {
     #[inline(never)]
     fn tick(&mut self) {
         let now = sys::now_ms();
-        if self.stage.deadline() <= now {
+        if self.compilation_deadline() <= now {
             self.compilation_is_late();
         }
         if self.warden.deadline() <= now {
@@ -158,7 +158,7 @@ impl System {
             self.page.set_state(state);
         } else if self.ending.is_some() {
             self.page.set_state(GuestState::Stopping);
-        } else if matches!(self.stage, Stage::NoPlan) {
+        } else if self.compilation.is_none() {
             self.page.set_state(GuestState::NoPlan);
         }
         self.flush_page();
@@ -169,7 +169,8 @@ impl System {
         let guest = &self.guest;
         self.page.flush(&|unit| {
             let stored = guest.kept.of(unit, Purpose::Stored).count() as u16;
-            StatusRow { stored, ..guest.supervisor.row(unit) }
+            let text = guest.slots.number(unit).map_or(0, |slot| slot as u16 + 1);
+            StatusRow { stored, text, ..guest.supervisor.row(unit) }
         });
     }
 }

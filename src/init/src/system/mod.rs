@@ -7,7 +7,7 @@
 //! | --- | --- | --- |
 //! | compiling | `hostel-warden compile` | a valid plan; three failures |
 //! | no plan | nothing: the reason stands on the console and the status page | a reload that compiles |
-//! | running | the supervisor over the plan, `hostel-warden serve` | the supervisor's `Finish` |
+//! | running | the supervisor over the plan, `hostel-warden serve`; in a reload also `compile` | the supervisor's `Finish` |
 //! | ending | what is left gets TERM, then KILL; unmount; sync | reboot(2), or exit |
 //!
 //! Requests to stop are obeyed in each of them.
@@ -23,6 +23,7 @@ mod messages;
 mod notify;
 mod poll;
 mod reap;
+mod reload;
 mod reserve;
 mod shutdown;
 mod sockets;
@@ -64,18 +65,14 @@ struct Guest {
 }
 
 impl Guest {
-    fn new(plan: Plan<'static>, plan_file: Option<OwnedFd>) -> Result<Self, Errno> {
-        let units = plan.len();
-        let ([header, ..], states) = (memory::table(1), memory::table(units)) else {
+    /// Without a plan.
+    fn new() -> Result<Self, Errno> {
+        let ([header, ..], kept) = (memory::table(1), tables::KeptTable::new()) else {
             return Err(Errno::NOMEM);
         };
-        let (slots, flights) = (tables::RunSlots::new(units), tables::Flights::new(units));
-        let kept = tables::KeptTable::new();
-        if memory::was_refused() {
-            return Err(Errno::NOMEM);
-        }
-        let supervisor = Supervisor::new(plan, header, states);
-        Ok(Guest { plan_file, plan, slots, flights, kept, supervisor })
+        let supervisor = Supervisor::new(Plan::EMPTY, header, &mut []);
+        let (slots, flights) = (tables::RunSlots::new(), tables::Flights::new());
+        Ok(Guest { plan_file: None, plan: Plan::EMPTY, slots, flights, kept, supervisor })
     }
 
     /// Has a plan come?
@@ -111,7 +108,10 @@ struct System {
     control: control::Control,
     guest: Guest,
     ending: Option<shutdown::Ending>,
-    stage: boot::Stage,
+    /// The one that runs.
+    compilation: Option<boot::Compilation>,
+    /// Another is to follow it.
+    again: Option<boot::Depth>,
     reserve: reserve::Reserve,
     warden: channel::Warden,
     page: status_page::StatusPage,
@@ -167,8 +167,9 @@ impl System {
             log,
             page,
             control,
-            stage: boot::Stage::NoPlan,
-            guest: Guest::new(Plan::EMPTY, None)?,
+            compilation: None,
+            again: None,
+            guest: Guest::new()?,
             warden: channel::Warden::new(),
             ending: None,
             more: false,
@@ -176,7 +177,7 @@ impl System {
             next_look: 0,
         };
         system.page.set_state(GuestState::Starting);
-        system.begin_compilation();
+        system.begin_compilation(boot::Depth::Generators);
         Ok(system)
     }
 }

@@ -52,8 +52,8 @@ impl System {
         for assignment in assignments(text) {
             let notification = match assignment {
                 Assignment::Status(status) => {
-                    if admitted {
-                        self.page.set_text(unit, status);
+                    if let Some(slot) = self.guest.slots.number(unit).filter(|_| admitted) {
+                        self.page.set_text(slot, status);
                     }
                     continue;
                 }

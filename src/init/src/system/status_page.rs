@@ -6,12 +6,11 @@ use crate::sys;
 use crate::sys::descriptor::OwnedFd;
 use crate::sys::file::{self, flag};
 use hostel_contract::status::{
-    GuestState, MAGIC, SEQUENCE_OFFSET, StatusHeader, StatusRow, StatusText, VERSION, page_size, row_offset,
-    text_offset,
+    GuestState, MAGIC, SEQUENCE_OFFSET, StatusHeader, StatusRow, StatusText, VERSION, row_offset, text_offset,
 };
 use hostel_contract::{paths, status};
 use hostel_init::text::decimal;
-use hostel_plan::UnitId;
+use hostel_plan::{Plan, UnitId};
 
 /// The page and what of it waits to be written.
 pub struct StatusPage {
@@ -45,21 +44,23 @@ impl StatusPage {
             plan_checksum: 0,
             reaped: 0,
         };
-        let mut page = StatusPage { file: given.or_else(create), header, marks: &mut [], changed: true };
-        page.resize(0, &mut []);
+        let page = StatusPage { file: given.or_else(create), header, marks: &mut [], changed: true };
+        if let Some(file) = &page.file {
+            file::resize(file.as_fd(), 0);
+        }
         page
     }
 
-    /// Rows for a plan of so many units, all zero, and their marks.
-    pub fn resize(&mut self, units: usize, marks: &'static mut [u8]) {
+    /// Room for the marks of more units.
+    pub fn enlarge(&mut self, marks: &'static mut [u8]) {
         self.marks = marks;
-        self.header.units = units.min(status::UNITS_MAX) as u16;
-        if let Some(file) = &self.file {
-            let size = page_size(usize::from(self.header.units));
-            // Through zero, so that rows and texts of an earlier plan are gone.
-            file::resize(file.as_fd(), 0);
-            file::resize(file.as_fd(), size);
-        }
+    }
+
+    /// The rows are of this plan from now on: all of them are to be written.
+    pub fn follow(&mut self, plan: &Plan<'_>) {
+        self.header.units = plan.len().min(status::UNITS_MAX) as u16;
+        self.header.plan_checksum = plan.checksum();
+        self.marks.fill(1);
         self.changed = true;
     }
 
@@ -84,14 +85,10 @@ impl StatusPage {
         }
     }
 
-    /// The unit's STATUS= text is now this.
-    pub fn set_text(&mut self, unit: UnitId, text: &[u8]) {
-        if unit.0 >= self.header.units {
-            return;
-        }
+    /// The text in a slot is now this.
+    pub fn set_text(&mut self, slot: usize, text: &[u8]) {
         self.begin();
-        let at = text_offset(usize::from(self.header.units), unit.index());
-        self.write(&StatusText::new(text).0, at);
+        self.write(&StatusText::new(text).0, text_offset(slot));
         self.finish();
     }
 
@@ -102,7 +99,7 @@ impl StatusPage {
         }
         self.changed = false;
         self.begin();
-        for index in 0..self.marks.len() {
+        for index in 0..usize::from(self.header.units) {
             if self.marks.get_mut(index).is_none_or(|mark| core::mem::take(mark) == 0) {
                 continue;
             }

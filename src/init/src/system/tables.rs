@@ -1,5 +1,6 @@
-//! What init holds of each unit: descriptors, above all. Tables in fresh zeroed memory, sized by the plan; only what is
-//! used of them costs memory, so the elements that are used are kept together at the front.
+//! What init holds of each unit: descriptors, above all. Tables in fresh zeroed memory, with room for more units than
+//! the plan has; only what is used of them costs memory, so the elements that are used are kept together at the front.
+//! Elements stay where they are when the plan is replaced: only the indices of units that they name are others then.
 
 use crate::sys::descriptor::{BorrowedFd, OwnedFd};
 use crate::sys::memory;
@@ -8,10 +9,13 @@ use hostel_plan::{Phase, UnitId};
 
 /// Most descriptors that init keeps for units: listening sockets and FDSTORE together.
 const KEPT_MAX: usize = 1024;
+/// The unit of an element whose unit left the plan.
+pub const GONE: UnitId = UnitId(u16::MAX - 1);
 /// Spawns under way at a time, for each unit: a main process whose exec isn't confirmed yet, and a control process.
-const FLIGHTS_EACH: usize = 2;
+pub const FLIGHTS_EACH: usize = 2;
 
 /// Of a unit that has had a process.
+#[derive(Default)]
 pub struct RunSlot {
     /// The unit, plus one; 0 where the slot is free.
     unit: u16,
@@ -49,12 +53,43 @@ pub struct RunSlots {
 }
 
 impl RunSlots {
-    /// For a plan of so many units.
-    pub fn new(units: usize) -> Self {
-        RunSlots { index: memory::table(units), slots: memory::table(units), used: 0 }
+    /// For a plan of no units.
+    pub fn new() -> Self {
+        RunSlots { index: &mut [], slots: &mut [], used: 0 }
     }
 
-    /// Number of the unit's slot; a unit keeps it for ever.
+    /// Units that there is room for.
+    pub fn room(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Goes on in larger tables.
+    pub fn enlarge(&mut self, index: &'static mut [u16], slots: &'static mut [RunSlot]) {
+        self.index = index;
+        move_over(core::mem::replace(&mut self.slots, slots), self.slots);
+    }
+
+    /// Units have other indices from now on. The slot of one that is gone keeps its log pipe for the warden to read
+    /// empty, until the next such change; `freed` is told of each that has no unit any more.
+    pub fn renumber(&mut self, place: &dyn Fn(UnitId) -> UnitId, freed: &mut dyn FnMut(usize)) {
+        self.index.fill(0);
+        for (number, slot) in self.slots.iter_mut().enumerate().take(self.used) {
+            let Some(unit) = slot.unit() else { continue };
+            if unit == GONE {
+                *slot = RunSlot { unit: 0, ..RunSlot::default() };
+                freed(number);
+                continue;
+            }
+            let unit = place(unit);
+            slot.unit = unit.0 + 1;
+            match self.index.get_mut(unit.index()) {
+                Some(index) => *index = number as u16 + 1,
+                None => (slot.log_write, slot.notify) = (None, None),
+            }
+        }
+    }
+
+    /// Number of the unit's slot; a unit keeps it for as long as it is in a plan.
     pub fn number(&self, unit: UnitId) -> Option<usize> {
         self.index.get(unit.index())?.checked_sub(1).map(usize::from)
     }
@@ -84,14 +119,15 @@ impl RunSlots {
     pub fn make(&mut self, unit: UnitId) -> Option<&mut RunSlot> {
         let index = self.index.get_mut(unit.index())?;
         if *index == 0 {
-            self.slots.get_mut(self.used)?.unit = unit.0.checked_add(1)?;
-            self.used += 1;
-            *index = self.used as u16;
+            let free = self.slots.iter().position(|slot| slot.unit == 0)?;
+            self.slots.get_mut(free)?.unit = unit.0.checked_add(1)?;
+            self.used = self.used.max(free + 1);
+            *index = free as u16 + 1;
         }
         self.of(unit)
     }
 
-    /// Number of slots in use.
+    /// Slots from here on are not in use.
     pub fn len(&self) -> usize {
         self.used
     }
@@ -120,9 +156,21 @@ impl Flight {
 pub struct Flights(&'static mut [Flight]);
 
 impl Flights {
-    /// For a plan of so many units.
-    pub fn new(units: usize) -> Self {
-        Flights(memory::table(units * FLIGHTS_EACH))
+    /// For a plan of no units.
+    pub fn new() -> Self {
+        Flights(&mut [])
+    }
+
+    /// Goes on in a larger table.
+    pub fn enlarge(&mut self, flights: &'static mut [Flight]) {
+        move_over(core::mem::replace(&mut self.0, flights), self.0);
+    }
+
+    /// Units have other indices from now on.
+    pub fn renumber(&mut self, place: &dyn Fn(UnitId) -> UnitId) {
+        for flight in self.0.iter_mut().filter(|flight| flight.pid != 0) {
+            flight.unit = place(UnitId(flight.unit)).0;
+        }
     }
 
     /// Index of a free element.
@@ -161,6 +209,13 @@ impl Flights {
             drop(flight.status.take());
             flight.pid = 0;
         }
+    }
+}
+
+/// Moves elements to the front of a larger table.
+fn move_over<T>(from: &mut [T], to: &mut [T]) {
+    for (old, new) in from.iter_mut().zip(to) {
+        core::mem::swap(old, new);
     }
 }
 
@@ -211,6 +266,17 @@ impl KeptTable {
     /// Room for [`KEPT_MAX`].
     pub fn new() -> Self {
         KeptTable { all: memory::table(KEPT_MAX), used: 0 }
+    }
+
+    /// Units have other indices from now on. What is kept for one that is gone is told to `gone`, and closed.
+    pub fn renumber(&mut self, place: &dyn Fn(UnitId) -> UnitId, gone: &dyn Fn(BorrowedFd<'_>)) {
+        for kept in self.all.iter_mut().take(self.used) {
+            kept.unit = place(UnitId(kept.unit)).0;
+            if let Some(fd) = kept.fd.as_ref().filter(|_| kept.unit == GONE.0) {
+                gone(fd.as_fd());
+                kept.fd = None;
+            }
+        }
     }
 
     /// Keeps `fd`; `None`, and closes it, where the table is full. The index says where it is.

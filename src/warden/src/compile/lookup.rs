@@ -108,7 +108,7 @@ impl Lookup {
     pub fn plan_of(&self, name: &str) -> Option<Vec<u8>> {
         let name = UnitName::parse(name).filter(|name| self.index.has(name) && !name.is_template())?;
         let facts = Facts::of(&self.root);
-        let guest = Guest { root: &self.root, index: &self.index, facts: &facts };
+        let guest = Guest { root: &self.root, index: &self.index, facts: &facts, extra: &[] };
         let model = select::model_of(&guest, &name, &mut Notes::default());
         build(&model).ok().map(|built| built.bytes)
     }

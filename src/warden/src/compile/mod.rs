@@ -17,6 +17,7 @@ mod directive;
 mod draft;
 mod exec;
 mod generator;
+mod in_force;
 mod load;
 pub mod lookup;
 mod mount;
@@ -45,13 +46,12 @@ mod guest_tests;
 pub use quoting::unescape;
 pub use value::parse_size;
 
-use crate::page::{self, PlanPage};
 use crate::sys;
 use hostel_contract::paths;
-use hostel_plan::Plan;
 use hostel_plan::build::{BuildError, build};
-use hostel_plan::carry::carry_over;
 use hostel_plan::model::Model;
+use in_force::InForce;
+use name::UnitName;
 use notes::{At, Level, Notes};
 use root::Root;
 use specifier::Facts;
@@ -59,11 +59,10 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: hostel-warden compile [--boot | --generators] [--in-force-fd N] \
+const USAGE: &str = "usage: hostel-warden compile [--boot | --generators | --units] [--in-force-fd N] \
      [--output-fd N | --output FILE] [--root DIR]";
 
 /// A time span of systemd.time(7) in microseconds, seconds where it has no unit.
@@ -105,8 +104,10 @@ impl fmt::Display for CompileError {
 /// What happens around the compilation proper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Occasion {
-    /// Only files are read.
+    /// Only files are read, for a person.
     Look,
+    /// Units are read anew, of which the generators know nothing new.
+    Units,
     /// Units are read anew: the generators run.
     Reload,
     /// The guest boots: /run is prepared too.
@@ -171,6 +172,7 @@ fn options(args: &[OsString]) -> Result<Options, CompileError> {
         };
         match arg.to_str().unwrap_or("") {
             "--boot" => options.occasion = Occasion::Boot,
+            "--units" => options.occasion = Occasion::Units,
             "--generators" => options.occasion = Occasion::Reload,
             "--output" => options.output = Output::File(value()?.into()),
             "--output-fd" => options.output = Output::Descriptor(descriptor(value()?)?),
@@ -180,7 +182,7 @@ fn options(args: &[OsString]) -> Result<Options, CompileError> {
         }
     }
     if options.occasion != Occasion::Look && options.root != Path::new("/") {
-        let text = "--boot and --generators run the guest's programs, so they need --root / inside the guest";
+        let text = "--boot, --generators and --units are for init, so they need --root / inside the guest";
         return Err(CompileError::Usage(text.to_owned()));
     }
     Ok(options)
@@ -194,12 +196,14 @@ fn compile(options: &Options) -> Result<(), CompileError> {
         boot::prepare(&root, &mut notes);
     }
     let facts = Facts::of(&root);
-    if options.occasion != Occasion::Look {
+    if matches!(options.occasion, Occasion::Boot | Occasion::Reload) {
         generator::run(&root, &facts.architecture, &mut notes);
     }
-    let mut model = model_of(&root, &facts, &mut notes);
-    if let Some(number) = options.in_force {
-        keep_what_runs(&mut model, number)?;
+    let in_force = options.in_force.map(InForce::read).transpose()?;
+    let extra = in_force.as_ref().map(InForce::names).unwrap_or_default();
+    let mut model = model_of(&root, &facts, &extra, &mut notes);
+    if let Some(in_force) = &in_force {
+        in_force.keep_in(&mut model)?;
     }
     let built = build(&model).map_err(CompileError::Build);
     if let Ok(built) = &built {
@@ -220,30 +224,18 @@ fn compile(options: &Options) -> Result<(), CompileError> {
     write_plan(&options.output, &built.bytes)
 }
 
-/// Adds to a model what runs of the plan in force, as init's status page has it.
-fn keep_what_runs(model: &mut Model, number: i32) -> Result<(), CompileError> {
-    let failed = |reason: &dyn fmt::Display| CompileError::InForce(reason.to_string());
-    let fd = sys::inherited_fd(number).ok_or_else(|| failed(&format!("descriptor {number} is not open")))?;
-    let bytes = page::read_plan(fd.as_fd()).map_err(|error| failed(&error))?;
-    let plan = Plan::parse(&bytes).map_err(|error| failed(&error))?;
-    let page = PlanPage::new(&plan, PathBuf::from(paths::STATUS));
-    let (_, rows) = page.read().ok_or_else(|| failed(&format!("{} has another plan", paths::STATUS)))?;
-    carry_over(model, &plan, &|unit| rows.get(unit.index()).is_some_and(page::is_there));
-    Ok(())
-}
-
 /// The plan of the units as they are now, and nothing is run, written or said: for `plan --print`.
 pub fn look() -> Result<Vec<u8>, String> {
     let root = Root::new(Path::new("/"));
     let facts = Facts::of(&root);
-    let model = model_of(&root, &facts, &mut Notes::default());
+    let model = model_of(&root, &facts, &[], &mut Notes::default());
     build(&model).map(|built| built.bytes).map_err(|error| CompileError::Build(error).to_string())
 }
 
 /// The model of the units below a root.
-fn model_of(root: &Root, facts: &Facts, notes: &mut Notes) -> Model {
+fn model_of(root: &Root, facts: &Facts, extra: &[UnitName], notes: &mut Notes) -> Model {
     let index = load::Index::scan(root, notes);
-    select::model(&select::Guest { root, index: &index, facts }, notes)
+    select::model(&select::Guest { root, index: &index, facts, extra }, notes)
 }
 
 /// Says all that there is to say in the log, and what matters on standard error.

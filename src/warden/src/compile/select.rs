@@ -64,6 +64,8 @@ pub struct Guest<'a> {
     pub index: &'a Index,
     /// For specifiers.
     pub facts: &'a Facts,
+    /// Units that belong into the plan whether they are reached or not.
+    pub extra: &'a [UnitName],
 }
 
 /// The model of a guest.
@@ -81,6 +83,9 @@ pub fn model(guest: &Guest<'_>, notes: &mut Notes) -> Model {
         if offered && !policy::left_out_unreached(unit.full()) {
             selection.want(&unit, Pull::Weak);
         }
+    }
+    for unit in guest.extra {
+        selection.want(unit, Pull::Weak);
     }
     selection.run(notes);
     if selection.overflow {

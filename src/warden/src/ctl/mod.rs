@@ -7,13 +7,16 @@ pub mod client;
 pub mod names;
 pub mod page;
 mod plan;
+pub mod reload;
 mod show;
 
 use crate::compile::name::mangle;
 use crate::signals;
 use client::{Client, ClientError};
 use hostel_contract::ShutdownKind;
-use hostel_contract::control::{ControlOp, ControlReply, ControlResult, KILL_CONTROL, KILL_MAIN, NO_WAIT};
+use hostel_contract::control::{
+    ControlOp, ControlReply, ControlResult, KILL_CONTROL, KILL_MAIN, NO_WAIT, UNITS_ONLY,
+};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -129,9 +132,13 @@ fn dispatch(name: &str, arguments: &Arguments<'_>) -> Result<u8, Refusal> {
         "kill" => kill(arguments),
         "shutdown" => shutdown(arguments),
         "daemon-reload" => {
-            arguments.only(&[])?;
-            let mut client = Client::connect()?;
-            report("daemon-reload", &client.ask(ControlOp::ReloadPlan, 0, 0, "")?)
+            arguments.only(&["--units"])?;
+            let argument = if arguments.has("--units") { UNITS_ONLY } else { 0 };
+            let code = report("daemon-reload", &reload::ask(argument)?)?;
+            if code != 0 {
+                eprintln!("{}", show::escape(&reload::reason()));
+            }
+            Ok(code)
         }
         _ => match ControlOp::from_name(name) {
             Some(op) => jobs(op, arguments),
@@ -146,7 +153,10 @@ fn jobs(op: ControlOp, arguments: &Arguments<'_>) -> Result<u8, Refusal> {
     let flags = if arguments.options.is_empty() { 0 } else { NO_WAIT };
     let mut worst = 0;
     for unit in arguments.units()? {
-        let reply = Client::connect()?.ask(op, flags, 0, &unit)?;
+        let reply = match op {
+            ControlOp::Start | ControlOp::Restart => reload::ask_wanting(op, flags, &unit)?,
+            _ => Client::connect()?.ask(op, flags, 0, &unit)?,
+        };
         worst = worst.max(report(&format!("{} {unit}", op.name()), &reply)?);
     }
     Ok(worst)

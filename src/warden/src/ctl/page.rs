@@ -4,8 +4,8 @@ use super::names;
 use super::{Refusal, exit};
 use hostel_contract::paths;
 use hostel_contract::status::{
-    MAGIC, SEQUENCE_OFFSET, StatusHeader, StatusRow, StatusText, TEXT_SIZE, UNITS_MAX, UnitRecord, VERSION,
-    page_size, row_offset, text_offset,
+    MAGIC, PAGE_MAX, SEQUENCE_OFFSET, StatusHeader, StatusRow, StatusText, TEXT_SIZE, UNITS_MAX, UnitRecord,
+    VERSION, row_offset, text_offset,
 };
 use hostel_contract::{Field, Text};
 use std::fs::File;
@@ -45,10 +45,11 @@ impl Raw {
         row.filter(|_| index < self.len()).unwrap_or_else(no_row)
     }
 
-    /// A unit's STATUS= text. The file is sparse and may end before the last ones.
+    /// A unit's STATUS= text. The file ends with the last one that was written.
     fn slot(&self, index: usize) -> StatusText {
-        let at = text_offset(self.len(), index);
-        self.bytes.get(at..at + TEXT_SIZE).map_or(StatusText::EMPTY, StatusText::get)
+        let at = usize::from(self.row(index).text).checked_sub(1).map(text_offset);
+        let text = at.and_then(|at| self.bytes.get(at..at + TEXT_SIZE));
+        text.map_or(StatusText::EMPTY, StatusText::get)
     }
 
     /// The same as text.
@@ -101,7 +102,7 @@ pub fn read() -> Result<Page, Refusal> {
 /// The bytes of a page, or none that can be decoded where init was writing.
 fn copy(file: &File) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    file.try_clone()?.take(page_size(UNITS_MAX) as u64).read_to_end(&mut bytes)?;
+    file.try_clone()?.take(PAGE_MAX as u64).read_to_end(&mut bytes)?;
     rustix::fs::seek(file, rustix::fs::SeekFrom::Start(0))?;
     let mut after = [0; 4];
     file.read_exact_at(&mut after, SEQUENCE_OFFSET as u64)?;
@@ -145,11 +146,11 @@ mod tests {
         (header.magic, header.version, header.units) = (MAGIC, VERSION, 2);
         (header.sequence, header.plan_checksum) = (sequence, 7);
         let mut row = StatusRow::decode(&[0; StatusRow::SIZE]).unwrap();
-        row.main_pid = 42;
-        let mut bytes = vec![0; page_size(2)];
+        (row.main_pid, row.text) = (42, 4);
+        let mut bytes = vec![0; text_offset(4)];
         bytes[..StatusHeader::SIZE].copy_from_slice(&header.encode());
         bytes[row_offset(1)..row_offset(1) + StatusRow::SIZE].copy_from_slice(&row.encode());
-        bytes[text_offset(2, 1)..text_offset(2, 1) + 4].copy_from_slice(b"well");
+        bytes[text_offset(3)..text_offset(3) + 4].copy_from_slice(b"well");
         bytes
     }
 

@@ -39,7 +39,7 @@ const ROW: StatusRow = StatusRow {
     exit_kind: 0,
     exit_status: 0,
     stored: 0,
-    reserved: 0,
+    text: 0,
 };
 const SERVICE: UnitId = UnitId(0);
 const TIMER: UnitId = UnitId(1);

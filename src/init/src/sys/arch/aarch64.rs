@@ -52,6 +52,7 @@ pub mod number {
     pub const CLONE: usize = 220;
     pub const EXECVE: usize = 221;
     pub const MMAP: usize = 222;
+    pub const MUNMAP: usize = 215;
     pub const ACCEPT4: usize = 242;
     pub const WAIT4: usize = 260;
     pub const SYNCFS: usize = 267;
