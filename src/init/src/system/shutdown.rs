@@ -111,6 +111,8 @@ impl System {
         let name = ways_out(kind).0;
         if self.page.header.shutdown == 0 {
             upward::tell(b"STOPPING=1\nSTATUS=stopping");
+            // What somebody had stopped can't end in order; the warden least of all, which the services' scripts ask.
+            let _ = kill(-1, signals::CONT);
         }
         if self.page.header.shutdown != kind.code() {
             self.log.say("Shutting down: {}", &[name.into()]);
