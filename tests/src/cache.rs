@@ -108,6 +108,11 @@ pub fn mmdebstrap(packages: &str, suite: &str, target: &Path) -> Command {
     command
 }
 
+/// The unit files of the packages in `tests/unit-packages.txt`, as they lie in a root.
+pub fn package_units() -> PathBuf {
+    folder().join("package-units")
+}
+
 /// Folder of the guests in the cache.
 pub fn folder() -> PathBuf {
     paths::cache().join("guests")

@@ -12,8 +12,8 @@ use hostel_tests::cache::{self, DISTRIBUTIONS, Distribution};
 use hostel_tests::oracle;
 use hostel_tests::run::run;
 
-use crate::packages;
 use crate::shell::{About, Done, Error, no_arguments, show};
+use crate::{packages, unit_files};
 
 /// How long a checksum of a tar may take.
 const DIGEST_LIMIT: Duration = Duration::from_secs(120);
@@ -30,6 +30,7 @@ pub fn all() -> Done {
     for distribution in &DISTRIBUTIONS {
         make(distribution)?;
     }
+    unit_files::make()?;
     ask_oracles()
 }
 

@@ -7,11 +7,13 @@ mod bench;
 mod build;
 mod demo;
 mod elf;
+mod fuzz;
 mod guests;
 mod lint;
 mod packages;
 mod shell;
 mod test;
+mod unit_files;
 
 use std::process::ExitCode;
 
@@ -28,6 +30,7 @@ const TASKS: &[Task] = &[
     task("demo", "", "boot a guest from this machine's own root, show it, stop it", demo::task),
     task("test", "[--all] [FILTER]", "run every test; --all: also those that take long", test::task),
     task("bench", "[NAME]", "measure Hostel beside its peers", bench::task),
+    task("fuzz", "[SECONDS]", "run every fuzz target so long", fuzz::task),
     task("guests", "", "make the Debian guests of the tests, where the cache has none", guests::task),
     task("lint", "", "check the format, and run clippy on both workspaces", lint::task),
 ];

@@ -5,7 +5,7 @@
 
 use super::directive::Directive;
 use super::name::simplify_path;
-use super::quoting::{self, Escapes, is_white};
+use super::quoting::{self, is_white};
 use hostel_plan::command_flags;
 use hostel_plan::model::CommandModel;
 
@@ -21,7 +21,12 @@ pub fn parse(d: &mut Directive<'_>) -> Result<Vec<CommandModel>, BadCommand> {
     let mut commands = Vec::new();
     let mut rest = d.value.trim_start_matches(is_white);
     while !rest.is_empty() {
-        let (first, behind) = next(d, rest)?;
+        // A separator with nothing before it separates nothing.
+        if let Some(behind) = rest.strip_prefix(';').filter(|behind| behind.starts_with(is_white)) {
+            rest = behind.trim_start_matches(is_white);
+            continue;
+        }
+        let Some((first, behind)) = next(d, rest) else { return Ok(commands) };
         let (flags, program) = prefixes(&first);
         rest = behind;
         let command = one(d, flags, program, &mut rest);
@@ -38,39 +43,38 @@ pub fn parse(d: &mut Directive<'_>) -> Result<Vec<CommandModel>, BadCommand> {
     Ok(commands)
 }
 
-/// The next word; there is one.
-fn next<'v>(d: &mut Directive<'_>, text: &'v str) -> Result<(String, &'v str), BadCommand> {
-    match quoting::next_word(text, Escapes::Resolve) {
-        Ok(Some(found)) => Ok(found),
-        Ok(None) => Ok((String::new(), "")),
-        Err(error) => {
-            d.warn(format!("{} in {}= '{}': the unit can't be loaded", error.text(), d.key, d.value), HELP);
-            Err(BadCommand)
-        }
-    }
+/// The first word of a command; where there is none that can be read, the rest of the line is ignored.
+fn next<'v>(d: &mut Directive<'_>, text: &'v str) -> Option<(String, &'v str)> {
+    quoting::next_word(text).unwrap_or_else(|error| {
+        d.warn(format!("{} in {}= '{}', ignoring", error.text(), d.key, d.value), HELP);
+        None
+    })
 }
 
-/// "Special executable prefixes", and what follows them.
+/// "Special executable prefixes", and what follows them. Of `+`, `!` and `!!` there is one.
 fn prefixes(word: &str) -> (u8, &str) {
     let mut flags = 0;
+    let mut privileges_told = false;
     let mut rest = word;
     loop {
         let flag = match rest.bytes().next() {
             Some(b'-') => command_flags::IGNORE_FAILURE,
             Some(b':') => command_flags::NO_EXPAND,
             Some(b'@') => command_flags::ARGV0,
-            Some(b'+') => command_flags::FULL_PRIVILEGES,
+            Some(b'+') if !privileges_told => command_flags::FULL_PRIVILEGES,
+            Some(b'!') if !privileges_told => command_flags::NO_SETUID,
             // `!!` differs from no prefix only where the kernel has no ambient capabilities: each has.
-            Some(b'!') if rest.starts_with("!!") => {
-                rest = &rest[2..];
+            Some(b'!') if flags & command_flags::NO_SETUID != 0 => {
+                flags &= !command_flags::NO_SETUID;
+                rest = &rest[1..];
                 continue;
             }
-            Some(b'!') => command_flags::NO_SETUID,
             _ => return (flags, rest),
         };
         if flags & flag != 0 {
             return (flags, rest);
         }
+        privileges_told |= flag & (command_flags::FULL_PRIVILEGES | command_flags::NO_SETUID) != 0;
         flags |= flag;
         rest = &rest[1..];
     }
@@ -99,7 +103,7 @@ fn one(d: &mut Directive<'_>, flags: u8, program: &str, rest: &mut &str) -> Resu
             *rest = behind;
             continue;
         }
-        match quoting::next_word(rest, Escapes::Resolve) {
+        match quoting::next_word(rest) {
             Ok(Some((word, behind))) => {
                 match d.resolve(&word) {
                     Some(word) => argv.push(word),
@@ -129,7 +133,7 @@ fn check_program(path: &str) -> Result<(), String> {
         Err(format!("Executable path '{path}' specifies a directory"))
     } else if !path.starts_with('/') && (path.contains('/') || path == "." || path == "..") {
         Err(format!("Neither a valid executable name nor an absolute path: '{path}'"))
-    } else if path.chars().any(char::is_control) {
+    } else if path.chars().any(|c| c.is_ascii_control() || matches!(c, '"' | '\'' | '\\')) {
         Err(format!("Executable path {path:?} contains special characters"))
     } else {
         Ok(())

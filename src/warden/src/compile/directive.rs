@@ -4,7 +4,7 @@
 
 use super::name::{UnitName, simplify_path};
 use super::notes::{At, Notes};
-use super::quoting::{self, Escapes};
+use super::quoting::{self, is_white};
 use super::specifier::Facts;
 use super::time;
 use super::value;
@@ -52,7 +52,10 @@ impl Directive<'_> {
             Ok(text) => Some(text),
             Err(_) => {
                 let text = format!("Failed to resolve unit specifiers in '{text}', ignoring");
-                self.warn(text, "the unit's name has an escape that is none: see systemd-escape(1)");
+                self.warn(
+                    text,
+                    "write %% for a percent sign; %I and the like need a name with valid escapes",
+                );
                 None
             }
         }
@@ -63,27 +66,40 @@ impl Directive<'_> {
         self.resolve(self.value)
     }
 
-    fn split(&mut self, escapes: Escapes) -> Vec<String> {
-        match quoting::split(self.value, escapes) {
-            Ok(words) => words,
-            Err(error) => {
-                let text = format!("{} in {}= '{}', ignoring", error.text(), self.key, self.value);
-                self.warn(text, "close the quote, or escape it");
-                Vec::new()
+    /// The words, unquoted, their specifiers resolved; where a quote stays open, those before it.
+    pub fn words(&mut self) -> Vec<String> {
+        self.words_by(quoting::next_word)
+    }
+
+    /// As [`Directive::words`], but an unknown escape ends them, too.
+    pub fn strict_words(&mut self) -> Vec<String> {
+        self.words_by(quoting::next_word_strictly)
+    }
+
+    fn words_by(&mut self, next: quoting::Next) -> Vec<String> {
+        let mut rest = self.value;
+        let mut words = Vec::new();
+        loop {
+            match next(rest) {
+                Ok(Some((word, behind))) => {
+                    words.extend(self.resolve(&word));
+                    rest = behind;
+                }
+                Ok(None) => return words,
+                Err(error) => {
+                    let text = format!("{} in {}= '{}', ignoring", error.text(), self.key, self.value);
+                    self.warn(text, "close the quote, or escape it");
+                    return words;
+                }
             }
         }
     }
 
-    /// The words, unquoted, their specifiers resolved.
-    pub fn words(&mut self) -> Vec<String> {
-        let words = self.split(Escapes::Resolve);
-        words.into_iter().filter_map(|word| self.resolve(&word)).collect()
-    }
-
     /// The words as unit names. A template is taken as its instance of this unit (systemd.unit(5)).
     pub fn units(&mut self) -> Vec<UnitName> {
-        let words = self.split(Escapes::Keep);
-        words.into_iter().filter_map(|word| self.unit_name(&word)).collect()
+        // Quotes mean nothing here: no unit has a name with white space.
+        let words: Vec<&str> = self.value.split(is_white).filter(|word| !word.is_empty()).collect();
+        words.into_iter().filter_map(|word| self.unit_name(word)).collect()
     }
 
     /// One unit name.
@@ -156,6 +172,28 @@ impl Directive<'_> {
     /// A signal.
     pub fn signal(&mut self) -> Option<u8> {
         self.choice(value::parse_signal, "write a signal, as in SIGTERM")
+    }
+
+    /// The absolute paths of a list, simplified, each with the `-` and `+` in front of it.
+    pub fn marked_paths(&mut self) -> Vec<String> {
+        let mut paths = Vec::new();
+        for word in self.words() {
+            let bare = word.trim_start_matches(['-', '+']);
+            if !bare.starts_with('/') {
+                let text = format!("{}= path '{word}' is not absolute, ignoring", self.key);
+                self.warn(text, "write an absolute path");
+                continue;
+            }
+            paths.push(format!("{}{}", &word[..word.len() - bare.len()], normal_path(bare)));
+        }
+        paths
+    }
+
+    /// The absolute paths of a list, simplified.
+    pub fn paths(&mut self) -> Vec<String> {
+        let mut paths = self.marked_paths();
+        paths.retain(|path| path.starts_with('/'));
+        paths
     }
 
     /// An absolute path, specifiers resolved, simplified.

@@ -34,6 +34,9 @@ const LEFT_BY_SANDBOX: [&str; 9] = [
     "ImportCredential=",
 ];
 
+/// Directives of section [Install], which only `systemctl enable` reads.
+const INSTALL: &[&str] = &["WantedBy", "RequiredBy", "UpheldBy", "Also", "Alias", "DefaultInstance"];
+
 /// A unit while it is being read.
 #[derive(Debug)]
 pub struct Draft {
@@ -104,7 +107,12 @@ impl Draft {
             let text = format!("{} has more than {ASSIGNMENTS_MAX} lines, ignoring the rest", name.full());
             notes.warn(&behind.at, text, "split the unit, or take away what it doesn't need");
         }
+        // A mistake that makes a unit unusable costs the unit; in a drop-in it costs the rest of that file.
+        let mut given_up: Option<&str> = None;
         for a in loaded.assignments.iter().take(ASSIGNMENTS_MAX) {
+            if given_up == Some(&*a.at.file) {
+                continue;
+            }
             draft.take(Directive {
                 section: &a.section,
                 key: &a.key,
@@ -114,6 +122,13 @@ impl Draft {
                 facts,
                 notes,
             });
+            if draft.bad && *a.at.file != *loaded.source {
+                draft.bad = false;
+                given_up = Some(&a.at.file);
+            }
+            if draft.bad {
+                break;
+            }
         }
         for (pull, target, at) in &loaded.pulls {
             let kind = if *pull == Pull::Requires { EdgeKind::Requires } else { EdgeKind::Wants };
@@ -217,6 +232,12 @@ impl Draft {
         self.bad = true;
     }
 
+    /// Takes a mistake for one that makes the unit unusable, and says so.
+    pub fn unusable(&mut self, d: &mut Directive<'_>, what: &str, remedy: &'static str) {
+        d.warn(format!("{what} in {}= '{}': the unit can't be loaded", d.key, d.value), remedy);
+        self.bad = true;
+    }
+
     /// Adds the commands of an assignment to a phase; an empty one removes those before.
     pub fn commands(&mut self, d: &mut Directive<'_>, phase: Phase) {
         if d.is_reset() {
@@ -238,7 +259,7 @@ impl Draft {
         let kind = self.name.kind();
         let (known, classes): (bool, &[Class]) = match (d.section, kind) {
             ("Unit", _) => (unit::take(self, &mut d), &[Class::Unit]),
-            ("Install", _) => (true, &[]),
+            ("Install", _) => (INSTALL.contains(&d.key), &[]),
             ("Service", UnitKind::Service) => {
                 let known = service::take(self, &mut d) || exec::take(self, &mut d);
                 (known, &[Class::Service, Class::Exec, Class::Control])
@@ -255,11 +276,8 @@ impl Draft {
             ("Path", UnitKind::Path) => (path::take(self, &mut d), &[Class::Path]),
             ("Slice", UnitKind::Slice) => (false, &[Class::Control]),
             ("Swap", UnitKind::Swap) => (true, &[]),
-            (section, _) if section.starts_with("X-") => (true, &[]),
-            (section, _) => {
-                let text = format!("Unknown section '{section}', ignoring");
-                return d.warn(text, "correct its name, or begin it with X-");
-            }
+            // Others are told and left out where the file is read.
+            _ => (true, &[]),
         };
         if !known && !d.key.starts_with("X-") {
             self.take_by_table(&mut d, classes);

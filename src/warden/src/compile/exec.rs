@@ -3,8 +3,9 @@
 //! Most directives here are a setting that `warden exec` applies; those that change what the plan itself says
 //! (signals, kill mode, slice) are at the end. Sandboxing and scheduling are rows of `units/directives.tsv`.
 
-use super::directive::Directive;
+use super::directive::{Directive, normal_path};
 use super::draft::Draft;
+use super::name::simplify_path;
 use super::settings::{self, Form, Slot, Table, amount, store, store_by};
 use super::time;
 use super::value;
@@ -12,16 +13,6 @@ use hostel_plan::{KillMode, SettingKey, UnitKind, unit_flags};
 
 /// Directives that are kept under a key of their own.
 const SETTINGS: &Table = &[
-    ("User", SettingKey::User, Form::Text),
-    ("Group", SettingKey::Group, Form::Text),
-    ("SupplementaryGroups", SettingKey::SupplementaryGroups, Form::List),
-    ("DynamicUser", SettingKey::DynamicUser, Form::On),
-    ("RootDirectory", SettingKey::RootDirectory, Form::Path),
-    ("PassEnvironment", SettingKey::PassEnvironment, Form::List),
-    ("UnsetEnvironment", SettingKey::UnsetEnvironment, Form::List),
-    ("StandardInput", SettingKey::StandardInput, Form::Text),
-    ("StandardOutput", SettingKey::StandardOutput, Form::Text),
-    ("StandardError", SettingKey::StandardError, Form::Text),
     ("TTYPath", SettingKey::TtyPath, Form::Path),
     ("TTYReset", SettingKey::TtyReset, Form::On),
     ("TTYVHangup", SettingKey::TtyVHangup, Form::On),
@@ -44,6 +35,12 @@ const DIRECTORIES: &[(&str, SettingKey, &str)] = &[
     ("LogsDirectory", SettingKey::LogsDirectory, "/var/log"),
     ("ConfigurationDirectory", SettingKey::ConfigurationDirectory, "/etc"),
 ];
+
+/// What StandardInput= can be besides a file or a descriptor by name.
+const INPUTS: &[&str] = &["null", "tty", "tty-force", "tty-fail", "socket", "data", "fd"];
+/// What StandardOutput= and StandardError= can be besides those.
+const OUTPUTS: &[&str] =
+    &["inherit", "null", "tty", "journal", "kmsg", "journal+console", "kmsg+console", "socket", "fd"];
 
 /// What the number of a limit counts.
 #[derive(Clone, Copy)]
@@ -94,6 +91,20 @@ pub fn take(draft: &mut Draft, d: &mut Directive<'_>) -> bool {
         "WorkingDirectory" => working_directory(draft, d),
         "StandardInputText" => standard_input(draft, d, "text"),
         "StandardInputData" => standard_input(draft, d, "base64"),
+        "StandardInput" => stream(draft, d, SettingKey::StandardInput, INPUTS),
+        "StandardOutput" => stream(draft, d, SettingKey::StandardOutput, OUTPUTS),
+        "StandardError" => stream(draft, d, SettingKey::StandardError, OUTPUTS),
+        "DynamicUser" => match value::parse_bool(d.value) {
+            Some(true) => Slot::own(SettingKey::DynamicUser).set(draft.settings(), "1"),
+            Some(false) => Slot::own(SettingKey::DynamicUser).clear(draft.settings()),
+            None => draft.unusable(d, "no boolean", "write yes or no"),
+        },
+        "User" => account(draft, d, SettingKey::User),
+        "Group" => account(draft, d, SettingKey::Group),
+        "SupplementaryGroups" => groups(draft, d),
+        "RootDirectory" => root_directory(draft, d),
+        "PassEnvironment" => variables(draft, d, SettingKey::PassEnvironment),
+        "UnsetEnvironment" => variables(draft, d, SettingKey::UnsetEnvironment),
         "Nice" => ranged(draft, d, SettingKey::Nice, -20..=19),
         "OOMScoreAdjust" => ranged(draft, d, SettingKey::OomScoreAdjust, -1000..=1000),
         "RuntimeDirectoryPreserve" => preserve(draft, d),
@@ -103,7 +114,7 @@ pub fn take(draft: &mut Draft, d: &mut Directive<'_>) -> bool {
         "ReadWriteDirectories" | "ReadOnlyDirectories" | "InaccessibleDirectories" => {
             let label = d.key.replace("Directories", "Paths");
             let slot = Slot { key: SettingKey::Sandbox, label: Some(&label) };
-            store(d, &mut draft.model.settings, slot, Form::List);
+            store(d, &mut draft.model.settings, slot, Form::PathList);
         }
         "PAMName" => {
             draft.model.flags |= unit_flags::NEEDS_WARDEN;
@@ -133,6 +144,7 @@ fn standard_input(draft: &mut Draft, d: &mut Directive<'_>, form: &str) {
 /// systemd.kill(5).
 fn kill(draft: &mut Draft, d: &mut Directive<'_>) -> bool {
     match d.key {
+        "KillMode" if d.is_reset() => draft.model.kill_mode = KillMode::ControlGroup,
         "KillMode" => {
             let remedy = "write control-group, mixed, process or none";
             draft.model.kill_mode = d.choice(KillMode::from_name, remedy).unwrap_or(draft.model.kill_mode);
@@ -158,9 +170,7 @@ fn kill(draft: &mut Draft, d: &mut Directive<'_>) -> bool {
 }
 
 fn slice(draft: &mut Draft, d: &mut Directive<'_>) {
-    if d.is_reset() {
-        draft.slice = None;
-    } else if let Some(name) = d.unit_name(d.value) {
+    if let Some(name) = d.unit_name(d.value) {
         match name.kind() {
             UnitKind::Slice => draft.slice = Some(name),
             _ => d.invalid("write a name that ends in .slice"),
@@ -172,9 +182,11 @@ fn environment(draft: &mut Draft, d: &mut Directive<'_>) {
     if d.is_reset() {
         return Slot::own(SettingKey::Environment).clear(draft.settings());
     }
-    for pair in d.words() {
+    for pair in d.strict_words() {
         match pair.split_once('=') {
             Some((name, _)) if is_variable(name) => {
+                let same = |old: &str| old.split('=').next() == Some(name);
+                draft.settings().retain(|(key, old)| *key != SettingKey::Environment || !same(old));
                 draft.settings().push((SettingKey::Environment, pair));
             }
             _ => {
@@ -182,6 +194,55 @@ fn environment(draft: &mut Draft, d: &mut Directive<'_>) {
                 d.warn(text, "write NAME=value, in quotes where the value has white space");
             }
         }
+    }
+}
+
+/// Names of variables; those to be unset may have a value, too.
+fn variables(draft: &mut Draft, d: &mut Directive<'_>, key: SettingKey) {
+    let slot = Slot::own(key);
+    if d.is_reset() {
+        return slot.clear(draft.settings());
+    }
+    for word in d.words() {
+        let name = match key {
+            SettingKey::UnsetEnvironment => word.split('=').next().unwrap_or(""),
+            _ => word.as_str(),
+        };
+        if !is_variable(name) {
+            d.warn(
+                format!("Invalid environment name '{word}' in {}=, ignoring", d.key),
+                "write a variable's name",
+            );
+        } else if !draft.settings().contains(&(key, word.clone())) {
+            slot.push(draft.settings(), &word);
+        }
+    }
+}
+
+/// Where a standard stream goes: one of these words, or a file or descriptor by name.
+fn stream(draft: &mut Draft, d: &mut Directive<'_>, key: SettingKey, words: &[&str]) {
+    let Some(text) = d.text() else { return };
+    // syslog is the log, whatever reads it.
+    let text = match text.as_str() {
+        "syslog" => "journal".to_owned(),
+        "syslog+console" => "journal+console".to_owned(),
+        _ => text,
+    };
+    if text != d.value && d.value.starts_with("syslog") {
+        d.warn(format!("{}={} is obsolete, taken as {text}", d.key, d.value), "write journal");
+    }
+    let file = ["file:", "append:", "truncate:"].iter().find_map(|kind| text.strip_prefix(kind));
+    if file.is_some_and(|path| !path.starts_with('/')) {
+        // A path that isn't absolute is one of the few mistakes that cost a unit all.
+        d.warn(
+            format!("{}= path is not absolute: the unit can't be loaded", d.key),
+            "write an absolute path",
+        );
+        draft.bad = true;
+    } else if file.is_some() || text.starts_with("fd:") || words.contains(&text.as_str()) {
+        Slot::own(key).set(draft.settings(), &text);
+    } else {
+        d.invalid("see systemd.exec(5) for what it can be");
     }
 }
 
@@ -208,6 +269,56 @@ fn environment_file(draft: &mut Draft, d: &mut Directive<'_>) {
     }
 }
 
+/// Where a service would otherwise run with other rights than it was meant to, a mistake costs the unit.
+fn account(draft: &mut Draft, d: &mut Directive<'_>, key: SettingKey) {
+    let slot = Slot::own(key);
+    if d.is_reset() {
+        return slot.clear(draft.settings());
+    }
+    let Some(text) = d.text() else { return };
+    if is_account(&text) {
+        slot.set(draft.settings(), &text);
+    } else {
+        draft.unusable(d, "no name or number of an account", "write the name or number of one");
+    }
+}
+
+fn groups(draft: &mut Draft, d: &mut Directive<'_>) {
+    let slot = Slot::own(SettingKey::SupplementaryGroups);
+    if d.is_reset() {
+        return slot.clear(draft.settings());
+    }
+    for word in d.words() {
+        if !is_account(&word) {
+            return draft.unusable(d, "no name or number of a group", "write the name or number of one");
+        }
+        slot.push(draft.settings(), &word);
+    }
+}
+
+/// What systemd takes for a user's or group's name: nothing that would break passwd(5) or a path.
+fn is_account(text: &str) -> bool {
+    let blank = |c: char| c.is_ascii_whitespace();
+    !text.is_empty()
+        && !text.starts_with(blank)
+        && !text.ends_with(blank)
+        && text != "."
+        && text != ".."
+        && !text.chars().any(|c| c.is_control() || c == ':' || c == '/')
+}
+
+fn root_directory(draft: &mut Draft, d: &mut Directive<'_>) {
+    let slot = Slot::own(SettingKey::RootDirectory);
+    let Some(text) = d.text() else { return };
+    if text.is_empty() {
+        slot.clear(draft.settings());
+    } else if text.starts_with('/') {
+        slot.set(draft.settings(), &normal_path(&text));
+    } else {
+        draft.unusable(d, "path is not absolute", "write an absolute path");
+    }
+}
+
 fn working_directory(draft: &mut Draft, d: &mut Directive<'_>) {
     let slot = Slot::own(SettingKey::WorkingDirectory);
     if d.is_reset() {
@@ -216,12 +327,14 @@ fn working_directory(draft: &mut Draft, d: &mut Directive<'_>) {
     let Some(text) = d.text() else { return };
     let path = text.strip_prefix('-').unwrap_or(&text);
     if path != "~" && !path.starts_with('/') {
-        return d.invalid("write an absolute path or ~");
+        return draft.unusable(d, "path is not absolute", "write an absolute path or ~");
     }
-    if path.starts_with('/') && !text.starts_with('-') {
-        draft.mounts_for.push(path.to_owned());
+    let mark = if text.starts_with('-') { "-" } else { "" };
+    let path = if path == "~" { path.to_owned() } else { simplify_path(path) };
+    if path.starts_with('/') && mark.is_empty() {
+        draft.mounts_for.push(path.clone());
     }
-    slot.set(&mut draft.model.settings, &text);
+    slot.set(&mut draft.model.settings, &format!("{mark}{path}"));
 }
 
 fn ranged(draft: &mut Draft, d: &mut Directive<'_>, key: SettingKey, range: std::ops::RangeInclusive<i32>) {
@@ -299,9 +412,6 @@ fn capabilities(draft: &mut Draft, d: &mut Directive<'_>, key: SettingKey) {
 
 fn limit(draft: &mut Draft, d: &mut Directive<'_>, name: &str, unit: Unit) {
     let holds = |value: &str| value.split(' ').next() == Some(name);
-    if d.is_reset() {
-        return draft.settings().retain(|(key, value)| *key != SettingKey::Limit || !holds(value));
-    }
     let (soft, hard) = d.value.split_once(':').unwrap_or((d.value, d.value));
     let one = |text: &str| limit_value(text.trim(), name, unit);
     match (one(soft), one(hard)) {
@@ -326,7 +436,7 @@ fn limit_value(text: &str, name: &str, unit: Unit) -> Option<u64> {
     }
     match unit {
         Unit::Bytes => value::parse_size(text),
-        Unit::Plain => text.parse().ok(),
+        Unit::Plain => text.parse().ok().filter(|number| name != "NICE" || (1..=40).contains(number)),
         Unit::Time(one) => {
             let usec = time::parse_span(text, one)?;
             Some(usec.div_ceil(one))

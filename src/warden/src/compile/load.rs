@@ -16,6 +16,7 @@ use super::name::UnitName;
 use super::notes::{At, Notes};
 use super::root::{Entry, Root};
 use super::syntax::{self, Assignment};
+use hostel_plan::UnitKind;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The search path, most important first.
@@ -204,7 +205,7 @@ impl Index {
         match found {
             Some(Found::File(path)) => {
                 loaded.source = path.clone();
-                loaded.found = read_into(&mut loaded, path, root, notes);
+                loaded.found = read_into(&mut loaded, path, name.kind(), root, notes);
             }
             Some(Found::Masked(path)) => {
                 loaded.source = path.clone();
@@ -216,7 +217,7 @@ impl Index {
         let names = self.all_names(name);
         for path in self.drop_ins(name, &names, root) {
             // A drop-in alone makes no service; for slices and the like it is enough, as under systemd.
-            read_into(&mut loaded, &path, root, notes);
+            read_into(&mut loaded, &path, name.kind(), root, notes);
         }
         self.pulls(&names, template.as_ref(), root, &mut loaded.pulls);
         loaded.aliases = names.into_iter().filter(|n| n != name.full()).collect();
@@ -339,11 +340,26 @@ fn truncated(name: &UnitName) -> Vec<String> {
     prefix.rmatch_indices('-').filter(|(end, _)| *end > 0 && *end + 1 < prefix.len()).map(cut).collect()
 }
 
+/// Sections that a unit of this kind has.
+pub fn sections(kind: UnitKind) -> &'static [&'static str] {
+    match kind {
+        UnitKind::Service => &["Unit", "Service", "Install"],
+        UnitKind::Socket => &["Unit", "Socket", "Install"],
+        UnitKind::Target => &["Unit", "Target", "Install"],
+        UnitKind::Mount => &["Unit", "Mount", "Install"],
+        UnitKind::Timer => &["Unit", "Timer", "Install"],
+        UnitKind::Path => &["Unit", "Path", "Install"],
+        UnitKind::Slice => &["Unit", "Slice", "Install"],
+        UnitKind::Swap => &["Unit", "Swap", "Install"],
+        UnitKind::Device => &["Unit", "Device", "Install"],
+    }
+}
+
 /// Adds a file's assignments. False where it can't be read.
-fn read_into(loaded: &mut Loaded, path: &str, root: &Root, notes: &mut Notes) -> bool {
+fn read_into(loaded: &mut Loaded, path: &str, kind: UnitKind, root: &Root, notes: &mut Notes) -> bool {
     match root.read(path, syntax::FILE_MAX) {
         Ok(bytes) => {
-            loaded.assignments.extend(syntax::parse(path, &bytes, notes));
+            loaded.assignments.extend(syntax::parse(path, &bytes, sections(kind), notes));
             if loaded.source.is_empty() {
                 loaded.source = path.to_owned();
             }

@@ -168,7 +168,7 @@ pub fn mangle(text: &str) -> Option<String> {
     if !suffixed(&name) {
         name.push_str(".service");
     }
-    let valid = name.len() <= NAME_MAX && !name.starts_with('@');
+    let valid = !text.is_empty() && name.len() <= NAME_MAX && !name.starts_with('@');
     valid.then_some(name)
 }
 

@@ -1,14 +1,18 @@
 //! The compiler's parsers, each as a function of text: for [`crate::parsers`].
 //!
-//! Pure.
+//! Pure, but for [`units_of`], which reads a guest's unit files.
 
 use super::draft::Draft;
-use super::load::Loaded;
+use super::load::{Index, Loaded, sections};
 use super::name::UnitName;
 use super::notes::Notes;
-use super::quoting::{self, Escapes};
+use super::quoting;
+use super::root::Root;
 use super::specifier::Facts;
-use super::{name, syntax, time, value};
+use super::{defaults, name, syntax, time, value};
+use hostel_plan::model::UnitModel;
+use hostel_plan::unit_flags;
+use std::path::Path;
 
 pub use super::name::{escape, escape_path, mangle};
 
@@ -24,11 +28,48 @@ pub struct Read {
 pub fn read_unit(name: &str, content: &[u8]) -> Option<Read> {
     let name = UnitName::parse(name)?;
     let mut notes = Notes::default();
-    let loaded =
-        Loaded { found: true, assignments: syntax::parse("unit", content, &mut notes), ..Loaded::default() };
+    let loaded = Loaded {
+        found: true,
+        assignments: syntax::parse("unit", content, sections(name.kind()), &mut notes),
+        ..Loaded::default()
+    };
     let draft = Draft::read(&name, &loaded, &Facts::default(), &mut notes);
     let notes = notes.list().iter().map(|note| (note.at.line, note.text.clone())).collect();
     Some(Read { notes, model: format!("{:?}", draft.model) })
+}
+
+/// One unit of a guest as the compiler has it before it is put beside the others, and what there is to say of it.
+pub struct OfGuest {
+    /// The model; its edges are those that this unit names by itself.
+    pub model: UnitModel,
+    /// Messages.
+    pub notes: Vec<(String, u32, String)>,
+}
+
+/// Reads units of the guest whose root this folder is, with their drop-ins; names that are none are left out.
+pub fn units_of(root: &Path, names: &[&str]) -> Vec<OfGuest> {
+    let root = Root::new(root);
+    let facts = Facts::of(&root);
+    let index = Index::scan(&root, &mut Notes::default());
+    let read = |name: &&str| {
+        let name = index.canonical(&UnitName::parse(name)?);
+        let mut notes = Notes::default();
+        let loaded = index.load(&name, &root, &mut notes);
+        let mut draft = match (loaded.masked, loaded.found) {
+            (true, _) => Draft::missing(&name, unit_flags::MASKED),
+            (_, false) => Draft::missing(&name, unit_flags::NOT_FOUND),
+            _ => Draft::read(&name, &loaded, &facts, &mut notes),
+        };
+        defaults::add_own(&mut draft);
+        for (_, other) in &mut draft.model.edges {
+            if let Some(target) = UnitName::parse(other) {
+                *other = index.canonical(&target).full().to_owned();
+            }
+        }
+        let notes = notes.list().iter().map(|n| (n.at.file.to_string(), n.at.line, n.text.clone())).collect();
+        Some(OfGuest { model: draft.model, notes })
+    };
+    names.iter().filter_map(read).collect()
 }
 
 /// A time span in microseconds, of seconds where it has no unit.
@@ -43,7 +84,7 @@ pub fn size(text: &str) -> Option<u64> {
 
 /// The words of a value, without quotes and escapes.
 pub fn words(text: &str) -> Option<Vec<String>> {
-    quoting::split(text, Escapes::Resolve).ok()
+    quoting::split(text).ok()
 }
 
 /// Takes the escapes of a unit's name back, as `systemd-escape --unescape` (and `--path`) does.

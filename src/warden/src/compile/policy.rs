@@ -92,8 +92,22 @@ fn directive_row(columns: Vec<&'static str>) -> Option<((Class, &'static str), R
     Some(((Class::from_name(column(0))?, name), Row { carried, consequence: column(3) }))
 }
 
-fn form_of(name: &str) -> Option<Form> {
+fn form_of(name: &'static str) -> Option<Form> {
+    if let Some(words) = name.strip_prefix("boolean-or ") {
+        return Some(Form::BooleanOr(words));
+    }
+    if let Some(words) = name.strip_prefix("one-of ") {
+        let (words, range) = match words.split_once(" or ") {
+            Some((words, range)) => {
+                let (from, to) = range.split_once("..")?;
+                (words, Some((from.parse().ok()?, to.parse().ok()?)))
+            }
+            None => (words, None),
+        };
+        return Some(Form::OneOf(words, range));
+    }
     Some(match name {
+        "path-list" => Form::PathList,
         "text" => Form::Text,
         "text-list" => Form::TextList,
         "list" => Form::List,
@@ -102,6 +116,7 @@ fn form_of(name: &str) -> Option<Form> {
         "on" => Form::On,
         "boolean-or-text" => Form::BooleanOrText,
         "number" => Form::Number,
+        "size-not-0" => Form::SizeNot0,
         "size" => Form::Size,
         "usec" => Form::Usec,
         _ => return None,

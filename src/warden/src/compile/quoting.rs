@@ -9,6 +9,8 @@ pub enum QuoteError {
     Unbalanced,
     /// Escapes that make no UTF-8, or a NUL.
     NotText,
+    /// A backslash before something that it can't stand before.
+    UnknownEscape,
 }
 
 impl QuoteError {
@@ -16,33 +18,46 @@ impl QuoteError {
     pub fn text(self) -> &'static str {
         match self {
             QuoteError::Unbalanced => "Unbalanced quoting",
+            QuoteError::UnknownEscape => "Unknown escape",
             QuoteError::NotText => "Escapes that give no UTF-8 text",
         }
     }
 }
 
-/// What becomes of backslashes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Escapes {
-    /// C-style escapes are resolved.
-    Resolve,
-    /// They stay as written, as in unit names.
-    Keep,
-}
+/// A function that takes the first word off a text.
+pub type Next = fn(&str) -> Result<Option<(String, &str)>, QuoteError>;
 
 /// All words.
-pub fn split(value: &str, escapes: Escapes) -> Result<Vec<String>, QuoteError> {
+pub fn split(value: &str) -> Result<Vec<String>, QuoteError> {
     let mut rest = value;
     let mut words = Vec::new();
-    while let Some((word, behind)) = next_word(rest, escapes)? {
+    while let Some((word, behind)) = next_word(rest)? {
         words.push(word);
         rest = behind;
     }
     Ok(words)
 }
 
+/// What becomes of an escape that is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unknown {
+    /// It stays as written.
+    Stays,
+    /// It is an error.
+    Refused,
+}
+
 /// The first word and what follows it; `None` where there is none.
-pub fn next_word(value: &str, escapes: Escapes) -> Result<Option<(String, &str)>, QuoteError> {
+pub fn next_word(value: &str) -> Result<Option<(String, &str)>, QuoteError> {
+    word(value, Unknown::Stays)
+}
+
+/// As [`next_word`], but an unknown escape is an error, as in the values of variables.
+pub fn next_word_strictly(value: &str) -> Result<Option<(String, &str)>, QuoteError> {
+    word(value, Unknown::Refused)
+}
+
+fn word(value: &str, unknown: Unknown) -> Result<Option<(String, &str)>, QuoteError> {
     let text = value.trim_start_matches(is_white);
     if text.is_empty() {
         return Ok(None);
@@ -53,8 +68,9 @@ pub fn next_word(value: &str, escapes: Escapes) -> Result<Option<(String, &str)>
     while let Some(c) = text[at..].chars().next() {
         let behind = at + c.len_utf8();
         at = match (c, quote) {
-            ('\\', _) if escapes == Escapes::Resolve => match unescape_one(&text[behind..], &mut word) {
+            ('\\', _) => match unescape_one(&text[behind..], &mut word) {
                 Some(used) => behind + used,
+                None if unknown == Unknown::Refused => return Err(QuoteError::UnknownEscape),
                 None => {
                     word.push(b'\\');
                     // What follows is an ordinary character, be it a quote or white space.
@@ -153,15 +169,6 @@ fn unescape_one(text: &str, word: &mut Vec<u8>) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn split(value: &str) -> Result<Vec<String>, QuoteError> {
-        super::split(value, Escapes::Resolve)
-    }
-
-    #[test]
-    fn given_unit_names_when_split_then_their_escapes_stay() {
-        assert_eq!(super::split(r"a\x2db.mount 'c d'", Escapes::Keep).unwrap(), [r"a\x2db.mount", "c d"]);
-    }
 
     #[test]
     fn given_quotes_when_split_then_white_space_inside_them_is_kept() {

@@ -6,7 +6,9 @@ use super::notes::Notes;
 use super::settings::{Form, Slot, Table, last, store_by};
 use super::value;
 use hostel_plan::model::ExitSet;
-use hostel_plan::{EdgeKind, INFINITE, NotifyAccess, Phase, Restart, ServiceType, SettingKey, unit_flags};
+use hostel_plan::{
+    EdgeKind, INFINITE, NotifyAccess, Phase, Restart, ServiceType, SettingKey, UnitKind, unit_flags,
+};
 
 /// Directives that are commands.
 const COMMANDS: &[(&str, Phase)] = &[
@@ -20,7 +22,6 @@ const COMMANDS: &[(&str, Phase)] = &[
 ];
 
 const SETTINGS: &Table = &[
-    ("BusName", SettingKey::BusName, Form::Text),
     ("PermissionsStartOnly", SettingKey::PermissionsStartOnly, Form::On),
     ("NonBlocking", SettingKey::NonBlocking, Form::On),
 ];
@@ -43,6 +44,7 @@ pub fn take(draft: &mut Draft, d: &mut Directive<'_>) -> bool {
             let remedy = "write no, always, on-success, on-failure, on-abnormal, on-abort or on-watchdog";
             draft.model.restart = d.choice(Restart::from_name, remedy).unwrap_or(draft.model.restart);
         }
+        "BusName" => bus_name(draft, d),
         "PIDFile" => pid_file(draft, d),
         "RemainAfterExit" => {
             let on = d.boolean();
@@ -59,6 +61,10 @@ pub fn take(draft: &mut Draft, d: &mut Directive<'_>) -> bool {
         "FileDescriptorStoreMax" => draft.model.fdstore_max = d.number().unwrap_or(draft.model.fdstore_max),
         "Sockets" => {
             for socket in d.units() {
+                if socket.kind() != UnitKind::Socket {
+                    d.warn(format!("Unit '{}' is no socket, ignoring", socket.full()), "name a socket unit");
+                    continue;
+                }
                 draft.edge(EdgeKind::Wants, &socket);
                 draft.edge(EdgeKind::After, &socket);
                 draft.edge(EdgeKind::TriggeredBy, &socket);
@@ -83,11 +89,29 @@ fn times(draft: &mut Draft, d: &mut Directive<'_>) -> bool {
         }
         "TimeoutStartSec" => draft.start_timeout = d.timeout().or(draft.start_timeout),
         "TimeoutStopSec" => draft.model.stop_timeout_ms = d.timeout().unwrap_or(draft.model.stop_timeout_ms),
-        "RuntimeMaxSec" => draft.model.runtime_max_ms = d.timeout().unwrap_or(draft.model.runtime_max_ms),
+        "RuntimeMaxSec" => {
+            // Not a time-out: 0 is over as soon as it begins.
+            draft.model.runtime_max_ms = d.millis().map_or(draft.model.runtime_max_ms, |ms| ms.max(1));
+        }
         "WatchdogSec" => draft.model.watchdog_ms = d.timeout().unwrap_or(draft.model.watchdog_ms),
         _ => return false,
     }
     true
+}
+
+fn bus_name(draft: &mut Draft, d: &mut Directive<'_>) {
+    let slot = Slot::own(SettingKey::BusName);
+    let Some(text) = d.text() else { return };
+    let part = |part: &str| {
+        part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+            && !part.is_empty()
+            && !part.starts_with(|c: char| c.is_ascii_digit())
+    };
+    if text.contains('.') && text.len() <= 255 && text.split('.').all(part) {
+        slot.set(draft.settings(), &text);
+    } else {
+        d.invalid("write a well-known name of the bus, as in org.example.Name");
+    }
 }
 
 fn pid_file(draft: &mut Draft, d: &mut Directive<'_>) {

@@ -19,8 +19,14 @@ pub enum Form {
     Path,
     /// Words; each is a setting, and assignments add up.
     List,
+    /// Absolute paths, each with `-` and `+` in front where wanted; assignments add up.
+    PathList,
     /// One text; assignments add up.
     TextList,
+    /// A boolean as `0` or `1`, or one of these words.
+    BooleanOr(&'static str),
+    /// One of these words, or a number within these bounds where there are some.
+    OneOf(&'static str, Option<(u64, u64)>),
     /// As `List`, and a `~` in front of the first stands for all.
     InvertibleList,
     /// A boolean as `0` or `1`, or as `InvertibleList`.
@@ -37,6 +43,8 @@ pub enum Form {
     Number,
     /// Bytes.
     Size,
+    /// Bytes, of which none at all would leave nothing to run with.
+    SizeNot0,
     /// A time span, kept in microseconds.
     Usec,
 }
@@ -103,10 +111,29 @@ pub fn last(settings: &Settings, key: SettingKey) -> Option<&str> {
 
 /// Takes a directive into the settings.
 pub fn store(d: &mut Directive<'_>, settings: &mut Settings, slot: Slot<'_>, form: Form) {
-    if d.is_reset() {
+    // What is a boolean, a mode or a span can't be empty.
+    let never_empty = matches!(form, Form::On | Form::Off | Form::BooleanOr(_) | Form::Mode | Form::Usec);
+    if d.is_reset() && !never_empty {
         return slot.clear(settings);
     }
     let one = match form {
+        Form::PathList => {
+            for path in d.marked_paths() {
+                slot.push(settings, &path);
+            }
+            return;
+        }
+        Form::BooleanOr(words) => match value::parse_bool(d.value) {
+            Some(on) => Some(if on { "1" } else { "0" }.to_owned()),
+            None => d.choice(
+                |text| is_one_of(words, text),
+                "write a boolean or one of its words: see systemd.exec(5)",
+            ),
+        },
+        Form::OneOf(words, range) => d.choice(
+            |text| is_one_of(words, text).or_else(|| is_within(range, text)),
+            "write one of the values that the manual names",
+        ),
         Form::List => return add_all(d.words(), slot, settings),
         Form::BooleanOrList => match value::parse_bool(d.value) {
             Some(on) => Some(if on { "1" } else { "0" }.to_owned()),
@@ -135,12 +162,25 @@ pub fn store(d: &mut Directive<'_>, settings: &mut Settings, slot: Slot<'_>, for
         },
         Form::Mode => d.mode(),
         Form::Number => d.number::<i64>().map(|n| n.to_string()),
+        Form::SizeNot0 => d.choice(
+            |text| size(text).filter(|size| size != "0" && size != "0%"),
+            "write a size above 0, as in 512M, or a percentage",
+        ),
         Form::Size => d.choice(size, "write a size, as in 512M, or a percentage"),
         Form::Usec => d.usec().map(amount),
     };
     if let Some(value) = one {
         slot.set(settings, &value);
     }
+}
+
+fn is_one_of(words: &str, text: &str) -> Option<String> {
+    words.split(' ').any(|word| word == text).then(|| text.to_owned())
+}
+
+fn is_within(range: Option<(u64, u64)>, text: &str) -> Option<String> {
+    let (from, to) = range?;
+    text.parse::<u64>().ok().filter(|number| (from..=to).contains(number)).map(|number| number.to_string())
 }
 
 fn add_all(words: Vec<String>, slot: Slot<'_>, settings: &mut Settings) {

@@ -26,10 +26,10 @@ pub struct Facts {
     pub os_release: Vec<(String, String)>,
 }
 
-/// A text's specifiers can't be resolved: an escape in the unit's name is no valid one, so that `%I` and the like
-/// mean nothing.
+/// A text's specifiers can't be resolved: there is no such one, or an escape in the unit's name is no valid one, so
+/// that `%I` and the like mean nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BadEscape;
+pub struct Unresolved;
 
 impl Facts {
     /// Collects them from a guest. `machine_id`: where the boot made a transient one.
@@ -58,7 +58,7 @@ impl Facts {
     }
 
     /// `text` with its specifiers resolved for a unit.
-    pub fn resolve(&self, text: &str, unit: &UnitName) -> Result<String, BadEscape> {
+    pub fn resolve(&self, text: &str, unit: &UnitName) -> Result<String, Unresolved> {
         if !text.contains('%') {
             return Ok(text.to_owned());
         }
@@ -76,10 +76,10 @@ impl Facts {
         Ok(out)
     }
 
-    fn specifier(&self, letter: char, unit: &UnitName, out: &mut String) -> Result<(), BadEscape> {
+    fn specifier(&self, letter: char, unit: &UnitName, out: &mut String) -> Result<(), Unresolved> {
         let instance = unit.instance().unwrap_or("");
         let last_part = || unit.prefix().rsplit('-').next().unwrap_or("");
-        let plain = |text: &str| unescape(text).ok_or(BadEscape);
+        let plain = |text: &str| unescape(text).ok_or(Unresolved);
         let os = |key: &str| find(&self.os_release, key);
         let text = match letter {
             '%' => "%".to_owned(),
@@ -93,7 +93,7 @@ impl Facts {
             'J' => plain(last_part())?,
             'f' => {
                 let of = if instance.is_empty() { unit.prefix() } else { instance };
-                unescape_path(of).ok_or(BadEscape)?
+                unescape_path(of).ok_or(Unresolved)?
             }
             't' => "/run".to_owned(),
             'S' => "/var/lib".to_owned(),
@@ -121,7 +121,8 @@ impl Facts {
             'B' => os("BUILD_ID"),
             'M' => os("IMAGE_ID"),
             'A' => os("IMAGE_VERSION"),
-            // systemd leaves what it does not know as it stands.
+            // Letters and digits are for specifiers of systemd versions to come.
+            other if other.is_ascii_alphanumeric() => return Err(Unresolved),
             other => format!("%{other}"),
         };
         out.push_str(&text);
@@ -148,7 +149,7 @@ fn architecture(machine: &str) -> &str {
 pub fn assignments(text: &str) -> Vec<(String, String)> {
     let pair = |line: &str| {
         let (key, value) = line.trim().split_once('=')?;
-        let value = quoting::split(value, quoting::Escapes::Resolve).ok()?.join(" ");
+        let value = quoting::split(value).ok()?.join(" ");
         (!key.starts_with('#')).then(|| (key.to_owned(), value))
     };
     text.lines().filter_map(pair).collect()
@@ -162,7 +163,7 @@ fn find(list: &[(String, String)], key: &str) -> String {
 mod tests {
     use super::*;
 
-    fn resolve(text: &str, unit: &str) -> Result<String, BadEscape> {
+    fn resolve(text: &str, unit: &str) -> Result<String, Unresolved> {
         let facts = Facts {
             host_name: "web.example".into(),
             os_release: assignments("ID=debian\nVERSION_ID=\"12\"\n#x=1\n"),
@@ -194,8 +195,9 @@ mod tests {
     }
 
     #[test]
-    fn given_an_unknown_specifier_when_resolved_then_it_stays_and_a_bad_escape_is_an_error() {
-        assert_eq!(resolve("%z", "a.service").unwrap(), "%z");
-        assert_eq!(resolve("%I", "a@\\x.service"), Err(BadEscape));
+    fn given_an_unknown_specifier_or_a_bad_escape_when_resolved_then_it_is_an_error() {
+        assert_eq!(resolve("%/ 5%", "a.service").unwrap(), "%/ 5%");
+        assert_eq!(resolve("%z", "a.service"), Err(Unresolved));
+        assert_eq!(resolve("%I", "a@\\x.service"), Err(Unresolved));
     }
 }

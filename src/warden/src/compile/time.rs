@@ -2,6 +2,7 @@
 //!
 //! Pure: text to microseconds.
 
+use super::quoting::is_white;
 use hostel_plan::{INFINITE, Millis32};
 
 /// Microseconds of a second.
@@ -49,7 +50,7 @@ const YEAR: u64 = 31_557_600 * SECOND;
 /// The span in microseconds; numbers without a unit are of `default_unit`. `u64::MAX` is "infinity".
 /// `None` where it is no span.
 pub fn parse_span(text: &str, default_unit: u64) -> Option<u64> {
-    let mut rest = text.trim();
+    let mut rest = text.trim_matches(is_white);
     if rest == "infinity" {
         return Some(u64::MAX);
     }
@@ -58,23 +59,26 @@ pub fn parse_span(text: &str, default_unit: u64) -> Option<u64> {
     }
     let mut total: u64 = 0;
     while !rest.is_empty() {
+        // As strtoll(3) has it, and so as systemd does.
+        let signed = rest.strip_prefix('+').filter(|digits| digits.starts_with(|c: char| c.is_ascii_digit()));
+        rest = signed.unwrap_or(rest);
         let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
         let (whole, behind) = rest.split_at(digits);
         let (fraction, behind) = split_fraction(behind)?;
         if whole.is_empty() && fraction.is_empty() {
             return None;
         }
-        let behind = behind.trim_start();
-        let (unit, behind) = match UNITS.iter().find(|(name, _)| behind.starts_with(name)) {
-            Some((name, unit)) => (*unit, &behind[name.len()..]),
-            None => (default_unit, behind),
+        let apart = behind.trim_start_matches(is_white);
+        let (unit, behind) = match UNITS.iter().find(|(name, _)| apart.starts_with(name)) {
+            Some((name, unit)) => (*unit, &apart[name.len()..]),
+            // "12.34 .56" are two numbers, "12.34.56" is none.
+            None if apart.len() == behind.len() && !apart.is_empty() => return None,
+            None => (default_unit, apart),
         };
-        if behind.starts_with(|c: char| !c.is_ascii_digit() && !c.is_whitespace() && c != '.') {
-            return None;
-        }
-        let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+        let whole: i64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+        let whole = u64::try_from(whole).ok()?;
         total = total.checked_add(whole.checked_mul(unit)?)?.checked_add(part(fraction, unit))?;
-        rest = behind.trim_start();
+        rest = behind.trim_start_matches(is_white);
     }
     Some(total)
 }

@@ -1,10 +1,9 @@
 //! Section [Unit]: systemd.unit(5).
 
-use super::directive::{Directive, normal_path};
+use super::directive::Directive;
 use super::draft::Draft;
 use super::name::simplify_path;
 use super::settings::Slot;
-use super::value;
 use hostel_plan::{EdgeKind, SettingKey, unit_flags};
 
 /// Directives that name other units. A dependency can't be taken back by an empty assignment.
@@ -98,8 +97,11 @@ pub fn take(draft: &mut Draft, d: &mut Directive<'_>) -> bool {
     }
     match d.key {
         "Description" => {
-            if let Some(text) = d.text() {
-                Slot::own(SettingKey::Description).set(draft.settings(), &text);
+            let slot = Slot::own(SettingKey::Description);
+            match d.text() {
+                Some(text) if !text.is_empty() => slot.set(draft.settings(), &text),
+                Some(_) => slot.clear(draft.settings()),
+                None => {}
             }
         }
         // For readers, who find it in the file.
@@ -107,8 +109,8 @@ pub fn take(draft: &mut Draft, d: &mut Directive<'_>) -> bool {
         "DefaultDependencies" => {
             draft.default_dependencies = d.boolean().unwrap_or(draft.default_dependencies)
         }
-        "RequiresMountsFor" => draft.mounts_for.extend(paths(d)),
-        "WantsMountsFor" => draft.wants_mounts_for.extend(paths(d)),
+        "RequiresMountsFor" => draft.mounts_for.extend(d.paths()),
+        "WantsMountsFor" => draft.wants_mounts_for.extend(d.paths()),
         "JobTimeoutSec" | "JobRunningTimeoutSec" => {
             draft.model.job_timeout_ms = d.timeout().unwrap_or(draft.model.job_timeout_ms);
         }
@@ -154,10 +156,6 @@ fn condition(draft: &mut Draft, d: &mut Directive<'_>, question: &str) -> bool {
     if of_path {
         asked = simplify_path(&asked);
     }
-    if question == "FirstBoot" && value::parse_bool(&asked).is_none() {
-        d.invalid("write yes or no");
-        return true;
-    }
     let trigger = if trigger { "|" } else { "" };
     let negate = if negate { "!" } else { "" };
     let text = format!("{}:{trigger}{negate}{asked}", d.key);
@@ -165,15 +163,9 @@ fn condition(draft: &mut Draft, d: &mut Directive<'_>, question: &str) -> bool {
     true
 }
 
-/// The absolute paths of a list.
-fn paths(d: &mut Directive<'_>) -> Vec<String> {
-    let absolute = d.words().into_iter().filter(|path| path.starts_with('/'));
-    absolute.map(|path| normal_path(&path)).collect()
-}
-
 fn strip(text: &str, mark: char) -> (bool, &str) {
     match text.strip_prefix(mark) {
-        Some(rest) => (true, rest.trim_start()),
+        Some(rest) => (true, rest),
         None => (false, text),
     }
 }

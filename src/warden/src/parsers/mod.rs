@@ -1,7 +1,9 @@
 //! The parsers as tests and fuzzers ask them: text in, what it means out, nothing of the system touched but the
-//! time zone files that are named.
+//! time zone files and the guest's root that are named.
 //!
 //! Who compares Hostel with systemd's own tools, or feeds it with noise, needs the parsers and none of their types.
+
+pub mod entry;
 
 use crate::compile::parsers as compile;
 use crate::exec::env_file;
@@ -11,7 +13,8 @@ use crate::timer::zone::{Zone, Zones};
 use std::path::Path;
 
 pub use compile::{
-    Read, escape, escape_path, mangle, read_unit, resolve, size, template, time_span, unescape, words,
+    OfGuest, Read, escape, escape_path, mangle, read_unit, resolve, size, template, time_span, unescape,
+    units_of, words,
 };
 
 /// The first elapses of a calendar event after a moment, in microseconds since 1970; the reason where it is none.
