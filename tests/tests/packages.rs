@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 
+use hostel_tests::cache::DEBIAN12;
 use hostel_tests::differential::compare::{Comparison, compare};
 use hostel_tests::differential::machine::{MachineError, under_hostel, under_systemd};
 use hostel_tests::differential::report::Report;
@@ -33,23 +34,22 @@ fn conclude(report: &Report, name: &str) {
     );
 }
 
+#[test]
+#[ignore = "boots guests: cargo xtask test"]
+fn given_debian_12_when_booted_under_both_then_every_difference_has_a_reason() {
+    let mut report = Report::new(table::read());
+    match both(&DEBIAN12.root(), DEBIAN12.name) {
+        Ok(comparison) => report.add(DEBIAN12.name, 0, &comparison),
+        Err(error) => report.failed(DEBIAN12.name, &error.to_string()),
+    }
+    conclude(&report, "debian12");
+}
+
 /// Makes roots of many packages, and boots each twice.
 mod long {
     use super::*;
-    use hostel_tests::cache::DEBIAN12;
     use hostel_tests::differential::roots::{Batch, apart, batches};
     use hostel_tests::units::{dependencies, packaged, packaged_scripts};
-
-    #[test]
-    #[ignore = "boots guests: cargo xtask test --all"]
-    fn given_debian_12_when_booted_under_both_then_every_difference_has_a_reason() {
-        let mut report = Report::new(table::read());
-        match both(&DEBIAN12.root(), DEBIAN12.name) {
-            Ok(comparison) => report.add(DEBIAN12.name, 0, &comparison),
-            Err(error) => report.failed(DEBIAN12.name, &error.to_string()),
-        }
-        conclude(&report, "debian12");
-    }
 
     /// The whole list, or with `HOSTEL_PACKAGES=NAME` that batch or package of it; with `HOSTEL_PACKAGES_APART=1` a
     /// root for each package, which is removed again.

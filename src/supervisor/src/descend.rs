@@ -267,9 +267,10 @@ impl Supervisor<'_> {
         }
     }
 
-    /// A condition or an assertion is false: there was no life.
+    /// A condition or an assertion is false: there was no life, and so no start that its limit counts.
     pub(crate) fn settle_unmet(&mut self, unit: UnitId) {
         let state = self.at(unit);
+        state.limit_count = state.limit_count.saturating_sub(1);
         state.set(flag::FORBID_RESTART);
         let (result, message) = if state.has(flag::ASSERT_FALSE) {
             (UnitResult::AssertFailed, Message::AssertFailed)

@@ -50,7 +50,7 @@ use hostel_contract::status::StatusRow;
 use hostel_plan::{KillMode, Plan, Unit, UnitId};
 use order::JobEnd;
 use queue::Actions;
-use state::{Boot, Watching, flag, work};
+use state::{Boot, flag, work};
 
 /// The state machine over a plan and its region.
 // In this order: what is at the front is reached by shorter instructions.
@@ -319,8 +319,7 @@ impl<'a> Supervisor<'a> {
     /// The unit's row of the status page, less what only init knows (`stored`, `text`).
     pub fn row(&self, unit: UnitId) -> StatusRow {
         let state = self.get(unit);
-        let kind = self.def(unit).kind();
-        let watching = if state.has(flag::WATCHING) { Watching::Init } else { Watching::Service };
+        let def = self.def(unit);
         let (exit_kind, exit_status) = state.exit_bytes();
         let running = if state.has(flag::JOB_RUNNING) { 128 } else { 0 };
         let job = match state.job() {
@@ -330,7 +329,7 @@ impl<'a> Supervisor<'a> {
         };
         StatusRow {
             active: state.state().active().code(),
-            sub: state.state().sub(kind, watching).code(),
+            sub: state.state().sub(def.kind(), self.watching(&def)).code(),
             result: state.result().code(),
             job,
             main_pid: state.main_pid,

@@ -7,7 +7,7 @@
 use crate::action::Action;
 use crate::exits::admits;
 use crate::policy;
-use crate::state::{Job, State, flag, work};
+use crate::state::{Job, State, Watching, flag, work};
 use crate::{Supervisor, UnitId};
 use hostel_contract::status::UnitResult;
 use hostel_plan::{EdgeKind, Unit, UnitKind, unit_flags};
@@ -62,13 +62,17 @@ impl Supervisor<'_> {
         self.tell(def.id(), &[EdgeKind::Triggers], work::START, |_| true);
     }
 
-    /// A service changed: its sockets look again whose they are.
+    /// A service changed: its sockets look again whose they are, and its paths are *running* or *waiting*.
     pub(crate) fn sockets_look(&mut self, unit: UnitId) {
         let def = self.def(unit);
         for other in def.edges_of(&[EdgeKind::TriggeredBy]) {
-            let socket = self.def(other).kind() == UnitKind::Socket;
-            if socket && self.state(other) == State::Active {
-                self.visit_later(other, work::SOCKET);
+            let work = match self.def(other).kind() {
+                UnitKind::Socket => work::SOCKET,
+                UnitKind::Path => work::ROW,
+                _ => continue,
+            };
+            if self.state(other) == State::Active {
+                self.visit_later(other, work);
             }
         }
     }
@@ -103,6 +107,16 @@ impl Supervisor<'_> {
             }
         }
         holder
+    }
+
+    /// Whether what an active unit triggers is left to itself for now: a socket that its service has, a path whose
+    /// service is up (systemd's *running*).
+    pub(crate) fn watching(&self, def: &Unit<'_>) -> Watching {
+        let watches = match def.kind() {
+            UnitKind::Path => !matches!(self.holder(def), Holder::Service),
+            _ => self.get(def.id()).has(flag::WATCHING),
+        };
+        if watches { Watching::Init } else { Watching::Service }
     }
 
     fn watch(&mut self, unit: UnitId) {

@@ -165,7 +165,7 @@ impl State {
         }
     }
 
-    /// systemd's sub-state, for a unit of this kind; `watching` says whether a socket is init's to watch.
+    /// systemd's sub-state, for a unit of this kind; `watching` says whether a socket or path is watched.
     pub(crate) fn sub(self, kind: UnitKind, watching: Watching) -> SubState {
         match self {
             State::Dead => SubState::Dead,
@@ -178,8 +178,10 @@ impl State {
             State::Exited => SubState::Exited,
             State::Active => match (kind, watching) {
                 (UnitKind::Socket, Watching::Init) => SubState::Listening,
-                (UnitKind::Socket, Watching::Service) | (UnitKind::Service, _) => SubState::Running,
-                (UnitKind::Timer | UnitKind::Path, _) => SubState::Waiting,
+                (UnitKind::Socket | UnitKind::Path, Watching::Service) | (UnitKind::Service, _) => {
+                    SubState::Running
+                }
+                (UnitKind::Timer, _) | (UnitKind::Path, Watching::Init) => SubState::Waiting,
                 (UnitKind::Mount, _) => SubState::Mounted,
                 (UnitKind::Device | UnitKind::Swap, _) => SubState::Plugged,
                 (UnitKind::Target | UnitKind::Slice, _) => SubState::Active,

@@ -39,7 +39,7 @@ impl UnitState {
 pub struct Observation {
     /// Each unit's facts by their names.
     pub units: BTreeMap<String, Unit>,
-    /// Endpoints that anything in the guest listens on.
+    /// Endpoints that something listens on which belongs to no unit: PID 1, for what it starts on demand.
     pub listening: BTreeSet<String>,
     /// Capabilities that PID 1 has in its bounding set: nothing in the guest can have more.
     pub ceiling: u64,
@@ -80,11 +80,15 @@ pub fn observe(init: u32, states: Vec<UnitState>, unsettled: Vec<String>) -> Obs
             .iter()
             .map(|name| sockets::without_pids(name, |n| own.is_some_and(|o| o.contains(&n))))
             .collect();
-        seen.listening.extend(listening.iter().cloned());
         if process.pid == 1 {
             seen.ceiling = process.capabilities.bounding;
         }
-        let Some(unit) = process.unit.as_ref().and_then(|name| seen.units.get_mut(name)) else { continue };
+        // systemd's PID 1 is in a unit of its own, Hostel's is in none.
+        let name = process.unit.as_ref().filter(|_| process.pid != 1);
+        let Some(unit) = name.and_then(|name| seen.units.get_mut(name)) else {
+            seen.listening.extend(listening);
+            continue;
+        };
         unit.listening.extend(listening);
         unit.processes.insert(format!("{} as {}:{}", process.program, process.user, process.group));
         if process.pid == unit.state.main {

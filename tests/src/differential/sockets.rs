@@ -64,11 +64,14 @@ pub fn without_pids(endpoint: &str, is_pid: impl Fn(u32) -> bool) -> String {
     if !endpoint.starts_with("unix ") {
         return endpoint.to_owned();
     }
-    let part = |part: &str| match part.parse() {
-        Ok(number) if is_pid(number) => "(pid)".to_owned(),
-        _ => part.to_owned(),
+    let part = |part: &str| {
+        let number = part.trim_end_matches(['.', '/']);
+        match number.parse() {
+            Ok(pid) if is_pid(pid) => part.replace(number, "(pid)"),
+            _ => part.to_owned(),
+        }
     };
-    endpoint.split('.').map(part).collect::<Vec<_>>().join(".")
+    endpoint.split_inclusive(['.', '/']).map(part).collect()
 }
 
 /// /proc/net/{tcp,udp}{,6}.
@@ -157,6 +160,7 @@ mod tests {
     #[test]
     fn given_a_name_with_a_pid_in_it_when_compared_then_that_is_left_open() {
         assert_eq!(without_pids("unix /run/a.sock.22.tmp", |n| n == 22), "unix /run/a.sock.(pid).tmp");
+        assert_eq!(without_pids("unix /run/msg.sock/22", |n| n == 22), "unix /run/msg.sock/(pid)");
         assert_eq!(without_pids("unix /run/a.sock.22.tmp", |n| n == 23), "unix /run/a.sock.22.tmp");
         assert_eq!(without_pids("tcp 127.0.0.1:80", |_| true), "tcp 127.0.0.1:80");
     }

@@ -107,6 +107,21 @@ fn given_restart_always_when_a_condition_is_false_then_it_does_not_restart() {
 }
 
 #[test]
+fn given_a_condition_that_stays_false_when_started_again_and_again_then_its_start_limit_is_not_hit() {
+    let mut guest = Guest::of([service("a.service").flag(unit_flags::CONDITIONS).with(|unit| {
+        unit.start_limit_burst = 2;
+        unit.start_limit_interval_ms = 10_000;
+    })]);
+    for _ in 0..5 {
+        let request = guest.start("a.service");
+        guest.main_reports("a.service", Report::ConditionFalse);
+        guest.main_ends("a.service", exited(0));
+        assert_eq!(guest.answer(request), Some(Skipped));
+    }
+    assert_eq!(guest.result("a.service"), UnitResult::ConditionFalse);
+}
+
+#[test]
 fn given_exit_statuses_that_prevent_or_force_when_the_service_ends_so_then_they_outweigh_the_policy() {
     let mut guest = Guest::of([
         service("a.service").restarts(Restart::Always).with(|unit| unit.restart_prevent.statuses.push(42)),

@@ -130,3 +130,15 @@ fn given_a_timer_or_path_when_it_fires_then_its_unit_starts_and_not_when_it_is_d
         assert!(guest.is_up("a.service"));
     }
 }
+
+#[test]
+fn given_a_path_when_what_it_triggers_comes_and_goes_then_it_is_running_and_waiting() {
+    let mut guest = Guest::of([unit("a.path").edge(EdgeKind::Triggers, "a.service"), service("a.service")]);
+    let sub = |guest: &mut Guest| SubState::from_code(guest.row("a.path").sub);
+    guest.start("a.path");
+    assert_eq!(sub(&mut guest), Some(SubState::Waiting));
+    guest.start("a.service");
+    assert_eq!(sub(&mut guest), Some(SubState::Running));
+    guest.main_ends("a.service", exited(0));
+    assert_eq!(sub(&mut guest), Some(SubState::Waiting));
+}

@@ -4,6 +4,7 @@ use super::failure::{At, Failure};
 use super::job::Job;
 use super::launch::Launch;
 use super::{cgroup, credentials, env_file, safe_path, users};
+use crate::compile::name::simplify_path;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use hostel_contract::exec::ExecStep;
@@ -216,12 +217,12 @@ fn identity(environment: &mut Environment, job: &Job<'_>, launch: &Launch<'_>) {
         },
     };
     if user.home.len() > 1 && user.home.starts_with('/') && user.uid != users::NOBODY {
-        environment.set("HOME", user.home.as_str());
+        environment.set("HOME", simplify_path(&user.home));
     }
     environment.set("LOGNAME", user.name.as_str());
     environment.set("USER", user.name.as_str());
     if user.shell.starts_with('/') && !NO_SHELLS.contains(&user.shell.as_str()) {
-        environment.set("SHELL", user.shell.as_str());
+        environment.set("SHELL", simplify_path(&user.shell));
     }
 }
 

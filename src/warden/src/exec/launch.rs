@@ -29,9 +29,9 @@ const LISTEN_FDS_START: i32 = 3;
 enum Confinement {
     /// All of it.
     Full,
-    /// All but the change of user (`!`, and PermissionsStartOnly= for all but the main process).
+    /// All but the change of user (`!`).
     KeepsUser,
-    /// None (`+`).
+    /// None (`+`, and PermissionsStartOnly= for all but the main process).
     None,
 }
 
@@ -147,11 +147,11 @@ fn prepare(job: &Job<'_>) -> Result<std::convert::Infallible, Stopped> {
 /// How much of the confinement the prefixes of a command leave.
 fn confinement(job: &Job<'_>, command: &Command<'_>) -> Confinement {
     let is_main = job.phase == Phase::Start;
-    if command.flags() & command_flags::FULL_PRIVILEGES != 0 {
-        Confinement::None
-    } else if command.flags() & command_flags::NO_SETUID != 0
+    if command.flags() & command_flags::FULL_PRIVILEGES != 0
         || (job.is_on(SettingKey::PermissionsStartOnly) && !is_main)
     {
+        Confinement::None
+    } else if command.flags() & command_flags::NO_SETUID != 0 {
         Confinement::KeepsUser
     } else {
         Confinement::Full

@@ -295,6 +295,11 @@ impl Ledger {
                 self.doom_dependents(view, unit);
             }
             Message::JobCanceled => self.of(unit).doomed_by = None,
+            // What never lived counts for no limit.
+            Message::ConditionFalse | Message::AssertFailed => {
+                let starts = &mut self.of(unit).starts;
+                *starts = starts.saturating_sub(1);
+            }
             _ => {}
         }
         Ok(())
