@@ -171,11 +171,12 @@ impl Draft {
     }
 
     /// Whether a life of the unit makes what has to go with it: directories on /run and below /tmp, socket files,
-    /// namespaces, secrets.
+    /// namespaces, secrets, records of logins.
     fn leaves_something(&self) -> bool {
         self.model.settings.iter().any(|(key, value)| match key {
             SettingKey::RuntimeDirectory => true,
             SettingKey::DynamicUser | SettingKey::RemoveOnStop => value == "1",
+            SettingKey::Scheduling => value.starts_with("UtmpIdentifier="),
             SettingKey::Sandbox => LEFT_BY_SANDBOX.iter().any(|known| value.starts_with(known)),
             _ => false,
         })

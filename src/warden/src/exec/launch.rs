@@ -10,7 +10,9 @@ use super::expand;
 use super::failure::{At, Failure};
 use super::job::Job;
 use super::users::{self, Identity, User};
-use super::{attributes, cgroup, credentials, directories, limits, open_file, sandbox, seccomp, streams};
+use super::{
+    attributes, cgroup, credentials, directories, limits, open_file, sandbox, seccomp, streams, utmp,
+};
 use crate::sys;
 use hostel_contract::exec::{ENV_FD_NAMES, ExecStep};
 use hostel_plan::{Command, Phase, SettingKey, UnitKind, command_flags};
@@ -105,6 +107,7 @@ fn prepare(job: &Job<'_>) -> Result<std::convert::Infallible, Stopped> {
     }
     limits::set_scheduling(job);
     attributes::set(job);
+    utmp::begin(job, identity.user.as_ref().map_or("root", |user| user.name.as_str()));
     if let Some(name) = job.directive(SettingKey::Scheduling, "PAMName") {
         job.log.line(&format!(
             "PAMName={name}: a static program can't load the guest's PAM modules, no session is opened; limits and variables of pam_limits and pam_env are without effect"

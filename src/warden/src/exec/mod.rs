@@ -32,6 +32,7 @@ mod sockets;
 mod streams;
 mod terminal;
 mod users;
+mod utmp;
 
 pub use conditions::files;
 
@@ -180,6 +181,7 @@ fn clean_up(job: &Job<'_>) -> Result<(), Failure> {
     let sandbox = sandbox::remove(job);
     let credentials = credentials::remove(job);
     let objects = ipc::remove(job);
+    utmp::end(job);
     let user = dynamic::release(job);
     runtime.and(sockets).and(sandbox).and(credentials).and(objects).and(user)
 }

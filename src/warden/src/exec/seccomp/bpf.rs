@@ -139,10 +139,10 @@ fn body(section: &Section) -> Vec<sock_filter> {
     }
     for rule in &section.rules {
         let checks: Vec<[sock_filter; 3]> = rule.checks.iter().map(check).collect();
-        // From the instruction behind the comparison of the number to that behind the rule's answer.
+        // From the instruction behind the comparison of the number to the load behind the rule's answer. What is another
+        // call goes past that, for the number is still loaded: one instruction a rule.
         let length = checks.len() * 3 + 1;
-        out.push(plain(LOAD, NUMBER));
-        out.push(branch(JUMP_IF_EQUAL, rule.number, 0, u8::try_from(length).unwrap_or(u8::MAX)));
+        out.push(branch(JUMP_IF_EQUAL, rule.number, 0, u8::try_from(length + 1).unwrap_or(u8::MAX)));
         for (index, [load, and, compare]) in checks.into_iter().enumerate() {
             let miss = u8::try_from(length - (index + 1) * 3).unwrap_or(u8::MAX);
             out.extend([load, and]);
@@ -151,6 +151,7 @@ fn body(section: &Section) -> Vec<sock_filter> {
             out.push(sock_filter { jt: way(compare.jt), jf: way(compare.jf), ..compare });
         }
         out.push(answer(rule.action));
+        out.push(plain(LOAD, NUMBER));
     }
     out.push(answer(section.otherwise));
     out
