@@ -69,6 +69,11 @@ const DEVICES: [(&str, &str, &str); 6] = [
 
 /// Writes what the unit and the slices around it ask for.
 pub fn apply(job: &Job<'_>) {
+    // Most units and slices ask for nothing, and then nothing is looked at.
+    let slices = job.unit.cgroup().split('/').filter_map(|name| job.plan.find(name));
+    if slices.chain([job.unit]).all(|unit| wanted(&unit).is_empty()) {
+        return;
+    }
     let mut missing: Vec<&str> = Vec::new();
     let Some(own) = own() else {
         missing.extend(wanted(&job.unit).iter().map(|write| write.directive));
@@ -253,10 +258,10 @@ fn decimal_size(text: &str) -> Option<u64> {
 /// DelegateSubgroup= its processes start in one of them.
 pub fn delegate(job: &Job<'_>, uid: u32, gid: u32) {
     let get = |name| job.directive(SettingKey::Scheduling, name);
-    let Some(own) = own() else { return };
     if get("Delegate").is_none_or(|text| text == "0" || text == "no") {
         return;
     }
+    let Some(own) = own() else { return };
     let subgroup = get("DelegateSubgroup")
         .filter(|name| !name.is_empty() && !name.contains('/'))
         .map(|name| own.join(name));
