@@ -69,3 +69,115 @@ fn given_units_changed_added_and_removed_when_reloaded_then_what_runs_goes_on_an
     assert_eq!(guest.unit("of-many@777777.service").map(|unit| unit.main_pid), Some(instance.main_pid));
     guest.stop();
 }
+
+/// Writes numbered lines without end.
+const TALKER: &str = "#!/usr/bin/perl\n$| = 1;\nfor (my $n = 1; ; $n++) { print qq(line $n of many\\n); \
+     select undef, undef, undef, 0.002 }\n";
+
+/// Answers one connection with what it was sent, and ends.
+const ECHO: &str = "#!/usr/bin/perl\nuse Socket;\nopen(my $listener, '+<&=', 3) or die;\n\
+     accept(my $peer, $listener) or die;\nmy $line = <$peer>;\nsyswrite $peer, qq(you said $line);\n";
+
+/// Connects again and again; each time all it said must come back.
+const CLIENT: &str = "#!/usr/bin/perl\nuse Socket;\nmy ($end, $served) = (time + $ARGV[0], 0);\n\
+     while (time < $end) {\n  socket(my $s, PF_UNIX, SOCK_STREAM, 0);\n  \
+     connect($s, sockaddr_un('/run/echo')) or die qq(connect: $!);\n  syswrite $s, qq(number $served\\n);\n  \
+     my $answer = <$s>;\n  die qq(lost: $served) unless $answer eq qq(you said number $served\\n);\n  $served++;\n  \
+     select undef, undef, undef, 0.3;\n}\nprint $served;\n";
+
+/// Reloads again and again, each time with a unit more, one less, and one that is another; some of them run.
+fn reloads(count: u32) -> String {
+    format!(
+        "set -e; cd /run/systemd/system; n=0; while [ $n -lt {count} ]; do n=$((n+1)); \
+         printf '[Service]\\nExecStart=/bin/sleep infinity\\nEnvironment=N=%s\\n' $n > churn.service; \
+         printf '[Service]\\nExecStart=/bin/sleep infinity\\n' > new-$n.service; rm -f new-$((n-3)).service; \
+         {WARDEN} daemon-reload $([ $((n%5)) = 0 ] || echo --units); \
+         {WARDEN} start new-$n.service; \
+         [ $((n%7)) != 0 ] || {WARDEN} restart churn.service; \
+         [ $n -le 5 ] || {WARDEN} stop new-$((n-5)).service; \
+         touch /run/spool-in/$n; done"
+    )
+}
+
+/// Reloads of a guest in which services log, crash, are connected to, notify and are triggered.
+fn given_load_when_reloaded_so_often_then_no_service_is_touched_and_no_event_lost(purpose: &str, count: u32) {
+    let mut guest = Guest::debian12(purpose)
+        .program("usr/local/sbin/talker", TALKER)
+        .program("usr/local/sbin/echo", ECHO)
+        .program("usr/local/sbin/client", CLIENT)
+        .wanted_unit("talker.service", "[Service]\nExecStart=/usr/local/sbin/talker\n")
+        .wanted_unit(
+            "crasher.service",
+            "[Unit]\nStartLimitIntervalSec=0\n[Service]\nRestart=always\nRestartSec=100ms\n\
+             ExecStart=/bin/sh -c 'echo a life; sleep 0.5; exit 3'\n",
+        )
+        .wanted_unit(
+            "beats.service",
+            "[Service]\nType=notify\nNotifyAccess=all\nWatchdogSec=10\nExecStart=/bin/sh -c 'systemd-notify --ready; \
+             while systemd-notify WATCHDOG=1 --status=beating; do sleep 0.5; done'\n",
+        )
+        .wanted_unit("echo.socket", "[Socket]\nListenStream=/run/echo\n")
+        .unit(
+            "echo.service",
+            "[Unit]\nStartLimitIntervalSec=0\n[Service]\nExecStart=/usr/local/sbin/echo\n",
+        )
+        .wanted_unit(
+            "spool.path",
+            "[Path]\nDirectoryNotEmpty=/run/spool-in\nMakeDirectory=yes\n",
+        )
+        .unit(
+            "spool.service",
+            "[Unit]\nStartLimitIntervalSec=0\n[Service]\nType=oneshot\n\
+             ExecStart=/bin/sh -c 'for f in /run/spool-in/*; do echo got $(basename $f); rm $f; done'\n",
+        )
+        .start();
+    let steady = |guest: &Guest| {
+        let mut all = main_processes(guest);
+        all.retain(|name, _| {
+            !["crasher", "echo", "spool", "new-", "churn"].iter().any(|own| name.starts_with(own))
+        });
+        all
+    };
+    let before = steady(&guest);
+    assert!(before.contains_key("talker.service") && before.contains_key("beats.service"));
+    let lives = guest.unit("crasher.service").expect("in the plan").restarts;
+
+    guest.shell(
+        "(/usr/local/sbin/client 100000 > /dev/null 2> /run/client-said; echo $? > /run/client-ended) & ",
+    );
+    guest.shell(&reloads(count));
+
+    assert_eq!(steady(&guest), before, "no service is another process");
+    let crasher = guest.unit("crasher.service").expect("in the plan");
+    assert!(crasher.restarts > lives, "its restarts go on, and are counted on");
+    assert_eq!(guest.shell("cat /run/client-said"), "", "no connection was refused or left alone");
+    let spooled =
+        hostel_tests::run::until(SOON, || guest.shell("ls /run/spool-in").trim().is_empty().then_some(()));
+    assert!(spooled.is_some(), "a path unit has missed something: {}", guest.shell("ls /run/spool-in"));
+    for left in ["new-1.service", "new-2.service"] {
+        assert!(guest.unit(left).is_none(), "{left} left the plan, and is still there");
+    }
+    let log =
+        guest.shell("ls -tr /var/log/hostel/log* | xargs cat | grep -a 'talker' | grep -ao 'line [0-9]* of'");
+    for (index, line) in log.lines().enumerate() {
+        assert_eq!(line, format!("line {} of", index + 1), "each line is there, once, in its order");
+    }
+    assert!(log.lines().count() > 100, "{log}");
+    guest.stop();
+}
+
+#[test]
+#[ignore = "boots a guest: cargo xtask test"]
+fn given_load_when_reloaded_ten_times_then_no_service_is_touched_and_no_event_lost() {
+    given_load_when_reloaded_so_often_then_no_service_is_touched_and_no_event_lost("churn", 10);
+}
+
+mod long {
+    use super::*;
+
+    #[test]
+    #[ignore = "takes minutes: cargo xtask test --all"]
+    fn given_load_when_reloaded_a_hundred_times_then_no_service_is_touched_and_no_event_lost() {
+        given_load_when_reloaded_so_often_then_no_service_is_touched_and_no_event_lost("churns", 100);
+    }
+}
