@@ -111,6 +111,14 @@ pub enum Action {
     WatchSockets(UnitId),
     /// Leave them to the service.
     UnwatchSockets(UnitId),
+    /// Accept a connection of the socket unit for this service, and answer with its `Triggered`. Without a service
+    /// there's no room for one: accept it, and close it. Where there's no connection any more, nothing is to be done.
+    Accept {
+        /// The socket unit.
+        socket: UnitId,
+        /// An instance that is free.
+        service: Option<UnitId>,
+    },
     /// Close them (and forget what was stored by FDSTORE, where the unit is a service).
     CloseDescriptors(UnitId),
     /// Answer a request.

@@ -1,7 +1,8 @@
 //! What starts other units: sockets, timers, paths; and what stops or starts a unit for another's sake.
 //!
 //! A listening socket is init's to watch while what it triggers is down. When it fires, it is left alone, and the
-//! service is started; when the service is down again, init watches again. A service that hits its start limit
+//! service is started; when the service is down again, init watches again. One with Accept=yes stays init's to watch:
+//! each connection is given to one of the instances that the plan has for it, whose number is what bounds them. A service that hits its start limit
 //! takes its socket with it, and so does a socket that fires too often: a client must not make PID 1 spin.
 
 use crate::action::Action;
@@ -23,18 +24,16 @@ impl Supervisor<'_> {
     /// A socket, timer or path fired.
     pub(crate) fn triggered(&mut self, unit: UnitId) {
         let def = self.def(unit);
-        if self.state(unit) != State::Active || self.header.shutdown != 0 {
+        let active = self.state(unit) == State::Active;
+        if self.header.shutdown != 0 || !(active || def.kind() == UnitKind::Service) {
             return self.unwatch(unit);
         }
         match def.kind() {
             UnitKind::Socket => self.socket_triggered(&def),
             UnitKind::Timer | UnitKind::Path => self.start_triggered(&def),
-            UnitKind::Service
-            | UnitKind::Target
-            | UnitKind::Mount
-            | UnitKind::Slice
-            | UnitKind::Swap
-            | UnitKind::Device => {}
+            // It has its connection.
+            UnitKind::Service => self.visit_later(unit, work::START),
+            UnitKind::Target | UnitKind::Mount | UnitKind::Slice | UnitKind::Swap | UnitKind::Device => {}
         }
     }
 
@@ -51,6 +50,15 @@ impl Supervisor<'_> {
         let burst =
             if def.has(unit_flags::ACCEPT) { policy::TRIGGER_BURST_ACCEPT } else { policy::TRIGGER_BURST };
         if admits(self.at(unit), now, policy::TRIGGER_INTERVAL_MS, burst) {
+            if def.has(unit_flags::ACCEPT) {
+                let free = |other: &UnitId| {
+                    let asked = self.get(*other).work & work::START != 0;
+                    self.state(*other).is_settled() && self.job(*other).is_none() && !asked
+                };
+                let service = def.edges_of(&[EdgeKind::Triggers]).find(free);
+                self.out.push(Action::Accept { socket: unit, service });
+                return self.watch(unit);
+            }
             self.start_triggered(def);
         } else {
             self.at(unit).blame(UnitResult::TriggerLimit);
@@ -96,6 +104,9 @@ impl Supervisor<'_> {
 
     fn holder(&self, def: &Unit<'_>) -> Holder {
         let mut holder = Holder::Nobody;
+        if def.has(unit_flags::ACCEPT) {
+            return holder;
+        }
         for other in def.edges_of(&[EdgeKind::Triggers]) {
             let state = self.get(other);
             let asleep = state.state().is_settled() || state.state() == State::AutoRestart;
@@ -137,10 +148,12 @@ impl Supervisor<'_> {
 
     /// A socket can't be opened while its service runs without it (as systemd has it).
     pub(crate) fn socket_is_taken(&self, def: &Unit<'_>) -> bool {
-        def.edges_of(&[EdgeKind::Triggers]).any(|other| {
-            let state = self.state(other);
-            !state.is_settled() && state != State::AutoRestart
-        })
+        // Instances have their own connections.
+        !def.has(unit_flags::ACCEPT)
+            && def.edges_of(&[EdgeKind::Triggers]).any(|other| {
+                let state = self.state(other);
+                !state.is_settled() && state != State::AutoRestart
+            })
     }
 
     /// What is bound to a unit that went down without a job stops.

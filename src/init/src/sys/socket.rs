@@ -157,7 +157,7 @@ fn socket(kind: Kind) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// What calls do on the ends of a pair of sockets.
+/// What calls do on a new socket.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Calls {
     /// Wait, where they don't ask not to.
@@ -211,11 +211,11 @@ pub fn listen(socket: BorrowedFd<'_>, backlog: u32) -> Done {
     unsafe { call2(socket.number(), backlog as usize, number::LISTEN).map(|_| ()) }
 }
 
-/// The next connection.
+/// The next connection. Whether calls on `socket` itself wait is its own matter.
 #[inline(never)]
-pub fn accept(socket: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+pub fn accept(socket: BorrowedFd<'_>, calls: Calls) -> Result<OwnedFd, Errno> {
     // SAFETY: asks for no address; gives a descriptor that nobody else has.
-    unsafe { Ok(OwnedFd::own(call4(socket.number(), 0, 0, CLOEXEC | NONBLOCK, number::ACCEPT4)?)) }
+    unsafe { Ok(OwnedFd::own(call4(socket.number(), 0, 0, CLOEXEC | calls as usize, number::ACCEPT4)?)) }
 }
 
 /// Sends one message, with a descriptor or without.

@@ -1,12 +1,13 @@
 //! What the supervisor wants done, other than spawns.
 
 use super::messages;
+use super::tables::Purpose;
 use super::{System, tables, upward};
 use crate::sys;
 use crate::sys::process::kill;
-use hostel_contract::status::ActiveState;
+use hostel_contract::status::{ActiveState, StatusRow};
 use hostel_init::signals;
-use hostel_plan::UnitId;
+use hostel_plan::{UnitId, UnitKind};
 use hostel_supervisor::{Action, Message, Pid, Recipient};
 
 impl System {
@@ -18,6 +19,7 @@ impl System {
             Action::Signal { unit, recipient, pid, signal } => self.signal(unit, recipient, pid, signal),
             Action::WatchSockets(unit) => self.watch_sockets(unit),
             Action::UnwatchSockets(unit) => self.unwatch_sockets(unit),
+            Action::Accept { socket, service } => self.accept_for(socket, service),
             Action::CloseDescriptors(unit) => self.close_descriptors(unit),
             Action::Reply { id, result } => self.reply(id, result),
             Action::Log { unit, message } => self.say_of(unit, message),
@@ -42,12 +44,16 @@ impl System {
         self.page.mark(unit);
         let guest = &mut self.guest;
         let described = guest.plan.definition(unit);
-        let active = guest.supervisor.row(unit).active;
+        let StatusRow { active, job, .. } = guest.supervisor.row(unit);
         let is_over = active == ActiveState::Inactive.code() || active == ActiveState::Failed.code();
         if let Some(slot) = guest.slots.of(unit).filter(|slot| is_over && slot.flags & tables::IN_CGROUP != 0)
         {
             slot.flags &= !tables::IN_CGROUP;
             self.cgroups.remove(described.cgroup());
+        }
+        if is_over && job == 0 && described.kind() == UnitKind::Service {
+            // A connection that its start did not come to.
+            guest.kept.close_all(unit, Purpose::Socket, None);
         }
     }
 

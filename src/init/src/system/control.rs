@@ -8,7 +8,7 @@ use crate::sys;
 use crate::sys::call::Errno;
 use crate::sys::descriptor::{BorrowedFd, OwnedFd};
 use crate::sys::memory;
-use crate::sys::socket::{Kind, accept, at_path, listen, send};
+use crate::sys::socket::{Calls, Kind, accept, at_path, listen, send};
 use crate::sys::wait::event;
 use hostel_contract::control::{
     ControlOp, ControlReply, ControlRequest, ControlResult, KILL_CONTROL, KILL_MAIN, NO_WAIT,
@@ -101,11 +101,11 @@ impl System {
     pub(super) fn accept_connections(&mut self) {
         for _ in 0..ACCEPTED_MAX {
             let Some(listener) = &self.control.listener else { return };
-            let mut accepted = accept(listener.as_fd());
+            let mut accepted = accept(listener.as_fd(), Calls::NeverWait);
             if accepted.as_ref().is_err_and(|e| is_limit(*e)) {
                 // Accepted in any case: one that waits at the socket would wake us for ever.
                 self.reserve.release();
-                accepted = accept(listener.as_fd());
+                accepted = accept(listener.as_fd(), Calls::NeverWait);
             }
             let Ok(fd) = accepted else { break };
             let uid = sys::socket::peer(fd.as_fd()).map_or(u32::MAX, |p| p.uid);

@@ -6,7 +6,7 @@ use super::tables::Purpose;
 use crate::sys;
 use crate::sys::call::Errno;
 use crate::sys::descriptor::OwnedFd;
-use crate::sys::socket::DESCRIPTORS_MAX;
+use crate::sys::socket::{Calls, DESCRIPTORS_MAX, accept};
 use crate::sys::wait::event;
 use hostel_contract::exec::ExecStep;
 use hostel_plan::UnitId;
@@ -66,6 +66,20 @@ impl System {
         let guest = &mut self.guest;
         guest.kept.close_all(unit, Purpose::Socket, None);
         guest.kept.close_all(unit, Purpose::Stored, None);
+    }
+
+    /// A connection of a socket unit, for one of its services; where there's none free, it ends at once.
+    pub(super) fn accept_for(&mut self, socket: UnitId, service: Option<UnitId>) {
+        let guest = &mut self.guest;
+        let accepted = guest.kept.of(socket, Purpose::Socket).filter_map(|(_, kept)| kept.fd());
+        let Some(connection) = accepted.filter_map(|fd| accept(fd, Calls::Wait).ok()).next() else { return };
+        let Some(service) = service else {
+            let name = guest.name(socket);
+            return self.log.say("{}: too many connections, one was closed", &[name.into()]);
+        };
+        if guest.kept.keep(service, Purpose::Socket, &[], connection).is_some() {
+            guest.supervisor.handle(sys::now_ms(), Event::Triggered(service));
+        }
     }
 
     /// A watched socket can be read.

@@ -23,6 +23,8 @@ use hostel_supervisor::{Event, ExitKind, Report, Spawn};
 const GIVEN_MAX: usize = 128;
 /// Longest list of their names; where it is longer, all are named as where there's none.
 const NAMES_MAX: usize = 4096;
+/// Name of an accepted connection among a service's descriptors, as systemd has it.
+const CONNECTION: &str = "connection";
 /// Ancestors looked at to tell whose a process is.
 const ANCESTORS_MAX: usize = 32;
 
@@ -99,6 +101,10 @@ impl System {
         drop(theirs);
         self.poll.add(ours.as_fd(), Source::Flight(vacant), event::IN)?;
         guest.flights.begin(vacant, ours, pid, unit.id(), spawn.phase);
+        if spawn.phase == Phase::Start {
+            // Its connection is its own now: who is at the other end sees it closed when the service closes it.
+            guest.kept.close_all(unit.id(), Purpose::Socket, None);
+        }
         if let Some(slot) = guest.slots.of(unit.id()) {
             if within {
                 slot.flags |= tables::IN_CGROUP;
@@ -292,6 +298,8 @@ impl Given {
                 given.add(guest, socket, Purpose::Socket);
             }
         }
+        // Its own is a connection.
+        given.add(guest, unit.id(), Purpose::Socket);
         given.sockets = given.kept.len() as u8;
         given.add(guest, unit.id(), Purpose::Stored);
         given
@@ -325,7 +333,10 @@ fn become_exec(
             .plan
             .unit(UnitId(kept.unit))
             .filter(|_| number < FD_FIRST as u32 + u32::from(given.sockets));
-        let name = socket.map(|s| s.setting(SettingKey::FileDescriptorName).unwrap_or(s.name()));
+        let name = socket.map(|s| match s.kind() {
+            UnitKind::Service => CONNECTION,
+            _ => s.setting(SettingKey::FileDescriptorName).unwrap_or(s.name()),
+        });
         names.push(separator).push(name.map_or(kept.name(), str::as_bytes));
         separator = b":";
         if let Some(fd) = kept.fd() {

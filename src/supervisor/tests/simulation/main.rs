@@ -134,6 +134,8 @@ caught! {
     given_deadlines_in_the_past_when_run_then_it_is_caught: Hurry breaks "time_moves_on";
     given_changes_hidden_when_run_then_it_is_caught: HideChanges breaks "rows_are_told";
     given_miscounts_when_run_then_it_is_caught: Miscount breaks "counters_are_right";
+    given_a_server_with_two_connections_when_run_then_it_is_caught:
+        AcceptForAnyone breaks "a_connection_has_one_server";
     given_a_reload_that_forgets_when_run_then_it_is_caught: ReloadByForgetting breaks "a_reload_touches_nothing";
     given_a_reload_by_index_when_run_then_it_is_caught: ReloadByIndex breaks "a_reload_touches_nothing";
     given_no_time_for_actions_when_run_then_it_is_caught: FloodOfEvents breaks "no_action_is_lost";

@@ -147,6 +147,9 @@ pub fn unit_named(rng: &mut Rng, name: &str, kind: UnitKind) -> UnitModel {
     if kind == UnitKind::Socket {
         commands(rng, &mut unit, Phase::StartPre, 10, 1);
         commands(rng, &mut unit, Phase::Stop, 10, 1);
+        if rng.percent(20) {
+            unit.flags |= unit_flags::ACCEPT;
+        }
     }
     for (flag, chance) in [
         (unit_flags::CONDITIONS, 15),

@@ -64,6 +64,8 @@ pub enum Sabotage {
     Miscount,
     /// Events come without the actions of those before being taken.
     FloodOfEvents,
+    /// Connections are given to services that have one.
+    AcceptForAnyone,
     /// A reload begins anew, as if nothing ran.
     ReloadByForgetting,
     /// A reload takes units for each other.
@@ -153,6 +155,10 @@ impl Sabotage {
             (Sabotage::ReplyTwice, Action::Reply { .. }) => vec![action, action],
             (Sabotage::LieInReplies, Action::Reply { id, result: ControlResult::Failed }) => {
                 vec![Action::Reply { id, result: ControlResult::Done }]
+            }
+            // Some unit of the plan, and mostly not one that is down.
+            (Sabotage::AcceptForAnyone, Action::Spawn(spawn)) => {
+                vec![action, Action::Accept { socket: spawn.unit, service: Some(spawn.unit) }]
             }
             (Sabotage::BootTwice, Action::Booted) => vec![action, action],
             (Sabotage::NeverBoot, Action::Booted) => vec![],

@@ -340,7 +340,13 @@ impl<'p> World<'p> {
             Action::Log { message: Message::RestartScheduled(_), .. } => self.stats.restarts += 1,
             Action::Log { message: Message::Failed(_), .. } => self.stats.failures += 1,
             Action::Booted => self.stats.booted += 1,
-            Action::UnwatchSockets(_) | Action::CloseDescriptors(_) | Action::Reply { .. } => {}
+            Action::Accept { service: Some(service), .. } if self.rng.percent(90) => {
+                self.event(supervisor, Event::Triggered(service))?;
+            }
+            Action::Accept { .. }
+            | Action::UnwatchSockets(_)
+            | Action::CloseDescriptors(_)
+            | Action::Reply { .. } => {}
             Action::Log { .. } | Action::Changed(_) | Action::Finish(_) => {}
         }
         self.ledger.check_step(&View::new(self.now, self.plan, supervisor, &self.kernel, self.sabotage))

@@ -118,6 +118,8 @@ pub struct Guest {
     strays: BTreeSet<UnitId>,
     failing: BTreeSet<(UnitId, Phase)>,
     pub watched: BTreeSet<UnitId>,
+    /// For whom connections were accepted.
+    pub accepted: Vec<Option<String>>,
     pub closed: Vec<String>,
     pub booted: u32,
     pub finished: Option<ShutdownKind>,
@@ -147,6 +149,7 @@ impl Guest {
             failing: BTreeSet::new(),
             watched: BTreeSet::new(),
             closed: Vec::new(),
+            accepted: Vec::new(),
             booted: 0,
             finished: None,
         }
@@ -195,6 +198,12 @@ impl Guest {
             Action::Signal { unit, recipient, signal, .. } => self.signals.push((unit, recipient, signal)),
             Action::WatchSockets(unit) => assert!(self.watched.insert(unit)),
             Action::UnwatchSockets(unit) => assert!(self.watched.remove(&unit)),
+            Action::Accept { service, .. } => {
+                self.accepted.push(service.map(|service| self.name(service).into()));
+                if let Some(service) = service {
+                    self.supervisor.handle(self.now, Event::Triggered(service));
+                }
+            }
             Action::CloseDescriptors(unit) => self.closed.push(self.name(unit).into()),
             Action::Reply { id, result } => {
                 assert_eq!(self.answers.insert(id.0, result), None, "one answer a request");

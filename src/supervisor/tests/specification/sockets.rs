@@ -142,3 +142,30 @@ fn given_a_path_when_what_it_triggers_comes_and_goes_then_it_is_running_and_wait
     guest.main_ends("a.service", exited(0));
     assert_eq!(sub(&mut guest), Some(SubState::Waiting));
 }
+
+#[test]
+fn given_accept_when_connections_come_then_each_has_an_instance_and_one_too_many_is_turned_away() {
+    let mut guest = Guest::of([
+        unit("a.socket")
+            .flag(unit_flags::ACCEPT)
+            .edge(EdgeKind::Triggers, "a@0.service")
+            .edge(EdgeKind::Triggers, "a@1.service"),
+        service("a@0.service"),
+        service("a@1.service"),
+    ]);
+    guest.start("a.socket");
+    guest.helper_is_done("a.socket", None);
+    for _ in 0..3 {
+        guest.is_triggered("a.socket");
+        assert!(is_watched(&guest), "it stays init's");
+    }
+    assert_eq!(guest.accepted, [Some("a@0.service".into()), Some("a@1.service".into()), None]);
+    assert!(guest.is_up("a@0.service") && guest.is_up("a@1.service"));
+    guest.main_ends("a@0.service", exited(1));
+    guest.is_triggered("a.socket");
+    assert_eq!(
+        guest.accepted.last(),
+        Some(&Some("a@0.service".into())),
+        "an instance that has ended is free"
+    );
+}

@@ -85,7 +85,10 @@ fn given_sockets_when_compiled_then_they_trigger_their_services() {
     )
     .file(&format!("{ETC}/a.service"), "[Service]\nExecStart=/bin/a\nSockets=b.socket\n")
     .file(&format!("{ETC}/b.socket"), "[Socket]\nListenFIFO=/run/b\nService=a.service\n")
-    .file(&format!("{ETC}/c.socket"), "[Socket]\nListenStream=1\nAccept=yes\nKeepAlive=yes\n")
+    .file(
+        &format!("{ETC}/c.socket"),
+        "[Socket]\nListenStream=1\nAccept=yes\nKeepAlive=yes\nMaxConnections=2\n",
+    )
     .file(&format!("{ETC}/c@.service"), "[Service]\nExecStart=-/bin/c\nStandardInput=socket\n");
     let (model, notes) = model(&temp.root);
     assert_eq!(notes, [""; 0]);
@@ -97,9 +100,10 @@ fn given_sockets_when_compiled_then_they_trigger_their_services() {
     assert!(has(unit(&model, "b.socket"), EdgeKind::Triggers, "a.service"));
     assert!(has(unit(&model, "a.service"), EdgeKind::Wants, "b.socket"));
     let accepting = unit(&model, "c.socket");
-    assert!(accepting.flags & unit_flags::ACCEPT != 0 && has(accepting, EdgeKind::Triggers, "c@.service"));
-    assert_eq!(settings(accepting, SettingKey::SocketOption), ["KeepAlive=1"]);
-    assert!(unit(&model, "c@.service").flags & unit_flags::TEMPLATE != 0);
+    let served = |by: &str| has(accepting, EdgeKind::Triggers, by);
+    assert!(accepting.flags & unit_flags::ACCEPT != 0 && served("c@0.service") && served("c@1.service"));
+    assert!(!served("c@2.service"), "no more than MaxConnections= allows");
+    assert_eq!(settings(accepting, SettingKey::SocketOption), ["KeepAlive=1", "MaxConnections=2"]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::directive::{Directive, normal_path};
 use super::draft::Draft;
+use super::name::UnitName;
 use super::notes::Notes;
 use super::settings::{Form, Slot, Table, store_by};
 use hostel_plan::{EdgeKind, Phase, SettingKey, unit_flags};
@@ -16,6 +17,10 @@ const LISTENERS: &[(&str, &str)] = &[
     ("ListenNetlink", "netlink"),
     ("ListenMessageQueue", "message-queue"),
 ];
+
+/// Connections of a socket with Accept=yes that are served at a time, where MaxConnections= allows as many. Each is a unit
+/// of the plan.
+const POOL: usize = 16;
 
 const COMMANDS: &[(&str, Phase)] = &[
     ("ExecStartPre", Phase::StartPre),
@@ -124,14 +129,24 @@ pub fn finish(draft: &mut Draft, notes: &mut Notes) {
             notes,
         );
     }
-    // Each connection is an instance of the template of the same name.
-    let service = match (accept, &draft.triggers) {
-        (false, Some(service)) => Some(service.clone()),
-        (false, None) => draft.name.with_suffix("service"),
-        (true, _) => super::name::UnitName::parse(&format!("{}@.service", draft.name.prefix())),
+    // Each connection is an instance of the template of the same name: the plan has a pool of them.
+    let services: Vec<UnitName> = match (accept, &draft.triggers) {
+        (false, Some(service)) => vec![service.clone()],
+        (false, None) => draft.name.with_suffix("service").into_iter().collect(),
+        (true, _) => {
+            let most = last(&draft.model.settings, SettingKey::SocketOption, "MaxConnections=");
+            let most = most.and_then(|text| text.parse().ok()).unwrap_or(POOL);
+            let instance = |number| UnitName::parse(&format!("{}@{number}.service", draft.name.prefix()));
+            (0..POOL.min(most)).filter_map(instance).collect()
+        }
     };
-    if let Some(service) = service {
+    for service in services {
         draft.edge(EdgeKind::Triggers, &service);
         draft.edge(EdgeKind::Before, &service);
     }
+}
+
+/// What a setting with a label says last.
+fn last<'a>(settings: &'a [(SettingKey, String)], key: SettingKey, label: &str) -> Option<&'a str> {
+    settings.iter().rev().find_map(|(k, value)| value.strip_prefix(label).filter(|_| *k == key))
 }

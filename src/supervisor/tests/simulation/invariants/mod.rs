@@ -258,6 +258,11 @@ impl Ledger {
             }
             Action::UnwatchSockets(unit) => self.of(*unit).watched = false,
             Action::CloseDescriptors(_) => {}
+            Action::Accept { service, .. } => {
+                if let Some(service) = service {
+                    hold!(self.a_connection_has_one_server(view, *service))?;
+                }
+            }
             Action::Reply { id, result } => {
                 hold!(self.each_request_has_one_answer(*id))?;
                 hold!(self.answers_tell_the_truth(view, *id, *result))?;

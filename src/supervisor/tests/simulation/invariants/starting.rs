@@ -46,10 +46,21 @@ impl Ledger {
         Ok(())
     }
 
+    /// A connection is given to a service that is down.
+    pub(super) fn a_connection_has_one_server(&mut self, view: &View<'_, '_>, unit: UnitId) -> Verdict {
+        let state = view.supervisor.state(unit);
+        match (state.is_settled(), view.supervisor.job(unit)) {
+            (true, None) => Ok(()),
+            (_, job) => {
+                Err(format!("{} gets a connection, it is {}, {job:?}", view.name(unit), state.name()))
+            }
+        }
+    }
+
     /// Init watches a socket only while its service is down.
     pub(super) fn a_socket_has_one_reader(&mut self, view: &View<'_, '_>, unit: UnitId) -> Verdict {
         let Some(def) = view.plan.unit(unit) else { return Ok(()) };
-        for other in def.edges(EdgeKind::Triggers) {
+        for other in def.edges(EdgeKind::Triggers).filter(|_| !def.has(unit_flags::ACCEPT)) {
             let state = view.supervisor.state(other);
             if state.is_up() || state.is_starting() || state.is_stopping() {
                 return Err(format!(
