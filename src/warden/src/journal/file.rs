@@ -9,6 +9,7 @@ use std::fs::File;
 use std::hash::Hasher;
 use std::io;
 
+use rustc_hash::FxHashMap;
 use siphasher::sip::SipHasher24;
 
 use super::jenkins;
@@ -27,6 +28,8 @@ const DATA_BUCKETS_MIN: u64 = 2047;
 const FIELD_BUCKETS: u64 = 333;
 /// Items of the first array of a row.
 const ARRAY_MIN: u64 = 4;
+/// Data objects, and ends of rows of arrays, that are remembered: those that most entries have.
+const KNOWN_MAX: usize = 512;
 /// Longest chain of objects of one bucket that is walked: a file with a longer one is broken, or made to be slow.
 const CHAIN_MAX: u64 = 100_000;
 
@@ -53,6 +56,10 @@ pub struct JournalFile {
     pages: Pages,
     key: [u8; 16],
     identity: Identity,
+    /// Data objects by their hash. Whether one is what is looked for is seen by its bytes.
+    known: FxHashMap<u64, u64>,
+    /// The last array of a row, and how many items are in those before it, by where the row begins.
+    ends: FxHashMap<u64, (u64, u64)>,
 }
 
 fn broken(what: &str) -> io::Error {
@@ -77,7 +84,7 @@ impl JournalFile {
         identity: Identity,
         before: Option<([u8; 16], u64)>,
     ) -> io::Result<JournalFile> {
-        let mut this = JournalFile { pages: Pages::new(file)?, key: id, identity };
+        let mut this = JournalFile::over(file, id, identity)?;
         let (seqnum_id, seqnum) = before.unwrap_or((id, 0));
         this.pages.append(&[&[0; header::LENGTH as usize]])?;
         let signature = u64::from_le_bytes(*SIGNATURE);
@@ -111,9 +118,14 @@ impl JournalFile {
         Ok(this)
     }
 
+    fn over(file: File, key: [u8; 16], identity: Identity) -> io::Result<JournalFile> {
+        let pages = Pages::new(file)?;
+        Ok(JournalFile { pages, key, identity, known: FxHashMap::default(), ends: FxHashMap::default() })
+    }
+
     /// Continues a file. One of another kind, machine or state is refused: a new one takes its place.
     pub fn open(file: File, identity: Identity) -> io::Result<JournalFile> {
-        let mut this = JournalFile { pages: Pages::new(file)?, key: [0; 16], identity };
+        let mut this = JournalFile::over(file, [0; 16], identity)?;
         let length = this.pages.length();
         if length < header::LENGTH || this.pages.word(0)? != u64::from_le_bytes(*SIGNATURE) {
             return Err(broken("its first bytes say something else"));
@@ -206,6 +218,8 @@ impl JournalFile {
 
     /// Drops the batch, and what may have been written of it.
     pub fn take_back(&mut self) -> io::Result<()> {
+        self.known.clear();
+        self.ends.clear();
         self.pages.take_back()
     }
 
@@ -299,9 +313,23 @@ impl JournalFile {
     /// The data object of `FIELD=value`, which is made where there is none.
     fn data_object(&mut self, bytes: &[u8]) -> io::Result<(u64, u64)> {
         let hash = self.hash(bytes);
-        if let Some(object) = self.find(header::DATA_TABLE, data::PAYLOAD, hash, bytes)? {
+        if let Some(&object) = self.known.get(&hash)
+            && self.is(object, data::PAYLOAD, bytes)?
+        {
             return Ok((object, hash));
         }
+        let object = match self.find(header::DATA_TABLE, data::PAYLOAD, hash, bytes)? {
+            Some(object) => object,
+            None => self.new_data_object(hash, bytes)?,
+        };
+        if self.known.len() >= KNOWN_MAX {
+            self.known.clear();
+        }
+        self.known.insert(hash, object);
+        Ok((object, hash))
+    }
+
+    fn new_data_object(&mut self, hash: u64, bytes: &[u8]) -> io::Result<u64> {
         let mut fixed = [0; (data::PAYLOAD - OBJECT) as usize];
         fixed[..8].copy_from_slice(&hash.to_le_bytes());
         let object = self.add_object(Kind::Data, &[&fixed, bytes], 0)?;
@@ -312,7 +340,7 @@ impl JournalFile {
         let head = self.pages.word(field + layout::field::HEAD_DATA)?;
         self.set(object + data::NEXT_OF_FIELD, head)?;
         self.set(field + layout::field::HEAD_DATA, object)?;
-        Ok((object, hash))
+        Ok(object)
     }
 
     fn field_object(&mut self, name: &[u8]) -> io::Result<u64> {
@@ -338,23 +366,24 @@ impl JournalFile {
     fn find(&mut self, table: u64, payload: u64, hash: u64, bytes: &[u8]) -> io::Result<Option<u64>> {
         let bucket = self.bucket(table, hash)?;
         let mut object = self.pages.word(bucket)?;
-        let mut found = Vec::new();
         for _ in 0..CHAIN_MAX {
             if object == 0 {
                 return Ok(None);
             }
-            if self.pages.word(object + HASH)? == hash
-                && self.pages.word(object + OBJECT_SIZE)? == payload + bytes.len() as u64
-            {
-                found.resize(bytes.len(), 0);
-                self.pages.read(object + payload, &mut found)?;
-                if found == bytes {
-                    return Ok(Some(object));
-                }
+            if self.pages.word(object + HASH)? == hash && self.is(object, payload, bytes)? {
+                return Ok(Some(object));
             }
             object = self.pages.word(object + NEXT_IN_CHAIN)?;
         }
         Err(broken("a chain of its hash table doesn't end"))
+    }
+
+    /// Whether an object's payload is these bytes.
+    fn is(&mut self, object: u64, payload: u64, bytes: &[u8]) -> io::Result<bool> {
+        if self.pages.word(object + OBJECT_SIZE)? != payload + bytes.len() as u64 {
+            return Ok(false);
+        }
+        self.pages.holds(object + payload, bytes)
     }
 
     /// Puts an object at the end of its bucket's chain.
@@ -383,27 +412,42 @@ impl JournalFile {
 
     /// Puts an entry at place `index` of the row of arrays that begins at `first`; each array is twice its forerunner.
     fn link(&mut self, first: u64, index: u64, entry: u64) -> io::Result<()> {
-        let (mut pointer, mut left, mut items) = (first, index, 0);
-        loop {
-            let object = self.pages.word(pointer)?;
-            if object == 0 {
-                break;
+        // Where to go on: the pointer to an array, and how many items come before that.
+        let (mut pointer, mut before, mut items) = (first, 0, 0);
+        let mut array = match self.ends.get(&first) {
+            Some(&(end, its_before)) => {
+                before = its_before;
+                end
             }
-            items = self.pages.word(object + OBJECT_SIZE)?.saturating_sub(array::ITEMS) / 8;
+            None => self.pages.word(first)?,
+        };
+        while array != 0 {
+            items = self.pages.word(array + OBJECT_SIZE)?.saturating_sub(array::ITEMS) / 8;
             if items == 0 {
                 return Err(broken("an array of it is empty"));
             }
-            if left < items {
-                return self.set(object + array::ITEMS + left * 8, entry);
+            if index < before + items {
+                self.set(array + array::ITEMS + (index - before) * 8, entry)?;
+                return self.remember_end(first, array, before);
             }
-            left -= items;
-            pointer = object + array::NEXT;
+            before += items;
+            pointer = array + array::NEXT;
+            array = self.pages.word(pointer)?;
         }
         let items = if index > items { (index + 1) * 2 } else { items * 2 }.max(ARRAY_MIN);
-        let object = self.add_object(Kind::EntryArray, &[&0u64.to_le_bytes()], items * 8)?;
-        self.set(object + array::ITEMS + left * 8, entry)?;
-        self.set(pointer, object)?;
-        self.count_up(header::N_ENTRY_ARRAYS)
+        let array = self.add_object(Kind::EntryArray, &[&0u64.to_le_bytes()], items * 8)?;
+        self.set(array + array::ITEMS + (index - before) * 8, entry)?;
+        self.set(pointer, array)?;
+        self.count_up(header::N_ENTRY_ARRAYS)?;
+        self.remember_end(first, array, before)
+    }
+
+    fn remember_end(&mut self, first: u64, array: u64, before: u64) -> io::Result<()> {
+        if self.ends.len() >= KNOWN_MAX {
+            self.ends.clear();
+        }
+        self.ends.insert(first, (array, before));
+        Ok(())
     }
 }
 

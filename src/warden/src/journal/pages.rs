@@ -6,10 +6,12 @@
 //! looks meanwhile sees the old end. A batch that was cut in half is undone from [`Pages::undo`], which its maker has
 //! to keep where it outlives the writer.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+
+use rustc_hash::FxHashMap;
 
 const PAGE: usize = 4096;
 /// Pages that are remembered from one batch to the next.
@@ -28,7 +30,7 @@ pub struct Pages {
     length: u64,
     /// Bytes that are in the file.
     written: u64,
-    cache: HashMap<u64, Page>,
+    cache: FxHashMap<u64, Page>,
     /// Words of the file that the batch changes, as they were.
     before: BTreeMap<u64, u64>,
 }
@@ -37,7 +39,7 @@ impl Pages {
     /// Of an open file, which nobody else writes.
     pub fn new(file: File) -> io::Result<Pages> {
         let length = file.metadata()?.len();
-        Ok(Pages { file, length, written: length, cache: HashMap::new(), before: BTreeMap::new() })
+        Ok(Pages { file, length, written: length, cache: FxHashMap::default(), before: BTreeMap::new() })
     }
 
     /// The file below.
@@ -89,6 +91,24 @@ impl Pages {
         Ok(())
     }
 
+    /// Whether these bytes stand there.
+    pub fn holds(&mut self, at: u64, bytes: &[u8]) -> io::Result<bool> {
+        let (mut at, mut bytes) = (at, bytes);
+        if at.checked_add(bytes.len() as u64).is_none_or(|end| end > self.length) {
+            return Ok(false);
+        }
+        while !bytes.is_empty() {
+            let inside = (at % PAGE as u64) as usize;
+            let (part, rest) = bytes.split_at(bytes.len().min(PAGE - inside));
+            if self.page(at / PAGE as u64)?.bytes[inside..inside + part.len()] != *part {
+                return Ok(false);
+            }
+            at += part.len() as u64;
+            bytes = rest;
+        }
+        Ok(true)
+    }
+
     fn put(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
         let (mut at, mut bytes) = (at, bytes);
         while !bytes.is_empty() {
@@ -106,7 +126,13 @@ impl Pages {
     /// The word at an offset that is a multiple of 8.
     pub fn word(&mut self, at: u64) -> io::Result<u64> {
         let mut bytes = [0; 8];
-        self.read(at, &mut bytes)?;
+        if at % 8 == 0 && at < self.length {
+            // Never over a page's end, and most of what is read.
+            let inside = (at % PAGE as u64) as usize;
+            bytes.copy_from_slice(&self.page(at / PAGE as u64)?.bytes[inside..inside + 8]);
+        } else {
+            self.read(at, &mut bytes)?;
+        }
         Ok(u64::from_le_bytes(bytes))
     }
 
