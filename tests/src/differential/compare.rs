@@ -35,11 +35,14 @@ pub struct Comparison {
     pub facts: usize,
     /// Facts that differ.
     pub differences: Vec<Difference>,
+    /// Units that were still on their way under one of the two, when the patience ended.
+    pub unsettled: Vec<String>,
 }
 
 /// Compares all units that count, and then what the whole guest listens on.
 pub fn compare(systemd: &Observation, hostel: &Observation, skipped: &[Skipped]) -> Comparison {
-    let mut comparison = Comparison::default();
+    let unsettled = [&systemd.unsettled, &hostel.unsettled].into_iter().flatten().cloned().collect();
+    let mut comparison = Comparison { unsettled, ..Comparison::default() };
     let ceiling = systemd.ceiling & hostel.ceiling;
     for name in compared(systemd, hostel, skipped) {
         let (theirs, ours) = (systemd.units.get(name), hostel.units.get(name));

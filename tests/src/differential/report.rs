@@ -43,6 +43,9 @@ impl Report {
         self.processes += comparison.processes;
         self.facts += comparison.facts;
         self.line(&format!("== {batch}: {} units compared", comparison.units));
+        if !comparison.unsettled.is_empty() {
+            self.line(&format!("  still on their way: {}", comparison.unsettled.join(", ")));
+        }
         for difference in &comparison.differences {
             let row = self.rows.iter().position(|row| row.is_about(difference));
             let reason = row.map_or("NO REASON", |row| self.rows[row].reason.as_str()).to_owned();
