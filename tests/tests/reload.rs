@@ -89,7 +89,7 @@ const CLIENT: &str = "#!/usr/bin/perl\nuse Socket;\nmy $served = 0;\n\
 fn reloads(count: u32) -> String {
     format!(
         "set -e; cd /run/systemd/system; n=0; while [ $n -lt {count} ]; do n=$((n+1)); \
-         printf '[Service]\\nExecStart=/bin/sleep infinity\\nEnvironment=N=%s\\n' $n > churn.service; \
+         printf '[Unit]\\nStartLimitIntervalSec=0\\n[Service]\\nExecStart=/bin/sleep infinity\\nEnvironment=N=%s\\n' $n > churn.service; \
          printf '[Service]\\nExecStart=/bin/sleep infinity\\n' > new-$n.service; rm -f new-$((n-3)).service; \
          {WARDEN} daemon-reload $([ $((n%5)) = 0 ] || echo --units); \
          {WARDEN} start new-$n.service; \

@@ -35,6 +35,7 @@ usage: hostel-warden COMMAND [ARGUMENT...]
  start|stop|restart|try-restart|reload UNIT...
  kill [-s SIGNAL] UNIT...              signal a unit's processes
  reset-failed UNIT...                  forget a failure
+ daemon-reload [--units]               read the unit files anew; --units: without generators
  shutdown poweroff|reboot|halt         end the guest
  logs [UNIT] [-n LINES] [-f] [--json]  what was logged
  plan --print [FILE] | --diff OLD NEW  plans as text
