@@ -135,6 +135,8 @@ crate::code_enum! {
         Dependency = 12, "dependency";
         /// A socket that fired too often.
         TriggerLimit = 13, "trigger-limit-hit";
+        /// A socket whose service was started too often.
+        ServiceStartLimit = 14, "service-start-limit-hit";
     }
 }
 

@@ -185,6 +185,14 @@ code_enum! {
         PropagatesReloadTo = 19, "PropagatesReloadTo";
         /// ReloadPropagatedFrom=.
         ReloadPropagatedFrom = 20, "ReloadPropagatedFrom";
+        /// OnSuccess=.
+        OnSuccess = 21, "OnSuccess";
+        /// Inverse of OnSuccess=.
+        OnSuccessOf = 22, "OnSuccessOf";
+        /// Upholds=, beside the Wants= that it implies.
+        Upholds = 23, "Upholds";
+        /// Inverse of Upholds=.
+        UpheldBy = 24, "UpheldBy";
     }
 }
 

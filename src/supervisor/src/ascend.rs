@@ -248,16 +248,14 @@ impl Supervisor<'_> {
                 if well
                     && def.has(unit_flags::REMAIN_AFTER_EXIT)
                     && def.notify_access() != hostel_plan::NotifyAccess::Main => {}
-            ServiceType::Simple
-            | ServiceType::Exec
-            | ServiceType::Oneshot
-            | ServiceType::Notify
-            | ServiceType::NotifyReload
-            | ServiceType::Dbus
-            | ServiceType::Idle => {
+            // Never ready, and nobody else may say so.
+            ServiceType::Oneshot | ServiceType::Notify | ServiceType::NotifyReload => {
                 self.at(unit).blame(UnitResult::Protocol);
                 self.descend(unit, State::StopSigterm);
             }
+            // A helper waits for the name.
+            ServiceType::Dbus => self.descend(unit, State::StopSigterm),
+            ServiceType::Simple | ServiceType::Exec | ServiceType::Idle => self.descend(unit, State::Stop),
         }
     }
 

@@ -254,6 +254,9 @@ impl Supervisor<'_> {
             self.out.push(Action::CloseDescriptors(unit));
         }
         let failed = is_failure(self.get(unit).result());
+        if self.get(unit).result() == UnitResult::Success && !again {
+            self.visit_later(unit, work::ON_SUCCESS);
+        }
         if failed {
             let result = self.get(unit).result();
             self.log(unit, Message::Failed(result));
@@ -308,7 +311,11 @@ impl Supervisor<'_> {
     /// Started too often: fails without having lived.
     pub(crate) fn start_limit_hit(&mut self, unit: UnitId) {
         self.log(unit, Message::StartLimitHit);
-        self.at(unit).set_result(UnitResult::StartLimit);
+        self.at(unit).set(flag::LIMIT_HIT);
+        // Behind a failure it is that failure which is told (as systemd does it).
+        if !is_failure(self.get(unit).result()) {
+            self.at(unit).set_result(UnitResult::StartLimit);
+        }
         self.at(unit).clear(flag::KEEP_RESTARTS);
         if self.state(unit) != State::Failed {
             self.visit_later(unit, work::ON_FAILURE);

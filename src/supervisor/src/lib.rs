@@ -47,7 +47,7 @@ pub type Millis = u64;
 use hostel_contract::ShutdownKind;
 use hostel_contract::control::ControlResult;
 use hostel_contract::status::StatusRow;
-use hostel_plan::{KillMode, Plan, Unit, UnitId};
+use hostel_plan::{EdgeKind, KillMode, Plan, Unit, UnitId};
 use order::JobEnd;
 use queue::Actions;
 use state::{Boot, flag, work};
@@ -226,8 +226,12 @@ impl<'a> Supervisor<'a> {
         if is(work::ON_FAILURE) {
             self.start_on_failure(unit);
         }
+        if is(work::ON_SUCCESS) {
+            self.tell(unit, &[EdgeKind::OnSuccess], work::START, |_| true);
+        }
         if is(work::TRIGGERED_BY) {
             self.sockets_look(unit);
+            self.hold_up(unit);
         }
         if is(work::SOCKET) {
             self.socket_looks(unit);

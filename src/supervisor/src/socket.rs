@@ -6,6 +6,7 @@
 //! takes its socket with it, and so does a socket that fires too often: a client must not make PID 1 spin.
 
 use crate::action::Action;
+use crate::descend::is_failure;
 use crate::exits::admits;
 use crate::policy;
 use crate::state::{Job, State, Watching, flag, work};
@@ -96,7 +97,7 @@ impl Supervisor<'_> {
             Holder::Nobody if self.header.shutdown != 0 => {}
             Holder::Nobody => self.watch(unit),
             Holder::StartLimit => {
-                self.at(unit).blame(UnitResult::StartLimit);
+                self.at(unit).blame(UnitResult::ServiceStartLimit);
                 self.descend(unit, State::Stop);
             }
         }
@@ -113,7 +114,7 @@ impl Supervisor<'_> {
             if !asleep || matches!(state.job(), Some(Job::Start | Job::Restart)) {
                 return Holder::Service;
             }
-            if state.state() == State::Failed && state.result() == UnitResult::StartLimit {
+            if state.state() == State::Failed && state.has(flag::LIMIT_HIT) {
                 holder = Holder::StartLimit;
             }
         }
@@ -149,11 +150,27 @@ impl Supervisor<'_> {
     /// A socket can't be opened while its service runs without it (as systemd has it).
     pub(crate) fn socket_is_taken(&self, def: &Unit<'_>) -> bool {
         // Instances have their own connections.
-        !def.has(unit_flags::ACCEPT)
-            && def.edges_of(&[EdgeKind::Triggers]).any(|other| {
+        if def.has(unit_flags::ACCEPT) {
+            return false;
+        }
+        let mut services = def.edges_of(&[EdgeKind::Triggers]).peekable();
+        services.peek().is_none()
+            || services.any(|other| {
                 let state = self.state(other);
                 !state.is_settled() && state != State::AutoRestart
             })
+    }
+
+    /// Upholds=: a unit that went down is started again while one that upholds it is up; not where it was started too
+    /// often, nor where it came to no life, for that would have no end.
+    pub(crate) fn hold_up(&mut self, unit: UnitId) {
+        let state = self.get(unit);
+        let lived = state.result() == UnitResult::Success || is_failure(state.result());
+        let is_down = state.state().is_settled() && state.job().is_none() && !state.has(flag::LIMIT_HIT);
+        let upheld = || self.def(unit).edges_of(&[EdgeKind::UpheldBy]).any(|other| self.state(other).is_up());
+        if is_down && lived && upheld() {
+            self.visit_later(unit, work::START);
+        }
     }
 
     /// What is bound to a unit that went down without a job stops.

@@ -284,6 +284,8 @@ pub(crate) mod flag {
     pub const JOB_QUIET: u32 = 1 << 22;
     /// That the guest skips it was logged: once is enough, it never changes.
     pub const SKIP_LOGGED: u32 = 1 << 23;
+    /// It was started too often, whatever its result is: what triggers it goes with it.
+    pub const LIMIT_HIT: u32 = 1 << 24;
 
     /// What outlives a life: cleared by no start.
     pub const KEPT: u32 = JOB_RUNNING | JOB_BOOT | AWAITING | GROUP_USED | SKIP_LOGGED;
@@ -317,6 +319,8 @@ pub(crate) mod work {
     pub const SOCKET: u16 = 1 << 11;
     /// StopWhenUnneeded=: somebody who needed it is gone.
     pub const UNNEEDED: u16 = 1 << 12;
+    /// Ended well: OnSuccess= is to be started.
+    pub const ON_SUCCESS: u16 = 1 << 13;
 }
 
 /// Where the boot is.

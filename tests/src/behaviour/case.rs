@@ -10,6 +10,8 @@
 //! | `-- alone` | it runs when no other does: it touches what others need |
 //! | `-- unit NAME` | a unit of `/etc/systemd/system`; its text follows |
 //! | `-- wanted NAME` | the same, and `multi-user.target` wants it |
+//! | `-- each NAME` | a unit for each of the values that follow; its name has `NUMBER`, its text `NUMBER` and `VALUE` |
+//! | `-- values` | the values, one a line, numbered from 1; `\n` in one begins a new line |
 //! | `-- file PATH [MODE]` | a file of the guest; its text follows |
 //! | `-- link PATH TARGET` | a symbolic link of the guest |
 //! | `-- enable UNIT ...` | the guest's own `systemctl enable` is run on these, before the guest boots |
@@ -20,7 +22,7 @@
 use std::fmt;
 
 /// A file of the guest.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct File {
     /// Its path.
     pub path: String,
@@ -51,6 +53,21 @@ pub struct Case {
     pub script: String,
     /// Its own text: a case whose text changed is another one.
     pub source: String,
+    /// What is repeated for each value, and how many values there were.
+    each: File,
+    values: usize,
+}
+
+impl Case {
+    /// A unit for one more value.
+    fn add_value(&mut self, value: &str) {
+        self.values += 1;
+        let number = format!("{:02}", self.values);
+        let filled =
+            |text: &str| text.replace("NUMBER", &number).replace("VALUE", &value.replace("\\n", "\n"));
+        let (path, text) = (filled(&self.each.path), filled(&self.each.text));
+        self.files.push(File { path, text, ..self.each.clone() });
+    }
 }
 
 /// A line of a case file that is not understood.
@@ -74,8 +91,12 @@ enum Into {
     Nothing,
     /// To the text of the last file.
     File,
+    /// To the text that is repeated for each value.
+    Each,
     /// To the script.
     Script,
+    /// They are values of the last `each`.
+    Values,
 }
 
 /// Reads the cases of a file.
@@ -104,6 +125,11 @@ pub fn parse(text: &str) -> Result<Vec<Case>, CaseError> {
         let text = match (&into, case.files.last_mut()) {
             (Into::Script, _) => &mut case.script,
             (Into::File, Some(file)) => &mut file.text,
+            (Into::Each, _) => &mut case.each.text,
+            (Into::Values, _) if !line.is_empty() => {
+                case.add_value(&line);
+                continue;
+            }
             _ if line.is_empty() || line.starts_with('#') => continue,
             _ => return Err(wrong("it stands in no part of the case".to_owned())),
         };
@@ -125,6 +151,13 @@ fn begin(case: &mut Case, part: &str) -> Result<Into, String> {
         ["enable", units @ ..] => case.enabled.extend(units.iter().map(|unit| (*unit).to_owned())),
         ["link", path, target] => case.links.push(((*path).to_owned(), (*target).to_owned())),
         ["script"] => return Ok(Into::Script),
+        ["values"] => return Ok(Into::Values),
+        ["each", name] => {
+            let path = format!("/etc/systemd/system/{name}");
+            case.each = File { path, mode: 0o644, text: String::new() };
+            case.values = 0;
+            return Ok(Into::Each);
+        }
         ["unit", name] => return Ok(file(case, &format!("/etc/systemd/system/{name}"), 0o644)),
         ["wanted", name] => {
             let path = format!("/etc/systemd/system/{name}");
@@ -162,6 +195,17 @@ mod tests {
         assert_eq!(cases[0].files[0].text, "[Service]\n");
         assert_eq!(cases[0].links.len(), 1);
         assert_eq!((cases[1].since, cases[1].alone, cases[1].files[0].mode), (254, true, 0o755));
+    }
+
+    #[test]
+    fn given_values_when_read_then_there_is_a_unit_for_each() {
+        let text =
+            "== a\n-- each CASE-NUMBER.service\n[Unit]\nVALUE\n-- values\nAfter=x\nAfter=y\n-- script\n:\n";
+        let cases = parse(text).unwrap_or_default();
+        let units: Vec<_> =
+            cases[0].files.iter().map(|file| (file.path.as_str(), file.text.as_str())).collect();
+        let (first, second) = ("/etc/systemd/system/a-01.service", "/etc/systemd/system/a-02.service");
+        assert_eq!(units, [(first, "[Unit]\nAfter=x\n"), (second, "[Unit]\nAfter=y\n")]);
     }
 
     #[test]

@@ -11,6 +11,7 @@
 pub mod case;
 pub mod compare;
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::fs;
 use std::hash::{Hash, Hasher};
@@ -58,6 +59,14 @@ pub fn text(name: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// The programs that the cases share, by name.
+fn shared() -> BTreeMap<String, String> {
+    let folder = folder().join("guest");
+    let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.map(|name| (name.clone(), text(&format!("guest/{name}")))).collect()
+}
+
 /// Every case, in the order of their names. Panics with file and line of what is wrong.
 pub fn cases() -> Vec<Case> {
     let entries = fs::read_dir(folder()).unwrap_or_else(|error| panic!("{}: {error}", folder().display()));
@@ -97,8 +106,8 @@ fn systemd_version(distribution: Distribution) -> u32 {
 /// A guest with all cases in it, which does not run yet.
 pub fn guest(distribution: Distribution, cases: &[Case]) -> Guest {
     let mut builder = Guest::of(distribution, "behaviour");
-    for name in ["library", "note", "probe", "run", "view"] {
-        builder = builder.program(&format!("{SHARED}/{name}"), &text(&format!("guest/{name}")));
+    for (name, text) in shared() {
+        builder = builder.program(&format!("{SHARED}/{name}"), &text);
     }
     for unit in MASKED {
         builder = builder.link(&format!("etc/systemd/system/{unit}"), "/dev/null");
@@ -207,8 +216,7 @@ struct Cache {
 impl Cache {
     fn of(distribution: Distribution) -> Result<Cache, Missing> {
         let folder = distribution.oracle_file()?.with_extension("behaviour");
-        let shared = ["library", "note", "probe", "run"].map(|name| text(&format!("guest/{name}")));
-        Ok(Cache { folder, shared: digest(&shared) })
+        Ok(Cache { folder, shared: digest(&shared()) })
     }
 
     fn file(&self, case: &Case) -> PathBuf {

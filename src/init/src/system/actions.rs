@@ -7,8 +7,8 @@ use crate::sys;
 use crate::sys::process::kill;
 use hostel_contract::status::{ActiveState, StatusRow};
 use hostel_init::signals;
-use hostel_plan::{UnitId, UnitKind};
-use hostel_supervisor::{Action, Message, Pid, Recipient};
+use hostel_plan::{Phase, UnitId, UnitKind};
+use hostel_supervisor::{Action, Message, Pid, Recipient, State};
 
 impl System {
     /// Carries out one action.
@@ -96,7 +96,10 @@ impl System {
             signal_groups(slot, signal);
             return;
         }
-        if signal == signals::KILL && self.cgroups.kill(described.cgroup()) {
+        // A command that follows could be cloned into the group before all in it are gone: see `try_spawn`.
+        let ends_it = described.command_count(Phase::StopPost) == 0
+            || guest.supervisor.state(unit) == State::FinalSigkill;
+        if signal == signals::KILL && ends_it && self.cgroups.kill(described.cgroup()) {
             return;
         }
         self.cgroups.for_each_process(described.cgroup(), &mut |pid| send(pid as i32, signal));

@@ -189,6 +189,8 @@ impl System {
         if let Some(fd) = connection.fd.as_ref().map(OwnedFd::as_fd) {
             let _ = self.poll.change(fd, Source::Connection(index), event::IN);
         }
+        self.page.mark_all();
+        self.flush_page();
         let row = self.guest.supervisor.row(unit);
         let how = UnitResult::from_code(row.result).map_or("", |result| result.name());
         let text = if result == ControlResult::Failed { how.as_bytes() } else { b"" };

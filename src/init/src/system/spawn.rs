@@ -71,6 +71,11 @@ impl System {
         let group = if is_outside(spawn.phase) || unit.cgroup().is_empty() || !self.cgroups.exists() {
             None
         } else {
+            // Kernels from 6.14 on kill what is cloned into a group that was ever killed as a whole: another takes its
+            // place, if nobody lives in it.
+            if spawn.first || spawn.phase == Phase::StopPost {
+                self.cgroups.remove(unit.cgroup());
+            }
             // Where it can't be made (a limit of groups, a read-only tree), the unit runs without.
             self.cgroups.make(unit.cgroup())
         };

@@ -85,6 +85,12 @@ impl StatusPage {
         }
     }
 
+    /// Every row is to be written: who is answered may look at any.
+    pub fn mark_all(&mut self) {
+        self.marks.fill(1);
+        self.changed = true;
+    }
+
     /// The text in a slot is now this.
     pub fn set_text(&mut self, slot: usize, text: &[u8]) {
         self.begin();

@@ -249,10 +249,7 @@ fn given_on_failure_when_a_unit_fails_then_the_other_starts_and_not_before_its_r
     guest.pass(100);
     guest.main_ends("a.service", exited(1));
     guest.pass(100);
-    assert_eq!(
-        (guest.state("a.service"), guest.result("a.service")),
-        (State::Failed, UnitResult::StartLimit)
-    );
+    assert_eq!((guest.state("a.service"), guest.result("a.service")), (State::Failed, UnitResult::ExitCode));
     assert!(guest.is_up("mail.service"));
 }
 
@@ -297,4 +294,49 @@ fn given_a_reload_when_it_is_propagated_then_the_other_reloads_too() {
     guest.spawns();
     guest.ask("a.service", Operation::Reload);
     assert_eq!(guest.spawns(), ["a.service reload", "b.service reload"]);
+}
+
+#[test]
+fn given_on_success_when_a_unit_ends_well_then_the_other_starts_and_not_when_it_fails() {
+    let plan =
+        || Guest::of([service("a.service").edge(EdgeKind::OnSuccess, "b.service"), service("b.service")]);
+    for (status, starts) in [(exited(0), true), (exited(1), false)] {
+        let mut guest = plan();
+        guest.start("a.service");
+        guest.main_ends("a.service", status);
+        assert_eq!(guest.is_up("b.service"), starts, "{status:?}");
+    }
+}
+
+#[test]
+fn given_upholds_when_what_is_upheld_ends_or_is_stopped_then_it_starts_again_while_its_upholder_is_up() {
+    let mut guest =
+        Guest::of([service("a.service").edge(EdgeKind::Upholds, "b.service"), service("b.service")]);
+    guest.start("a.service");
+    guest.start("b.service");
+    guest.main_ends("b.service", exited(1));
+    assert!(guest.is_up("b.service"));
+    guest.ask("b.service", Operation::Stop);
+    guest.main_ends("b.service", killed(15));
+    assert!(guest.is_up("b.service"));
+    guest.ask("a.service", Operation::Stop);
+    guest.main_ends("a.service", killed(15));
+    guest.main_ends("b.service", exited(0));
+    assert!(!guest.is_up("b.service"));
+}
+
+#[test]
+fn given_upholds_of_what_can_not_start_when_it_is_down_then_that_has_an_end() {
+    let mut guest = Guest::of([
+        service("a.service").edge(EdgeKind::Upholds, "b.service"),
+        service("b.service").with(|unit| unit.start_limit_burst = 3),
+    ]);
+    guest.start("a.service");
+    guest.start("b.service");
+    for _ in 0..5 {
+        if guest.is_up("b.service") {
+            guest.main_ends("b.service", exited(1));
+        }
+    }
+    assert_eq!(guest.state("b.service"), State::Failed);
 }

@@ -152,7 +152,7 @@ fn given_a_start_limit_when_it_is_hit_then_starts_fail_until_the_interval_is_ove
         [crash(&mut guest), crash(&mut guest), crash(&mut guest)],
         [Some(Done), Some(Done), Some(Failed)]
     );
-    assert_eq!(guest.result("a.service"), UnitResult::StartLimit);
+    assert_eq!(guest.result("a.service"), UnitResult::ExitCode);
     guest.ask("a.service", Operation::ResetFailed);
     assert_eq!((guest.state("a.service"), guest.result("a.service")), (State::Dead, UnitResult::Success));
     assert_eq!(
@@ -171,10 +171,7 @@ fn given_a_crashing_service_when_its_limit_is_hit_then_it_fails_for_good() {
         guest.main_ends("a.service", exited(1));
         guest.pass(100);
     }
-    assert_eq!(
-        (guest.state("a.service"), guest.result("a.service")),
-        (State::Failed, UnitResult::StartLimit)
-    );
+    assert_eq!((guest.state("a.service"), guest.result("a.service")), (State::Failed, UnitResult::ExitCode));
     assert_eq!(guest.spawned.len(), 5);
     guest.pass(60_000);
     assert_eq!(guest.spawned.len(), 5);

@@ -29,12 +29,23 @@ fn given_a_socket_when_started_then_a_helper_opens_it_and_it_is_watched() {
 
 #[test]
 fn given_a_socket_that_can_not_be_opened_when_started_then_it_fails_and_so_does_what_requires_it() {
-    let mut guest = Guest::of([unit("a.socket"), service("a.service").needs("a.socket")]);
+    let mut guest = Guest::of([
+        unit("a.socket").edge(EdgeKind::Triggers, "b.service"),
+        service("a.service").needs("a.socket"),
+        service("b.service"),
+    ]);
     let request = guest.start("a.service");
     guest.control_reports("a.socket", Report::Failed { step: 246, errno: 98 });
     guest.control_ends("a.socket", exited(246));
     assert_eq!(guest.answer(request), Some(Dependency));
     assert_eq!((guest.state("a.socket"), guest.result("a.socket")), (State::Failed, UnitResult::Resources));
+}
+
+#[test]
+fn given_a_socket_that_starts_nothing_when_started_then_that_is_refused() {
+    let mut guest = Guest::of([unit("a.socket")]);
+    let request = guest.start("a.socket");
+    assert_eq!((guest.answer(request), guest.state("a.socket")), (Some(Failed), State::Dead));
 }
 
 #[test]
@@ -62,7 +73,7 @@ fn given_a_service_that_hits_its_start_limit_when_connections_come_then_the_sock
         guest.main_ends("a.service", exited(1));
     }
     guest.is_triggered("a.socket");
-    assert_eq!(guest.result("a.service"), UnitResult::StartLimit);
+    assert_eq!(guest.result("a.service"), UnitResult::ExitCode);
     assert_eq!((guest.state("a.socket"), is_watched(&guest)), (State::Failed, false));
 }
 

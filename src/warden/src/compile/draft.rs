@@ -131,7 +131,11 @@ impl Draft {
             }
         }
         for (pull, target, at) in &loaded.pulls {
-            let kind = if *pull == Pull::Requires { EdgeKind::Requires } else { EdgeKind::Wants };
+            let kind = match pull {
+                Pull::Requires => EdgeKind::Requires,
+                Pull::Wants => EdgeKind::Wants,
+                Pull::Upholds => EdgeKind::Upholds,
+            };
             let resolved = UnitName::parse(target).and_then(|target| match target.is_template() {
                 true => target.with_instance(name.instance().unwrap_or(name.prefix())),
                 false => Some(target),
@@ -168,13 +172,17 @@ impl Draft {
         if *other != self.name {
             self.model.edges.push((kind, other.full().to_owned()));
         }
+        // What is upheld is started with its upholder, as if it were wanted.
+        if kind == EdgeKind::Upholds {
+            self.edge(EdgeKind::Wants, other);
+        }
     }
 
     /// Whether a life of the unit makes what has to go with it: directories on /run and below /tmp, socket files,
     /// namespaces, secrets, records of logins.
     fn leaves_something(&self) -> bool {
         self.model.settings.iter().any(|(key, value)| match key {
-            SettingKey::RuntimeDirectory => true,
+            SettingKey::RuntimeDirectory | SettingKey::PidFile => true,
             SettingKey::DynamicUser | SettingKey::RemoveOnStop => value == "1",
             SettingKey::Scheduling => value.starts_with("UtmpIdentifier="),
             SettingKey::Sandbox => LEFT_BY_SANDBOX.iter().any(|known| value.starts_with(known)),

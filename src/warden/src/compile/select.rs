@@ -37,9 +37,12 @@ enum Pull {
 fn pull(kind: EdgeKind) -> Option<Pull> {
     match kind {
         EdgeKind::Requires | EdgeKind::Requisite | EdgeKind::BindsTo => Some(Pull::Strong),
-        EdgeKind::Wants | EdgeKind::Triggers | EdgeKind::TriggeredBy | EdgeKind::OnFailure => {
-            Some(Pull::Weak)
-        }
+        EdgeKind::Wants
+        | EdgeKind::Upholds
+        | EdgeKind::Triggers
+        | EdgeKind::TriggeredBy
+        | EdgeKind::OnFailure
+        | EdgeKind::OnSuccess => Some(Pull::Weak),
         EdgeKind::RequiredBy
         | EdgeKind::RequisiteOf
         | EdgeKind::WantedBy
@@ -50,7 +53,9 @@ fn pull(kind: EdgeKind) -> Option<Pull> {
         | EdgeKind::ConflictedBy
         | EdgeKind::After
         | EdgeKind::Before
+        | EdgeKind::UpheldBy
         | EdgeKind::OnFailureOf
+        | EdgeKind::OnSuccessOf
         | EdgeKind::PropagatesReloadTo
         | EdgeKind::ReloadPropagatedFrom => None,
     }

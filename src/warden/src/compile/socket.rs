@@ -106,7 +106,36 @@ fn listen(draft: &mut Draft, d: &mut Directive<'_>, kind: &str) {
     if matches!(kind, "fifo" | "special" | "message-queue") && !address.starts_with('/') {
         return d.invalid("write an absolute path");
     }
+    let is_network = matches!(kind, "stream" | "datagram" | "sequential");
+    if is_network && !is_address(&address) {
+        return d.invalid("write a path, @NAME, a port, or ADDRESS:PORT");
+    }
     slot.push(draft.settings(), &format!("{kind}:{address}"));
+}
+
+/// Is this what a stream or datagram socket can be bound to (systemd.socket(5), ListenStream=)?
+fn is_address(text: &str) -> bool {
+    let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port != 0);
+    let is_host = |host: &str| {
+        let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        match inner {
+            Some(address) => {
+                let plain = address.split('%').next().unwrap_or(address);
+                plain.parse::<std::net::Ipv6Addr>().is_ok()
+            }
+            None => host.parse::<std::net::Ipv4Addr>().is_ok(),
+        }
+    };
+    // A scope may stand behind the brackets, too: [fe80::1]:80%eth0.
+    let unscoped = |text: &str| {
+        text.split_once("]:").is_some_and(|(_, port)| is_port(port.split('%').next().unwrap_or(port)))
+    };
+    text.starts_with(['/', '@'])
+        || text.starts_with("vsock:")
+        || is_port(text)
+        || text
+            .rsplit_once(':')
+            .is_some_and(|(host, port)| is_host(host) && (is_port(port) || unscoped(text)))
 }
 
 /// Which service it starts, and what systemd refuses.

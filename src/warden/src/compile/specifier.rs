@@ -22,6 +22,8 @@ pub struct Facts {
     pub architecture: String,
     /// `%q`.
     pub pretty_host_name: String,
+    /// `%s`: the shell of the user that the units run as, root.
+    pub root_shell: String,
     /// Assignments of os-release(5).
     pub os_release: Vec<(String, String)>,
 }
@@ -52,6 +54,7 @@ impl Facts {
                 .unwrap_or_default(),
             boot_id: root.line("/proc/sys/kernel/random/boot_id").unwrap_or_default().replace('-', ""),
             kernel: text(uname.release()),
+            root_shell: shell_of_root(&root.line("/etc/passwd").unwrap_or_default()),
             architecture: architecture(&text(uname.machine())).to_owned(),
             os_release: assignments(&os_release.unwrap_or_default()),
         }
@@ -106,7 +109,7 @@ impl Facts {
             'h' => "/root".to_owned(),
             'u' | 'g' => "root".to_owned(),
             'U' | 'G' => "0".to_owned(),
-            's' => "/bin/sh".to_owned(),
+            's' => self.root_shell.clone(),
             'd' => format!("/run/credentials/{}", unit.full()),
             'H' => self.host_name.clone(),
             'l' => self.host_name.split('.').next().unwrap_or("").to_owned(),
@@ -134,6 +137,13 @@ impl Facts {
 pub fn instance_slice(unit: &UnitName) -> Option<UnitName> {
     unit.instance()?;
     UnitName::parse(&format!("system-{}.slice", escape(unit.prefix())))
+}
+
+/// The last field of the first line of user 0, which every root has at its top.
+fn shell_of_root(passwd: &str) -> String {
+    let fields = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let shell = fields.filter(|fields| fields.get(2) == Some(&"0")).find_map(|fields| fields.get(6).copied());
+    shell.filter(|shell| shell.starts_with('/')).unwrap_or("/bin/sh").to_owned()
 }
 
 /// systemd's names of processors, of those that are supported; others keep uname's.

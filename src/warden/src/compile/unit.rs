@@ -13,8 +13,7 @@ const DEPENDENCIES: &[(&str, EdgeKind)] = &[
     ("Requisite", EdgeKind::Requisite),
     ("RequisiteOverridable", EdgeKind::Requisite),
     ("Wants", EdgeKind::Wants),
-    // Upheld units are started like wanted ones; that they are started again whenever they end is not done yet.
-    ("Upholds", EdgeKind::Wants),
+    ("Upholds", EdgeKind::Upholds),
     ("BindsTo", EdgeKind::BindsTo),
     ("BindTo", EdgeKind::BindsTo),
     ("PartOf", EdgeKind::PartOf),
@@ -22,6 +21,7 @@ const DEPENDENCIES: &[(&str, EdgeKind)] = &[
     ("Before", EdgeKind::Before),
     ("After", EdgeKind::After),
     ("OnFailure", EdgeKind::OnFailure),
+    ("OnSuccess", EdgeKind::OnSuccess),
     ("PropagatesReloadTo", EdgeKind::PropagatesReloadTo),
     ("PropagateReloadTo", EdgeKind::PropagatesReloadTo),
     ("ReloadPropagatedFrom", EdgeKind::ReloadPropagatedFrom),

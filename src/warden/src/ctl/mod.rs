@@ -121,7 +121,7 @@ impl<'a> Arguments<'a> {
 
 /// A unit's full name: a service where no suffix says otherwise. What can be none is left for init to refuse.
 fn full_name(name: &str) -> String {
-    mangle(name).unwrap_or_else(|| name.to_owned())
+    names::resolve(&mangle(name).unwrap_or_else(|| name.to_owned()))
 }
 
 fn dispatch(name: &str, arguments: &Arguments<'_>) -> Result<u8, Refusal> {

@@ -1,6 +1,8 @@
-//! The list of unit names beside the status page, whose rows have none (`hostel_contract::paths::UNITS`).
+//! The list of unit names beside the status page, whose rows have none (`hostel_contract::paths::UNITS`): a line with
+//! the plan's checksum, the names in the order of the rows, and then `ALIAS NAME` for each other name of a unit.
 
-use hostel_plan::Plan;
+use hostel_contract::paths;
+use hostel_plan::{Plan, SettingKey};
 use std::path::Path;
 
 /// Writes the list that fits a plan to a path: for the first one the compilation does it, before init has the plan,
@@ -11,6 +13,11 @@ pub fn publish(path: &Path, plan: &[u8]) -> std::io::Result<()> {
     for unit in plan.units() {
         text.push_str(unit.name());
         text.push('\n');
+    }
+    for unit in plan.units() {
+        for alias in unit.settings_of(SettingKey::Alias) {
+            text.push_str(&format!("{alias} {}\n", unit.name()));
+        }
     }
     write(path, &text)
 }
@@ -27,7 +34,14 @@ fn write(path: &Path, text: &str) -> std::io::Result<()> {
 pub fn parse(text: &str) -> Option<(u64, Vec<&str>)> {
     let (first, rest) = text.split_once('\n')?;
     let checksum = u64::from_str_radix(first.strip_prefix("# ")?, 16).ok()?;
-    Some((checksum, rest.lines().collect()))
+    Some((checksum, rest.lines().filter(|line| !line.contains(' ')).collect()))
+}
+
+/// The name that a unit has in the plan: itself, or the one that it is another name for.
+pub fn resolve(name: &str) -> String {
+    let list = std::fs::read_to_string(paths::UNITS).unwrap_or_default();
+    let aliases = list.lines().skip(1).filter_map(|line| line.split_once(' '));
+    aliases.into_iter().find(|(alias, _)| *alias == name).map_or(name, |(_, name)| name).to_owned()
 }
 
 #[cfg(test)]
@@ -37,7 +51,7 @@ mod tests {
     #[test]
     fn given_a_list_when_read_then_checksum_and_names_are_there() {
         assert_eq!(
-            parse("# 00000000000000ff\na.service\nb.target\n"),
+            parse("# 00000000000000ff\na.service\nb.target\nalias.service a.service\n"),
             Some((255, vec!["a.service", "b.target"]))
         );
         assert_eq!(parse("a.service\n"), None);

@@ -23,8 +23,6 @@ pub struct Kind {
     pub variable: &'static str,
     /// The step that fails.
     step: ExecStep,
-    /// Whether the service's user owns them: not of its configuration.
-    owned: bool,
 }
 
 /// All five, as systemd.exec(5) has them.
@@ -35,7 +33,6 @@ pub const KINDS: [Kind; 5] = [
         base: "/run",
         variable: "RUNTIME_DIRECTORY",
         step: ExecStep::RuntimeDirectory,
-        owned: true,
     },
     Kind {
         key: SettingKey::StateDirectory,
@@ -43,7 +40,6 @@ pub const KINDS: [Kind; 5] = [
         base: "/var/lib",
         variable: "STATE_DIRECTORY",
         step: ExecStep::StateDirectory,
-        owned: true,
     },
     Kind {
         key: SettingKey::CacheDirectory,
@@ -51,7 +47,6 @@ pub const KINDS: [Kind; 5] = [
         base: "/var/cache",
         variable: "CACHE_DIRECTORY",
         step: ExecStep::CacheDirectory,
-        owned: true,
     },
     Kind {
         key: SettingKey::LogsDirectory,
@@ -59,7 +54,6 @@ pub const KINDS: [Kind; 5] = [
         base: "/var/log",
         variable: "LOGS_DIRECTORY",
         step: ExecStep::LogsDirectory,
-        owned: true,
     },
     Kind {
         key: SettingKey::ConfigurationDirectory,
@@ -67,7 +61,6 @@ pub const KINDS: [Kind; 5] = [
         base: "/etc",
         variable: "CONFIGURATION_DIRECTORY",
         step: ExecStep::ConfigurationDirectory,
-        owned: false,
     },
 ];
 
@@ -95,7 +88,7 @@ pub fn names<'a>(job: &Job<'a>, kind: &Kind) -> impl Iterator<Item = (&'a str, O
 /// tomorrow. The service reaches them in its mount namespace, everybody else by a link and root's rights.
 pub fn is_private(job: &Job<'_>, kind: &Kind) -> bool {
     job.is_on(SettingKey::DynamicUser)
-        && kind.owned
+        && kind.key != SettingKey::ConfigurationDirectory
         && (kind.key != SettingKey::RuntimeDirectory || keeps_runtime(job))
 }
 
@@ -140,8 +133,7 @@ pub fn make(job: &Job<'_>, identity: &Identity) -> Result<(), Failure> {
                 let _ = take_back(&public, &private, &format!("{up}private/{name}"));
             }
             let mode = job.mode(kind.mode, 0o755);
-            make_one(Path::new(path), mode, if kind.owned { Some(identity) } else { None })
-                .at(kind.step, text)?;
+            make_one(Path::new(path), mode, identity).at(kind.step, text)?;
             if is_private {
                 let up = "../".repeat(name.matches('/').count());
                 make_link(&public, &format!("{up}private/{name}")).at(kind.step, text)?;
@@ -180,7 +172,7 @@ fn take_back(public: &str, private: &str, link: &str) -> Result<(), Errno> {
 }
 
 /// Makes one directory, or gives an existing one to its owner. Directories above it are root's, 0755.
-fn make_one(path: &Path, mode: u32, owner: Option<&Identity>) -> Result<(), Errno> {
+fn make_one(path: &Path, mode: u32, owner: &Identity) -> Result<(), Errno> {
     let (parent, name) = safe_path::open_parent(path, Missing::Make(0o755))?;
     match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o700)) {
         Ok(()) | Err(Errno::EXIST) => {}
@@ -190,9 +182,7 @@ fn make_one(path: &Path, mode: u32, owner: Option<&Identity>) -> Result<(), Errn
     // A mode can't be set through an O_PATH descriptor.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = rustix::fs::openat(&held, ".", flags, Mode::empty())?;
-    if let Some(owner) = owner {
-        own(&directory, owner)?;
-    }
+    own(&directory, owner)?;
     rustix::fs::fchmod(&directory, Mode::from_raw_mode(mode))
 }
 
@@ -291,7 +281,7 @@ mod tests {
         std::fs::create_dir_all(path.join("deep")).unwrap();
         std::fs::write(path.join("deep/file"), "").unwrap();
         std::os::unix::fs::symlink("/", path.join("link")).unwrap();
-        make_one(&path, 0o750, Some(&owner(4711))).unwrap();
+        make_one(&path, 0o750, &owner(4711)).unwrap();
         assert_eq!(path.metadata().unwrap().uid(), 4711);
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o750);
         assert_eq!(path.join("deep/file").metadata().unwrap().uid(), 4711);

@@ -3,7 +3,7 @@
 use super::failure::{At, Failure};
 use super::job::Job;
 use super::launch::Launch;
-use super::{cgroup, credentials, env_file, safe_path, users};
+use super::{cgroup, credentials, env_file, monitor, safe_path, users};
 use crate::compile::name::simplify_path;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -132,6 +132,7 @@ pub fn build(job: &Job<'_>, launch: &Launch<'_>) -> Result<Environment, Failure>
     if BUS_SERVICES.contains(&job.unit.name()) {
         environment.set("SYSTEMD_NSS_DYNAMIC_BYPASS", "1");
     }
+    monitor::tell(&mut environment, job);
     descriptors(&mut environment, launch);
     peer(&mut environment, job);
     directories(&mut environment, launch);
@@ -316,15 +317,20 @@ fn ending(environment: &mut Environment, job: &Job<'_>) {
     }
     let result = UnitResult::from_code(job.request.result).unwrap_or(UnitResult::Success);
     environment.set("SERVICE_RESULT", result.name());
-    let status = job.request.exit_status;
-    let (code, status) = match job.request.exit_kind {
-        1 => ("exited", status.to_string()),
-        2 => ("killed", crate::signals::name(status)),
-        3 => ("dumped", crate::signals::name(status)),
-        _ => return,
-    };
-    environment.set("EXIT_CODE", code);
-    environment.set("EXIT_STATUS", status);
+    if let Some((code, status)) = ending_of(job.request.exit_kind, job.request.exit_status) {
+        environment.set("EXIT_CODE", code);
+        environment.set("EXIT_STATUS", status);
+    }
+}
+
+/// How a main process ended, as `$EXIT_CODE` and `$EXIT_STATUS` say it; `None` where it didn't.
+pub fn ending_of(kind: u8, status: u32) -> Option<(&'static str, String)> {
+    match kind {
+        1 => Some(("exited", status.to_string())),
+        2 => Some(("killed", crate::signals::name(status))),
+        3 => Some(("dumped", crate::signals::name(status))),
+        _ => None,
+    }
 }
 
 /// $TERM of a unit that has a terminal: on the console what init was told, and otherwise systemd's defaults.

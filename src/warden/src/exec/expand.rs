@@ -44,6 +44,12 @@ fn expand_word(word: &str, environment: &Environment, unset: &mut Vec<String>) -
             out.push(b'$');
             rest = after;
         } else if let Some((name, after)) = behind.strip_prefix('{').and_then(|b| b.split_once('}')) {
+            // `${NAME:-...}` is for a shell: systemd knows it in environment files only.
+            if name.contains(':') {
+                out.push(b'$');
+                rest = behind;
+                continue;
+            }
             match environment.get(name.as_bytes()) {
                 Some(value) => out.extend_from_slice(value),
                 None => unset.push(name.to_string()),
@@ -107,6 +113,7 @@ mod tests {
     fn given_braces_when_expanded_then_the_value_stays_one_word() {
         assert_eq!(expanded(&["--x=${ONE}-${EMPTY}", "${ONE}"]), ["--x=x y-", "x y"]);
         assert_eq!(expanded(&["${UNSET}"]), [""]);
+        assert_eq!(expanded(&["${ONE:-x} ${ONE}", "${UNSET:+$$}"]), ["${ONE:-x} x y", "${UNSET:+$}"]);
     }
 
     #[test]

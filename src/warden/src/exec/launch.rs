@@ -336,12 +336,11 @@ fn place_descriptors(job: &Job<'_>, opened: &[OwnedFd]) -> Result<(), Failure> {
         .map(|file| rustix::io::fcntl_dupfd_cloexec(file, above))
         .collect::<Result<Vec<_>, _>>()
         .at(ExecStep::Fds, || "files of OpenFile=".to_string())?;
+    // Ours don't block, a service's do unless it says otherwise.
     let non_blocking = job.is_on(SettingKey::NonBlocking);
     for (number, fd) in (LISTEN_FDS_START..).zip(job.descriptors.iter().chain(&opened)) {
         let text = || format!("descriptor {number} of the unit");
-        if job.setting(SettingKey::NonBlocking).is_some() {
-            rustix::io::ioctl_fionbio(fd, non_blocking).at(ExecStep::Fds, text)?;
-        }
+        rustix::io::ioctl_fionbio(fd, non_blocking).at(ExecStep::Fds, text)?;
         sys::place_fd(fd.as_fd(), number).at(ExecStep::Fds, text)?;
     }
     Ok(())

@@ -23,6 +23,7 @@ mod ipc;
 mod job;
 mod launch;
 mod limits;
+mod monitor;
 mod open_file;
 mod pid_file;
 mod safe_path;
@@ -183,6 +184,7 @@ fn clean_up(job: &Job<'_>) -> Result<(), Failure> {
     let objects = ipc::remove(job);
     utmp::end(job);
     let user = dynamic::release(job);
+    pid_file::remove(job);
     runtime.and(sockets).and(sandbox).and(credentials).and(objects).and(user)
 }
 

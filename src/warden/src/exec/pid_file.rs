@@ -15,7 +15,7 @@ use hostel_contract::exec::ExecStep;
 use hostel_plan::SettingKey;
 use rustix::io::Errno;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// First and longest pause between two looks. A daemon mostly has written its file before its parent exits.
@@ -26,10 +26,22 @@ const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// The main process: the one that PIDFile= names, or a guess. 0 where a guess finds none.
 pub fn main_process(job: &Job<'_>) -> Result<u32, Failure> {
-    match job.setting(SettingKey::PidFile) {
-        Some(file) if file.starts_with('/') => wait(Path::new(file)),
-        Some(file) => wait(&Path::new("/run").join(file)),
+    match file_of(job) {
+        Some(file) => wait(&file),
         None => Ok(guess(job.unit.cgroup()).unwrap_or(0)),
+    }
+}
+
+/// PIDFile=, which is below /run where it is no absolute path.
+fn file_of(job: &Job<'_>) -> Option<PathBuf> {
+    job.setting(SettingKey::PidFile).map(|file| Path::new("/run").join(file))
+}
+
+/// Removes what a daemon that was killed left: its number is soon another process'.
+pub fn remove(job: &Job<'_>) {
+    if let Some(file) = file_of(job) {
+        // Mostly the daemon did so itself, and what can't be removed is read with care.
+        let _ = std::fs::remove_file(file);
     }
 }
 

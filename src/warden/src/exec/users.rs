@@ -22,7 +22,7 @@ pub const NOBODY: u32 = 65534;
 /// A line of passwd(5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
-    /// Login name; the number where there is no entry.
+    /// Login name.
     pub name: String,
     /// User id.
     pub uid: u32,
@@ -82,9 +82,11 @@ fn groups(group: &str) -> impl Iterator<Item = (&str, u32, &str)> {
     })
 }
 
-/// The number of the group with this name in the text of a group file.
+/// The number of the group with this name, or this number, in the text of a group file. A name of digits wins.
 pub fn find_group(group: &str, wanted: &str) -> Option<u32> {
-    groups(group).find(|(name, ..)| *name == wanted).map(|(_, gid, _)| gid)
+    let number = wanted.parse::<u32>().ok();
+    let named = groups(group).find(|(name, ..)| *name == wanted);
+    named.or_else(|| groups(group).find(|(_, gid, _)| Some(*gid) == number)).map(|(_, gid, _)| gid)
 }
 
 /// The groups that list a user as a member.
@@ -114,7 +116,7 @@ fn getent(database: &str, key: &str) -> Option<String> {
     text.lines().next().map(String::from)
 }
 
-/// A user by name or number. Numbers without an entry are users, too.
+/// A user by name or number. A number without an entry is nobody's, as systemd has it.
 pub fn user(wanted: &str) -> Result<User, Failure> {
     if let Some(user) = find_user(&text_of(PASSWD), wanted) {
         return Ok(user);
@@ -122,27 +124,13 @@ pub fn user(wanted: &str) -> Result<User, Failure> {
     if let Some(user) = getent("passwd", wanted).and_then(|line| user_of_line(&line)) {
         return Ok(user);
     }
-    match wanted.parse::<u32>() {
-        // With no entry there is no primary group: the group of the same number, never init's own.
-        Ok(uid) if uid < u32::MAX => {
-            Ok(User { name: wanted.to_string(), uid, gid: uid, home: "/".into(), shell: String::new() })
-        }
-        _ => Err(Failure::with(
-            ExecStep::User,
-            Errno::SRCH,
-            format!("no user `{wanted}` in {PASSWD}, nor by getent; make it or change User="),
-        )),
-    }
+    let text = format!("no user `{wanted}` in {PASSWD}, nor by getent; make it or change User=");
+    Err(Failure::with(ExecStep::User, Errno::SRCH, text))
 }
 
 /// A group by name or number.
 pub fn group(wanted: &str) -> Result<u32, Failure> {
     if let Some(gid) = find_group(&text_of(GROUP), wanted) {
-        return Ok(gid);
-    }
-    if let Ok(gid) = wanted.parse::<u32>()
-        && gid < u32::MAX
-    {
         return Ok(gid);
     }
     getent("group", wanted).and_then(|line| groups(&line).next().map(|(_, gid, _)| gid)).ok_or_else(|| {

@@ -10,9 +10,18 @@ pub fn exists(path: &str) -> bool {
     safe_path::exists(path)
 }
 
-/// Whether a pattern matches something.
+/// Whether a pattern matches something; `{a,b}` in it stands for either.
 pub fn exists_glob(pattern: &str) -> bool {
-    safe_path::expand_wildcards(pattern).iter().any(|path| path.symlink_metadata().is_ok())
+    let is_there = |pattern: &str| {
+        safe_path::expand_wildcards(pattern).iter().any(|path| path.symlink_metadata().is_ok())
+    };
+    match pattern.split_once('{').and_then(|(head, rest)| Some((head, rest.split_once('}')?))) {
+        // Braces in braces are not met in practice, and match nothing.
+        Some((head, (choices, tail))) => {
+            choices.split(',').any(|choice| is_there(&format!("{head}{choice}{tail}")))
+        }
+        None => is_there(pattern),
+    }
 }
 
 /// Whether it is a directory.
@@ -88,6 +97,7 @@ mod tests {
         symlink("nowhere", path("dangling")).unwrap();
         assert!(exists(&path("dir")) && !exists(&path("dangling")) && is_link(&path("dangling")));
         assert!(exists_glob(&path("f*l")) && !exists_glob(&path("x*")));
+        assert!(exists_glob(&path("{x,f}*")) && !exists_glob(&path("{x,y}*")));
         assert!(is_directory(&path("dir")) && !is_directory(&path("full")));
         assert!(file_has_content(&path("full")) && !file_has_content(&path("empty")));
         assert!(!directory_has_entries(&path("dir")) && !directory_has_entries(&path("none")));
