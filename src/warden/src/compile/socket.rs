@@ -131,7 +131,7 @@ fn is_address(text: &str) -> bool {
         text.split_once("]:").is_some_and(|(_, port)| is_port(port.split('%').next().unwrap_or(port)))
     };
     text.starts_with(['/', '@'])
-        || text.starts_with("vsock:")
+        || text.starts_with("vsock")
         || is_port(text)
         || text
             .rsplit_once(':')
