@@ -87,18 +87,19 @@ impl Server {
 pub fn client_hello(uid: u32) -> Vec<u8> {
     let mut bytes = vec![0];
     bytes.extend_from_slice(
-        format!("AUTH EXTERNAL {}\r\nBEGIN\r\n", hex(uid.to_string().as_bytes())).as_bytes(),
+        format!("AUTH EXTERNAL {}\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n", hex(uid.to_string().as_bytes()))
+            .as_bytes(),
     );
     bytes
 }
 
-/// The server's answer to [`client_hello`], taken from `input`. `None`: it refused.
+/// The server's answer to [`client_hello`], two lines, taken from `input`. `None`: it refused. That descriptors may come
+/// along is asked for so that callers who send one hear that there is no such method, and use another.
 pub fn client_answer(input: &mut Vec<u8>) -> Option<Progress> {
-    let Some(end) = input.windows(2).position(|pair| pair == b"\r\n") else {
-        return (input.len() <= LINE_MAX).then_some(Progress::More);
-    };
+    let mut ends = input.windows(2).enumerate().filter(|(_, pair)| *pair == b"\r\n").map(|(at, _)| at + 2);
+    let Some(end) = ends.nth(1) else { return (input.len() <= LINE_MAX).then_some(Progress::More) };
     let accepted = input.starts_with(b"OK ");
-    input.drain(..end + 2);
+    input.drain(..end);
     accepted.then_some(Progress::Begun)
 }
 
@@ -145,11 +146,11 @@ mod tests {
 
     #[test]
     fn given_a_bus_that_answers_a_client_then_it_goes_on_or_gives_up() {
-        assert!(client_hello(0).ends_with(b"AUTH EXTERNAL 30\r\nBEGIN\r\n"));
-        assert_eq!(client_answer(&mut b"OK 12".to_vec()), Some(Progress::More));
-        let mut input = b"OK 12\r\nl".to_vec();
+        assert!(client_hello(0).starts_with(b"\0AUTH EXTERNAL 30\r\n"));
+        assert_eq!(client_answer(&mut b"OK 12\r\nAGREE".to_vec()), Some(Progress::More));
+        let mut input = b"OK 12\r\nAGREE_UNIX_FD\r\nl".to_vec();
         assert_eq!(client_answer(&mut input), Some(Progress::Begun));
         assert_eq!(input, b"l");
-        assert_eq!(client_answer(&mut b"REJECTED\r\n".to_vec()), None);
+        assert_eq!(client_answer(&mut b"REJECTED\r\nERROR\r\n".to_vec()), None);
     }
 }

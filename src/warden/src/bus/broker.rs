@@ -175,7 +175,7 @@ impl Broker {
     /// Reading is anybody's, as far as the bus's own policy lets the call through; the rest is asked about.
     fn called(&mut self, message: Message) {
         let origin = Origin::Bus(message.sender.clone());
-        let call = Call { message, origin, authorized: false };
+        let call = Call { message, origin, authorized: false, reloaded: false };
         if interface::privilege(&call.message).is_none() {
             return self.ready.push_back(Call { authorized: true, ..call });
         }
@@ -272,7 +272,8 @@ impl Broker {
             }
             // dbus-daemon --systemd-activation wants a service: that one may ask.
             "ActivationRequest" => {
-                self.ready.push_back(Call { message, origin: Origin::Bus(BUS.into()), authorized: true });
+                let origin = Origin::Bus(BUS.into());
+                self.ready.push_back(Call { message, origin, authorized: true, reloaded: false });
             }
             _ => {}
         }

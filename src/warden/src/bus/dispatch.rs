@@ -26,6 +26,8 @@ pub struct Call {
     pub origin: Origin,
     /// It may do what it asks for.
     pub authorized: bool,
+    /// A plan was made for it already.
+    pub reloaded: bool,
 }
 
 impl Call {
@@ -50,15 +52,18 @@ impl Call {
 pub enum Answer {
     /// This.
     Now(Vec<Value>),
+    /// Nothing yet: the call is dealt with again when init has taken a new plan.
+    AfterReload,
 }
 
 /// Deals with a call, and answers it.
 pub fn call(server: &mut Server, call: Call) {
     if call.message.kind == Kind::Signal {
-        return manager::activation::requested(server, &call.message);
+        return manager::activation::requested(server, call);
     }
     let answer = match outcome(server, &call) {
         Ok(Answer::Now(body)) => call.message.reply(body),
+        Ok(Answer::AfterReload) => return server.reload_for(call),
         Err(failure) => call.message.failure(failure.name, &failure.text),
     };
     if call.message.wants_reply() {
@@ -267,7 +272,7 @@ pub fn changed(server: &mut Server, unit: &str) -> Vec<Message> {
     let object = Object::Unit(unit.to_owned());
     let mut signals = Vec::new();
     let own = interface::of_object(&object);
-    for interface in own.iter().rev() {
+    for interface in &own {
         let names = if interface.ends_with(".Unit") { CHANGING_UNIT } else { CHANGING_KIND };
         let changed = values(server, &object, interface, &|name| names.contains(&name)).unwrap_or_default();
         if !changed.is_empty() {

@@ -46,7 +46,8 @@ pub fn of_object(object: &Object) -> Vec<String> {
     let ours = |kind: &str| format!("{}{kind}", property::PREFIX);
     match object {
         Object::Manager => vec![ours("Manager")],
-        Object::Unit(name) => vec![ours("Unit"), ours(property::unit_interface(name))],
+        // Of its kind first, as systemd has them.
+        Object::Unit(name) => vec![ours(property::unit_interface(name)), ours("Unit")],
         Object::Job(_) => vec![ours("Job")],
         Object::Node | Object::Unknown => vec![],
     }

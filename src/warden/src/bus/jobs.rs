@@ -200,7 +200,6 @@ fn concluded(kind: JobKind, row: &StatusRow) -> &'static str {
     match (kind, UnitResult::from_code(row.result)) {
         (JobKind::Stop | JobKind::Reload, _) => "done",
         (_, Some(UnitResult::Success | UnitResult::ConditionFalse | UnitResult::ExecCondition)) => "done",
-        (_, Some(UnitResult::Timeout)) => "timeout",
         (_, Some(UnitResult::Dependency)) => "dependency",
         (_, Some(UnitResult::AssertFailed)) => "assert",
         _ if active == Some(ActiveState::Failed) => "failed",
@@ -244,7 +243,7 @@ mod tests {
         let cases = [
             (ActiveState::Active, UnitResult::Success, "done"),
             (ActiveState::Failed, UnitResult::ExitCode, "failed"),
-            (ActiveState::Failed, UnitResult::Timeout, "timeout"),
+            (ActiveState::Failed, UnitResult::Timeout, "failed"),
             (ActiveState::Inactive, UnitResult::ConditionFalse, "done"),
             (ActiveState::Inactive, UnitResult::Dependency, "dependency"),
         ];

@@ -3,17 +3,19 @@
 use super::broker::Broker;
 use super::connection::{Connection, MESSAGES};
 use super::dispatch::{self, Call, Origin};
-use super::init;
+use super::error::Failure;
+use super::init::{self, Asked};
 use super::jobs::{JobEvent, JobKind, Jobs, result_word};
 use super::message::{Kind, Message};
 use super::path;
 use super::value::Value;
 use super::world::World;
 use crate::ctl::client::Client;
+use crate::ctl::reload;
 use crate::install::Install;
-use hostel_contract::control::ControlResult;
+use hostel_contract::control::{ControlOp, ControlReply, ControlResult, UNITS_ONLY};
 use hostel_contract::paths;
-use hostel_contract::status::{ActiveState, StatusRow};
+use hostel_contract::status::{ActiveState, StatusRow, UnitResult};
 use hostel_plan::UnitId;
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::fs::inotify;
@@ -43,10 +45,18 @@ const LINK: u64 = 0;
 const LISTENER: u64 = 1;
 const PAGE: u64 = 2;
 const BUS: u64 = 3;
+const RELOAD: u64 = 4;
 /// Clients are numbered from here on.
 const PEERS: u64 = 16;
 /// Connections to init are numbered from here on.
 const ASKED: u64 = 1 << 32;
+
+/// A new plan that init was asked for.
+struct Reload {
+    client: Client,
+    /// Calls that wait for it.
+    calls: Vec<Call>,
+}
 
 /// The server.
 pub struct Server {
@@ -60,6 +70,9 @@ pub struct Server {
     pub events: Vec<JobEvent>,
     /// Signals of the same kind.
     pub signals: Vec<Message>,
+    reload: Option<Reload>,
+    /// Calls that came while a reload was under way, and so want another one.
+    want_reload: Vec<Call>,
     link: OwnedFd,
     listener: OwnedFd,
     set: OwnedFd,
@@ -87,6 +100,8 @@ impl Server {
             broker: Broker::default(),
             events: Vec::new(),
             signals: Vec::new(),
+            reload: None,
+            want_reload: Vec::new(),
             link,
             listener,
             set,
@@ -135,7 +150,7 @@ impl Server {
             deadlines.push(PAUSE.saturating_sub(self.looked.elapsed()));
         }
         deadlines.extend(self.broker.retry_in());
-        if self.peers.is_empty() && !self.broker.is_connected() {
+        if self.peers.is_empty() && self.reload.is_none() && !self.broker.is_connected() {
             deadlines.push(IDLE.checked_sub(self.idle_since.elapsed())?);
         }
         Some(deadlines.into_iter().min().unwrap_or(Duration::MAX))
@@ -155,6 +170,7 @@ impl Server {
                 LISTENER => self.accept(),
                 PAGE => self.drain_page(),
                 BUS => self.broker.receive(),
+                RELOAD => self.reload_ended(),
                 ASKED.. => self.job_ended(token),
                 _ => {
                     if let Some(peer) = self.peers.get_mut(&token) {
@@ -299,7 +315,8 @@ impl Server {
                 let Some(peer) = self.peers.get_mut(&token).filter(|peer| !peer.is_busy()) else { break };
                 let Some(message) = peer.next() else { break };
                 if message.kind == Kind::Call {
-                    dispatch::call(self, Call { message, origin: Origin::Peer(token), authorized: true });
+                    let origin = Origin::Peer(token);
+                    dispatch::call(self, Call { message, origin, authorized: true, reloaded: false });
                     self.announce();
                 }
             }
@@ -447,7 +464,8 @@ impl Server {
                 let result = ControlResult::from_code(reply.result).unwrap_or(ControlResult::Failed);
                 // Whoever hears of the end finds the unit's new state.
                 let _ = init::barrier();
-                let word = self.end_word(id, result);
+                let unit = self.jobs.get(id).map(|job| job.unit.clone()).unwrap_or_default();
+                let word = self.end_word(&unit, result);
                 self.jobs.remove(id, word, &mut self.events);
                 self.observe();
             }
@@ -455,17 +473,73 @@ impl Server {
         }
     }
 
-    /// systemd's word for how a job ended, where init's is too wide.
-    fn end_word(&mut self, id: u32, result: ControlResult) -> &'static str {
-        use hostel_contract::status::UnitResult;
-        let Some(unit) = self.jobs.get(id).map(|job| job.unit.clone()) else { return result_word(result) };
+    /// systemd's word for how a job of a unit ended: init's is wider.
+    pub fn end_word(&mut self, unit: &str, result: ControlResult) -> &'static str {
         self.look();
-        let row = self.world.find(&unit).map(|id| self.world.row(id));
+        let row = self.world.find(unit).map(|id| self.world.row(id));
         match (result, row.and_then(|row| UnitResult::from_code(row.result))) {
-            (ControlResult::Failed, Some(UnitResult::Timeout)) => "timeout",
             (ControlResult::Failed, Some(UnitResult::AssertFailed)) => "assert",
             _ => result_word(result),
         }
+    }
+
+    /// Has init take a new plan, and deals with the call again after that.
+    pub fn reload_for(&mut self, call: Call) {
+        self.want_reload.push(call);
+        if self.reload.is_none() {
+            self.begin_reload();
+        }
+    }
+
+    /// Calls that wait have come before this moment: one plan is for all of them.
+    fn begin_reload(&mut self) {
+        let calls = std::mem::take(&mut self.want_reload);
+        if calls.is_empty() {
+            return;
+        }
+        self.signals.push(reloading(true));
+        // Whoever only wants to start a unit that is in no plan yet needs no generators for it.
+        let whole = calls.iter().any(|call| matches!(call.message.member.as_str(), "Reload" | "Reexecute"));
+        match init::ask(ControlOp::ReloadPlan, 0, if whole { 0 } else { UNITS_ONLY }, "") {
+            Ok(Asked::Waits(client)) => {
+                let data = epoll::EventData::new_u64(RELOAD);
+                match epoll::add(&self.set, client.fd(), data, epoll::EventFlags::IN) {
+                    Ok(()) => self.reload = Some(Reload { client, calls }),
+                    Err(error) => self.reload_is_over(calls, Err(Failure::from(std::io::Error::from(error)))),
+                }
+            }
+            Ok(Asked::Ended(reply)) => self.reload_is_over(calls, verdict(&reply)),
+            Err(failure) => self.reload_is_over(calls, Err(failure)),
+        }
+    }
+
+    fn reload_ended(&mut self) {
+        let Some(reload) = &mut self.reload else { return };
+        let result = match reload.client.try_receive() {
+            Ok(None) => return,
+            Ok(Some(reply)) => verdict(&reply),
+            Err(error) => Err(error.into()),
+        };
+        let calls = self.reload.take().map(|reload| reload.calls).unwrap_or_default();
+        self.reload_is_over(calls, result);
+    }
+
+    /// Calls wait no longer: they are dealt with, or told why not.
+    fn reload_is_over(&mut self, calls: Vec<Call>, result: Result<(), Failure>) {
+        self.world.forget_files();
+        self.observe();
+        self.signals.push(reloading(false));
+        for call in calls {
+            match &result {
+                Ok(()) => dispatch::call(self, Call { reloaded: true, ..call }),
+                Err(failure) if call.message.wants_reply() => {
+                    let answer = call.message.failure(failure.name, &failure.text);
+                    self.answer(&call.origin, answer);
+                }
+                Err(_) => {}
+            }
+        }
+        self.begin_reload();
     }
 
     /// Sends the signals that are due.
@@ -488,6 +562,21 @@ impl Server {
         self.broker.flush();
         self.drop_closed();
     }
+}
+
+/// What init's answer to the wish for a new plan comes to.
+fn verdict(reply: &ControlReply) -> Result<(), Failure> {
+    if reply.result == ControlResult::Done.code() {
+        return Ok(());
+    }
+    let said = reply.text.lossy();
+    let text = if said.is_empty() { reload::reason() } else { said.to_owned() };
+    Err(Failure::new(super::error::name::FAILED, format!("The units can't be taken in: {text}")))
+}
+
+/// The signal that units are read anew, or have been.
+fn reloading(active: bool) -> Message {
+    Message::signal(path::MANAGER, "org.freedesktop.systemd1.Manager", "Reloading", vec![active.into()])
 }
 
 /// The signal that tells of a job.

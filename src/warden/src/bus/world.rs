@@ -7,11 +7,25 @@
 use crate::compile::lookup::{Files, Lookup};
 use crate::ctl::page::{self, Raw};
 use hostel_contract::status::{ActiveState, GuestState, StatusHeader, StatusRow, SubState};
-use hostel_plan::{Plan, SettingKey, Unit, UnitId, unit_flags};
+use hostel_plan::{EdgeKind, Plan, SettingKey, Unit, UnitId, unit_flags};
 use rustix::time::{ClockId, clock_gettime};
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::rc::Rc;
+
+/// How a unit names others, so that systemd keeps those in memory with it.
+const NAMED: [EdgeKind; 10] = [
+    EdgeKind::Requires,
+    EdgeKind::Requisite,
+    EdgeKind::Wants,
+    EdgeKind::BindsTo,
+    EdgeKind::PartOf,
+    EdgeKind::Conflicts,
+    EdgeKind::After,
+    EdgeKind::OnFailure,
+    EdgeKind::Triggers,
+    EdgeKind::PropagatesReloadTo,
+];
 
 /// A plan, its names, and the rows that belong to it.
 pub struct World {
@@ -20,6 +34,8 @@ pub struct World {
     /// Other names of units.
     aliases: HashMap<String, UnitId>,
     page: Option<Raw>,
+    /// Which units systemd would have in memory, once that was asked for.
+    loaded: OnceCell<Vec<bool>>,
     lookup: Rc<Lookup>,
     /// A plan of the unit that was last looked up in its files, and its name.
     apart: Option<(String, Vec<u8>)>,
@@ -51,6 +67,7 @@ impl World {
             checksum: 0,
             aliases: HashMap::new(),
             page: None,
+            loaded: OnceCell::new(),
             lookup: Rc::new(Lookup::scan()),
             apart: None,
             epoch: 0,
@@ -84,6 +101,7 @@ impl World {
             return false;
         };
         self.page = Some(page);
+        self.loaded = OnceCell::new();
         self.keep_epoch();
         if self.lookup.is_stale() {
             self.forget_files();
@@ -131,6 +149,29 @@ impl World {
     /// Index in the plan of a unit, by any of its names.
     pub fn find(&self, name: &str) -> Option<UnitId> {
         self.plan()?.find(name).map(|unit| unit.id()).or_else(|| self.aliases.get(name).copied())
+    }
+
+    /// Would systemd have it in memory? It keeps what is not inactive or has a job, and what those name.
+    pub fn is_loaded(&self, name: &str) -> bool {
+        let loaded = self.loaded.get_or_init(|| self.find_loaded());
+        self.find(name).is_some_and(|id| loaded.get(id.index()).copied().unwrap_or(false))
+    }
+
+    fn find_loaded(&self) -> Vec<bool> {
+        let Some(plan) = self.plan() else { return Vec::new() };
+        let mut loaded = vec![false; plan.len()];
+        let is_root = |unit: &Unit<'_>| {
+            let row = self.row(unit.id());
+            row.active != ActiveState::Inactive.code() || row.job != 0
+        };
+        let mut asked: Vec<UnitId> = plan.units().filter(is_root).map(|unit| unit.id()).collect();
+        while let Some(id) = asked.pop() {
+            let (Some(unit), Some(seen)) = (plan.unit(id), loaded.get_mut(id.index())) else { continue };
+            if !std::mem::replace(seen, true) {
+                asked.extend(NAMED.iter().flat_map(|kind| unit.edges(*kind)));
+            }
+        }
+        loaded
     }
 
     /// A unit of the plan.

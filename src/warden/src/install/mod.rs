@@ -4,7 +4,10 @@
 //! makes and removes the symbolic links in `/etc/systemd/system`, or in `/run/systemd/system` for this boot alone.
 //! It touches these two folders only, and each change is one link.
 
+mod change;
 mod state;
+
+pub use change::{Change, Existing, InstallError, Scope};
 
 use crate::compile::lookup::{Files, Lookup};
 use std::rc::Rc;

@@ -122,6 +122,13 @@ impl Guest {
     }
 }
 
+/// When a calendar expression elapses next, in microseconds of the wall clock; none where it never does, or is none.
+pub fn next_elapse(expression: &str, after: u64) -> Option<u64> {
+    let calendar = Calendar::parse(expression).ok()?;
+    let zone = Zones::default().load(&calendar.zone).ok()?;
+    calendar.next_elapse(after, &zone)
+}
+
 /// All timers of a plan.
 pub struct Timers {
     guest: Guest,

@@ -1,20 +1,28 @@
 //! `dbus-daemon --systemd-activation` asks for the unit of a bus name, and hears when it can't be had.
 
+use super::super::dispatch::Call;
 use super::super::message::Message;
 use super::super::server::Server;
 use super::super::value::Value;
-use super::work::{self, Verb};
+use super::work::{self, Made, Verb};
 
 const ACTIVATOR: &str = "org.freedesktop.systemd1.Activator";
 
 /// The bus wants a unit. Whether it came up it sees by itself, when the name has an owner.
-pub fn requested(server: &mut Server, message: &Message) {
+pub fn requested(server: &mut Server, call: Call) {
+    let message = &call.message;
     if message.interface != ACTIVATOR || message.member != "ActivationRequest" {
         return;
     }
     let Some(unit) = message.body.first().and_then(Value::text).map(str::to_owned) else { return };
     server.look();
-    if let Err(failure) = work::enqueue(server, &unit, Verb::Start, "replace") {
+    let asked = match work::enqueue(server, &unit, Verb::Start, "replace") {
+        Ok(Made::NeedsPlan) if !call.reloaded => return server.reload_for(call),
+        Ok(Made::NeedsPlan) => Err(work::not_in_plan(&unit)),
+        Ok(Made::Job(_)) => Ok(()),
+        Err(failure) => Err(failure),
+    };
+    if let Err(failure) = asked {
         let body = vec![unit.into(), failure.name.into(), failure.text.into()];
         let mut answer = Message::signal("/org/freedesktop/DBus", ACTIVATOR, "ActivationFailure", body);
         answer.destination = "org.freedesktop.DBus".into();

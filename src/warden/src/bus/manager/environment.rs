@@ -40,7 +40,8 @@ fn change(unset: &[&str], set: &[&str]) -> Result<Answer, Failure> {
     let valid = |text: &&str| is_name(text.split('=').next().unwrap_or("").as_bytes());
     let assigns = |text: &&str| text.contains('=') && valid(text);
     if !unset.iter().all(valid) || !set.iter().all(assigns) {
-        return Err(Failure::invalid("Invalid environment variables or assignments"));
+        let what = if unset.is_empty() { "assignments" } else { "variable names or assignments" };
+        return Err(Failure::invalid(format!("Invalid environment {what}")));
     }
     let mut environment = Environment::read_set();
     unset.iter().for_each(|text| environment.unset(text));

@@ -6,7 +6,7 @@ use super::super::path;
 use super::super::server::Server;
 use super::super::value::{Value, structure};
 use super::super::world::Subject;
-use super::units::{full_name, unit_name};
+use super::units::{full_name, loadable_name, unit_name};
 use glob::Pattern;
 use hostel_plan::UnitId;
 
@@ -14,14 +14,14 @@ use hostel_plan::UnitId;
 pub fn get_unit(server: &mut Server, call: &Call) -> Result<Answer, Failure> {
     let unit = unit_name(call.text(0))?;
     let found = server.world.find(&unit).and_then(|id| server.world.known(id));
-    let found = found.filter(|subject| subject.load_state() == "loaded" || subject.row.active != 0);
+    let found = found.filter(|subject| server.world.is_loaded(&subject.name));
     let subject = found.ok_or_else(|| not_loaded(&unit))?;
     Ok(Answer::Now(vec![Value::path(path::of_unit(&subject.name))]))
 }
 
 /// `LoadUnit`: any unit.
 pub fn load_unit(server: &mut Server, call: &Call) -> Result<Answer, Failure> {
-    let unit = unit_name(call.text(0))?;
+    let unit = loadable_name(call.text(0))?;
     let name = server.world.subject(&unit).name.clone();
     Ok(Answer::Now(vec![Value::path(path::of_unit(&name))]))
 }
@@ -99,7 +99,8 @@ const LISTED: &str = "(ssssssouso)";
 fn list(server: &Server, takes: impl Fn(&Subject<'_>) -> bool) -> Answer {
     let count = server.world.plan().map_or(0, |plan| plan.len());
     let subjects = (0..count as u16).filter_map(|id| server.world.known(UnitId(id)));
-    let rows = subjects.filter(|subject| takes(subject)).map(|subject| listed(server, &subject));
+    let loaded = subjects.filter(|subject| server.world.is_loaded(&subject.name));
+    let rows = loaded.filter(|subject| takes(subject)).map(|subject| listed(server, &subject));
     Answer::Now(vec![Value::array(LISTED, rows)])
 }
 

@@ -8,6 +8,8 @@ use super::{ending, environment, query, unit_files, units, work};
 
 /// polkit: start, stop, kill and the like.
 const UNITS: Option<&str> = Some("org.freedesktop.systemd1.manage-units");
+/// polkit: enable, disable and the like.
+const FILES: Option<&str> = Some("org.freedesktop.systemd1.manage-unit-files");
 /// polkit: reading units anew.
 const RELOAD: Option<&str> = Some("org.freedesktop.systemd1.reload-daemon");
 /// polkit: the environment.
@@ -44,6 +46,16 @@ fn ignored(_: &mut Server, _: &Call) -> Result<Answer, Failure> {
     Ok(Answer::Now(vec![]))
 }
 
+/// `StartTransientUnit`, `SetUnitProperties` and what else makes or changes a unit without a file.
+fn transient(_: &mut Server, _: &Call) -> Result<Answer, Failure> {
+    Err(Failure::unsupported("a unit without a file"))
+}
+
+/// `BindMountUnit`, `MountImageUnit`.
+fn mounting(_: &mut Server, _: &Call) -> Result<Answer, Failure> {
+    Err(Failure::unsupported("mounting into a unit that runs"))
+}
+
 /// Interface Manager.
 pub const MANAGER: &[Method] = &[
     method("GetUnit", "s", "o", None, query::get_unit),
@@ -61,6 +73,12 @@ pub const MANAGER: &[Method] = &[
     method("ReloadOrRestartUnit", "ss", "o", UNITS, work::reload_or_restart),
     method("ReloadOrTryRestartUnit", "ss", "o", UNITS, work::reload_or_try_restart),
     method("EnqueueUnitJob", "sss", "uososa(uosos)", UNITS, work::enqueue_job),
+    method("StartTransientUnit", "ssa(sv)a(sa(sv))", "o", UNITS, transient),
+    method("SetUnitProperties", "sba(sv)", "", UNITS, transient),
+    method("AttachProcessesToUnit", "ssau", "", UNITS, transient),
+    method("AbandonScope", "s", "", UNITS, transient),
+    method("BindMountUnit", "sssbb", "", UNITS, mounting),
+    method("MountImageUnit", "sssbba(ss)", "", UNITS, mounting),
     method("EnqueueMarkedJobs", "", "ao", UNITS, work::enqueue_marked),
     method("KillUnit", "ssi", "", UNITS, units::kill),
     method("CleanUnit", "sas", "", UNITS, units::clean),
@@ -103,6 +121,22 @@ pub const MANAGER: &[Method] = &[
     method("ListUnitFilesByPatterns", "asas", "a(ss)", None, unit_files::list_files_by_patterns),
     method("GetUnitFileState", "s", "s", None, unit_files::get_state),
     method("GetDefaultTarget", "", "s", None, unit_files::get_default),
+    method("GetUnitFileLinks", "sb", "as", None, unit_files::links),
+    method("EnableUnitFiles", "asbb", "ba(sss)", FILES, unit_files::enable),
+    method("DisableUnitFiles", "asb", "a(sss)", FILES, unit_files::disable),
+    method("EnableUnitFilesWithFlags", "ast", "ba(sss)", FILES, unit_files::enable_with_flags),
+    method("DisableUnitFilesWithFlags", "ast", "a(sss)", FILES, unit_files::disable),
+    method("DisableUnitFilesWithFlagsAndInstallInfo", "ast", "ba(sss)", FILES, unit_files::disable_with_info),
+    method("ReenableUnitFiles", "asbb", "ba(sss)", FILES, unit_files::reenable),
+    method("LinkUnitFiles", "asbb", "a(sss)", FILES, unit_files::link),
+    method("PresetUnitFiles", "asbb", "ba(sss)", FILES, unit_files::preset),
+    method("PresetUnitFilesWithMode", "assbb", "ba(sss)", FILES, unit_files::preset_with_mode),
+    method("PresetAllUnitFiles", "sbb", "a(sss)", FILES, unit_files::preset_all),
+    method("MaskUnitFiles", "asbb", "a(sss)", FILES, unit_files::mask),
+    method("UnmaskUnitFiles", "asb", "a(sss)", FILES, unit_files::unmask),
+    method("RevertUnitFiles", "as", "a(sss)", FILES, unit_files::revert),
+    method("SetDefaultTarget", "sb", "a(sss)", FILES, unit_files::set_default),
+    method("AddDependencyUnitFiles", "asssbb", "a(sss)", FILES, unit_files::add_dependency),
     method("LookupDynamicUserByName", "s", "u", None, query::lookup_dynamic_user),
     method("LookupDynamicUserByUID", "u", "s", None, query::lookup_dynamic_user),
     method("GetDynamicUsers", "", "a(us)", None, query::dynamic_users),
@@ -120,6 +154,7 @@ pub const UNIT: &[Method] = &[
     method("EnqueueJob", "ss", "uososa(uosos)", UNITS, work::enqueue_job),
     method("Kill", "si", "", UNITS, units::kill),
     method("ResetFailed", "", "", UNITS, units::reset_failed),
+    method("SetProperties", "ba(sv)", "", UNITS, transient),
     method("Ref", "", "", None, units::reference),
     method("Unref", "", "", None, units::reference),
     method("Clean", "as", "", UNITS, units::clean),

@@ -18,6 +18,16 @@ const CGROUPS: &str = "/sys/fs/cgroup";
 /// Cgroups of one unit that are looked into.
 const DEPTH_MAX: usize = 16;
 
+/// The name of a unit that can be loaded, checked.
+pub fn loadable_name(text: &str) -> Result<String, Failure> {
+    match UnitName::parse(text) {
+        Some(name) if name.is_template() => {
+            Err(Failure::invalid(format!("Unit name {text} is missing the instance name.")))
+        }
+        _ => unit_name(text),
+    }
+}
+
 /// A unit's name, checked.
 pub fn unit_name(text: &str) -> Result<String, Failure> {
     match UnitName::parse(text) {
@@ -35,8 +45,8 @@ fn is_scope(text: &str) -> bool {
 /// The unit that a call is about: its object, or the first argument of a call to the manager.
 pub fn full_name(call: &Call) -> Result<String, Failure> {
     match path::object(&call.message.path) {
-        Object::Unit(unit) => unit_name(&unit),
-        _ => unit_name(call.text(0)),
+        Object::Unit(unit) => loadable_name(&unit),
+        _ => loadable_name(call.text(0)),
     }
 }
 
@@ -76,7 +86,7 @@ pub fn walk(folder: &Path, group: &str, tell: &mut dyn FnMut(&str, u32)) {
 
 /// A unit of the plan.
 pub fn known(server: &Server, unit: &str) -> Result<UnitId, Failure> {
-    server.world.find(unit).ok_or_else(|| not_loaded(unit))
+    server.world.find(unit).filter(|_| server.world.is_loaded(unit)).ok_or_else(|| not_loaded(unit))
 }
 
 /// The name by which the plan has a unit.

@@ -14,8 +14,11 @@ use super::super::world::Subject;
 use super::ending;
 use super::units::{first, full_name, plan_name, unit_name};
 use hostel_contract::control::{ControlOp, ControlReply, ControlResult};
+use hostel_contract::paths::WANTED;
 use hostel_contract::status::ActiveState;
-use hostel_plan::unit_flags;
+use hostel_plan::{EdgeKind, unit_flags};
+use std::collections::BTreeSet;
+use std::path::Path;
 
 /// Modes of jobs: systemctl(1), `--job-mode=`.
 const MODES: &[&str] = &[
@@ -96,8 +99,31 @@ impl Verb {
 /// The answer to a method that makes a job.
 fn made(server: &mut Server, call: &Call, verb: Verb) -> Result<Answer, Failure> {
     let unit = full_name(call)?;
-    let id = enqueue(server, &unit, verb, call.text(first(call)))?;
-    Ok(Answer::Now(vec![Value::path(path::of_job(id))]))
+    answered(enqueue(server, &unit, verb, call.text(first(call)))?, call, &unit)
+}
+
+/// The answer with a job's path.
+fn answered(made: Made, call: &Call, unit: &str) -> Result<Answer, Failure> {
+    match made {
+        Made::Job(id) => Ok(Answer::Now(vec![Value::path(path::of_job(id))])),
+        Made::NeedsPlan if call.reloaded => Err(not_in_plan(unit)),
+        Made::NeedsPlan => Ok(Answer::AfterReload),
+    }
+}
+
+/// What becomes of a wish for a job.
+pub enum Made {
+    /// There is one, of this number.
+    Job(u32),
+    /// The unit has files, but is not in the plan in force.
+    NeedsPlan,
+}
+
+/// A unit that no new plan has either.
+pub fn not_in_plan(unit: &str) -> Failure {
+    let text =
+        format!("Unit {unit} can't be made part of the plan: see {}", hostel_contract::paths::COMPILE_LOG);
+    Failure::new(name::NO_SUCH_UNIT, text)
 }
 
 macro_rules! verbs {
@@ -132,8 +158,7 @@ pub fn start_replace(server: &mut Server, call: &Call) -> Result<Answer, Failure
         return Err(Failure::new(name::NO_SUCH_JOB, format!("No job queued for unit {old}")));
     }
     let unit = unit_name(call.text(1))?;
-    let id = enqueue(server, &unit, Verb::Start, call.text(2))?;
-    Ok(Answer::Now(vec![Value::path(path::of_job(id))]))
+    answered(enqueue(server, &unit, Verb::Start, call.text(2))?, call, &unit)
 }
 
 /// `EnqueueUnitJob`, and `EnqueueJob` of a unit: with what the job is, and, unknown to us, what it pulled in.
@@ -142,7 +167,11 @@ pub fn enqueue_job(server: &mut Server, call: &Call) -> Result<Answer, Failure> 
     let at = first(call);
     let word = call.text(at);
     let verb = Verb::of(word).ok_or_else(|| Failure::invalid(format!("Job type {word} invalid")))?;
-    let id = enqueue(server, &unit, verb, call.text(at + 1))?;
+    let id = match enqueue(server, &unit, verb, call.text(at + 1))? {
+        Made::Job(id) => id,
+        Made::NeedsPlan if call.reloaded => return Err(not_in_plan(&unit)),
+        Made::NeedsPlan => return Ok(Answer::AfterReload),
+    };
     let unit = server.world.subject(&unit).name.clone();
     Ok(Answer::Now(vec![
         id.into(),
@@ -155,47 +184,50 @@ pub fn enqueue_job(server: &mut Server, call: &Call) -> Result<Answer, Failure> 
 }
 
 /// Makes a job, and gives its number.
-pub fn enqueue(server: &mut Server, unit: &str, verb: Verb, mode: &str) -> Result<u32, Failure> {
+pub fn enqueue(server: &mut Server, unit: &str, verb: Verb, mode: &str) -> Result<Made, Failure> {
     if !MODES.contains(&mode) {
         return Err(Failure::invalid(format!("Job mode {mode} invalid")));
     }
     if verb == Verb::Start
         && let Some(kind) = ending::kind_of_target(unit)
     {
-        return ending::by_target(server, unit, kind);
+        return ending::by_target(server, unit, kind).map(Made::Job);
     }
     let subject = server.world.subject(unit);
     let verb = verb.resolve(&subject);
     admit(&subject, unit, verb, mode)?;
-    let in_plan = subject.id.is_some();
+    let (in_plan, was_up) = (subject.id.is_some(), !subject.is_down());
     let unit = subject.name.clone();
-    let was_up = !subject.is_down();
-    if !in_plan && verb == Verb::TryRestart {
-        return Ok(server.jobs.over(&unit, "done", &mut server.events));
-    }
-    if !in_plan {
-        super::unit_files::reload_plan(server)?;
+    if !in_plan && matches!(verb, Verb::TryRestart | Verb::Stop) {
+        return Ok(Made::Job(server.jobs.over(&unit, "done", &mut server.events)));
     }
     let Some(id) = server.world.find(&unit) else {
-        let text = format!("Unit {unit} is not part of the plan: {}", super::unit_files::HINT);
-        return Err(Failure::new(name::NO_SUCH_UNIT, text));
+        want(&unit)?;
+        return Ok(Made::NeedsPlan);
     };
     let unit = plan_name(server, id);
-    match init::ask(verb.op(), 0, 0, &unit)? {
+    let id = match init::ask(verb.op(), 0, 0, &unit)? {
         Asked::Waits(client) => {
             let id = server.wait_for_job(&unit, verb.kind(), client);
             server.observe();
-            Ok(id)
+            id
         }
-        Asked::Ended(reply) => ended(server, &unit, verb, was_up, &reply),
-    }
+        Asked::Ended(reply) => ended(server, &unit, verb, was_up, &reply)?,
+    };
+    Ok(Made::Job(id))
+}
+
+/// Has the next plan take a unit in, also if nothing else names it.
+fn want(unit: &str) -> Result<(), Failure> {
+    std::fs::create_dir_all(WANTED)?;
+    Ok(std::fs::write(Path::new(WANTED).join(unit), "")?)
 }
 
 /// What systemd refuses before any job is thought of: manager_add_job and unit_load's errors.
 fn admit(subject: &Subject<'_>, asked: &str, verb: Verb, mode: &str) -> Result<(), Failure> {
     let unit = &subject.name;
     let load = subject.load_state();
-    if verb == Verb::Stop && load != "loaded" && subject.is_down() {
+    if verb == Verb::Stop && load == "not-found" && subject.is_down() {
         return Err(super::query::not_loaded(asked));
     }
     let stops = matches!(verb, Verb::Stop | Verb::Restart | Verb::TryRestart);
@@ -258,10 +290,38 @@ fn ended(
         }
         // systemctl has words of its own for this one.
         (ControlResult::Failed, Verb::Reload) if !was_up => "invalid",
-        (result, _) => result_word(result),
+        (ControlResult::Dependency, _) => match lacking(server, unit) {
+            Some(failure) => return Err(failure),
+            None => result_word(result),
+        },
+        (result, _) => server.end_word(unit, result),
     };
     server.observe();
     Ok(server.jobs.over(unit, word, &mut server.events))
+}
+
+/// Why what a unit requires can't be had at all.
+fn lacking(server: &Server, unit: &str) -> Option<Failure> {
+    let plan = server.world.plan()?;
+    let mut seen = BTreeSet::new();
+    let mut asked = vec![plan.find(unit)?.id()];
+    while let Some(unit) = asked.pop().and_then(|id| plan.unit(id)) {
+        for kind in [EdgeKind::Requires, EdgeKind::BindsTo, EdgeKind::Requisite] {
+            for other in unit.edges(kind).filter_map(|id| plan.unit(id)) {
+                let name = other.name();
+                if other.has(unit_flags::NOT_FOUND) {
+                    return Some(Failure::new(name::NO_SUCH_UNIT, format!("Unit {name} not found.")));
+                }
+                if other.has(unit_flags::MASKED) {
+                    return Some(Failure::new(name::UNIT_MASKED, format!("Unit {name} is masked.")));
+                }
+                if seen.insert(other.id()) {
+                    asked.push(other.id());
+                }
+            }
+        }
+    }
+    None
 }
 
 /// `CancelJob`, and `Cancel` of a job: init's own jobs can't be taken back, but by another job in their place.

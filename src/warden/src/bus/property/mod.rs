@@ -10,7 +10,7 @@ mod system;
 mod trigger;
 mod unit;
 
-pub use system::SystemView;
+pub use system::{SystemView, major_version};
 pub use unit::{allows_isolate, can_clean, can_reload};
 
 use super::path;
@@ -100,12 +100,23 @@ fn common(subject: &Subject<'_>, name: &str) -> Option<Value> {
     let unit = subject.unit.as_ref()?;
     let group = format!("/{}", unit.cgroup());
     Some(match name {
-        // systemd shows it while there is one.
-        "ControlGroup" if subject.is_down() || unit.cgroup().is_empty() => "".into(),
-        "ControlGroup" => group.into(),
+        "ControlGroup" => if has_cgroup(subject, unit.cgroup()) { group } else { String::new() }.into(),
         "Slice" => slice_of(&group).into(),
         _ => return None,
     })
+}
+
+/// systemd shows a cgroup while it is there; a service's goes with its last process. Where none can be seen, the unit's
+/// state says.
+fn has_cgroup(subject: &Subject<'_>, cgroup: &str) -> bool {
+    if cgroup.is_empty() || subject.kind() != Some(UnitKind::Service) {
+        return !cgroup.is_empty() && !subject.is_down();
+    }
+    let events = std::fs::read_to_string(format!("/sys/fs/cgroup/{cgroup}/cgroup.events"));
+    match events {
+        Ok(text) => text.contains("populated 1"),
+        Err(_) => !subject.is_down() && subject.row.main_pid != 0,
+    }
 }
 
 /// The slice that a cgroup is in, by its path.

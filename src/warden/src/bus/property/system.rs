@@ -78,6 +78,13 @@ fn architecture() -> &'static str {
     if cfg!(target_arch = "x86_64") { "x86-64" } else { "arm64" }
 }
 
+/// The number that the version begins with.
+pub fn major_version() -> u32 {
+    let version = version();
+    let digits = version.split(|c: char| !c.is_ascii_digit()).next().unwrap_or("");
+    digits.parse().unwrap_or(0)
+}
+
 /// The version of the systemd that the guest has, for clients that look whether it can do something: its library has
 /// it in its name. A guest without one has clients of none.
 pub fn version() -> String {

@@ -6,6 +6,9 @@ use super::unit::usec;
 use hostel_contract::status::UnitResult;
 use hostel_plan::{EdgeKind, SettingKey, UnitKind, unit_flags};
 
+/// A stamp that was made with the timer's start has a time that differs by less, in microseconds.
+const FIRST_START: u64 = 2_000_000;
+
 /// A property; None: as the plan's settings or the table say.
 pub fn value(subject: &Subject<'_>, name: &str) -> Option<Value> {
     let unit = subject.unit.as_ref()?;
@@ -21,6 +24,8 @@ pub fn value(subject: &Subject<'_>, name: &str) -> Option<Value> {
         (UnitKind::Socket, "Accept") => Some(unit.has(unit_flags::ACCEPT).into()),
         (UnitKind::Socket, "FlushPending") => Some(unit.has(unit_flags::FLUSH_PENDING).into()),
         (UnitKind::Socket | UnitKind::Mount, "TimeoutUSec") => Some(usec(unit.start_timeout_ms()).into()),
+        (UnitKind::Timer, "NextElapseUSecRealtime") => Some(next_elapse(subject).into()),
+        (UnitKind::Timer, "LastTriggerUSec") => Some(last_trigger(subject).into()),
         (UnitKind::Timer, "TimersCalendar") => Some(calendar(subject)),
         (UnitKind::Timer, "TimersMonotonic") => Some(monotonic(subject)),
         (UnitKind::Path, "Paths") => Some(paths(subject)),
@@ -61,6 +66,24 @@ fn listen(subject: &Subject<'_>) -> Value {
 fn calendar(subject: &Subject<'_>) -> Value {
     let all = subject.unit.iter().flat_map(|unit| unit.settings_of(SettingKey::OnCalendar));
     Value::array("(sst)", all.map(|text| structure!["OnCalendar", text, 0u64]))
+}
+
+/// When the wall clock has a timer elapse, without its random delay; 0: not by the wall clock.
+fn next_elapse(subject: &Subject<'_>) -> u64 {
+    let all = subject.unit.iter().flat_map(|unit| unit.settings_of(SettingKey::OnCalendar));
+    let now = crate::timer::Now::read().realtime;
+    let next = all.filter(|_| !subject.is_down()).filter_map(|text| crate::timer::next_elapse(text, now));
+    next.min().unwrap_or(0)
+}
+
+/// When a persistent timer was last due: the time of its stamp, which its first start of all makes, too.
+fn last_trigger(subject: &Subject<'_>) -> u64 {
+    let stamp = std::fs::metadata(format!("/var/lib/systemd/timers/stamp-{}", subject.name));
+    let changed = stamp.and_then(|meta| meta.modified()).ok();
+    let since = changed.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+    let stamp = since.map_or(0, |since| since.as_micros() as u64);
+    let (started, _) = subject.world.moment(subject.row.since_ms);
+    if stamp.abs_diff(started) < FIRST_START { 0 } else { stamp }
 }
 
 /// `a(stt)`: directive, span, next elapse.

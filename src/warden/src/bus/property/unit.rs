@@ -51,7 +51,7 @@ pub fn value(subject: &Subject<'_>, name: &str, around: &Around<'_>) -> Option<V
         "RefuseManualStop" => flag(unit_flags::REFUSE_MANUAL_STOP).into(),
         "StopWhenUnneeded" => flag(unit_flags::STOP_WHEN_UNNEEDED).into(),
         "IgnoreOnIsolate" => flag(unit_flags::IGNORE_ON_ISOLATE).into(),
-        "DefaultDependencies" => (directive(subject, "DefaultDependencies").as_deref() != Some("no")).into(),
+        "DefaultDependencies" => has_default_dependencies(subject).into(),
         "JobTimeoutUSec" => usec(subject.unit.as_ref()?.job_timeout_ms()).into(),
         "StartLimitIntervalUSec" => usec(subject.unit.as_ref()?.start_limit_interval_ms()).into(),
         "StartLimitBurst" => u32::from(subject.unit.as_ref()?.start_limit_burst()).into(),
@@ -84,8 +84,40 @@ fn directive(subject: &Subject<'_>, name: &str) -> Option<String> {
 fn edges(subject: &Subject<'_>, name: &str) -> Option<Value> {
     let kind = EdgeKind::from_name(name)?;
     let mut names = targets(subject, kind);
+    let by_default = matches!(kind, EdgeKind::Conflicts | EdgeKind::Before);
+    if by_default && subject.load_state() == "loaded" && has_default_dependencies(subject) {
+        // No plan has it: the end of the guest is init's own.
+        names.push("shutdown.target".into());
+    }
+    if is_inverse(kind) {
+        names.retain(|other| subject.world.is_loaded(other));
+    }
     names.sort();
     Some(Value::strings(names))
+}
+
+fn has_default_dependencies(subject: &Subject<'_>) -> bool {
+    !directive(subject, "DefaultDependencies").is_some_and(|value| is_false(&value))
+        && subject.kind() != Some(UnitKind::Device)
+}
+
+fn is_false(value: &str) -> bool {
+    matches!(value, "no" | "false" | "off" | "0")
+}
+
+/// What others have declared: of those, systemd knows the ones that are loaded.
+fn is_inverse(kind: EdgeKind) -> bool {
+    matches!(
+        kind,
+        EdgeKind::RequiredBy
+            | EdgeKind::RequisiteOf
+            | EdgeKind::WantedBy
+            | EdgeKind::BoundBy
+            | EdgeKind::ConsistsOf
+            | EdgeKind::ConflictedBy
+            | EdgeKind::TriggeredBy
+            | EdgeKind::OnFailureOf
+    )
 }
 
 /// Init keeps when the unit came into its active state, and when its last start began: what lies between is not known.
