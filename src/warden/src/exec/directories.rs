@@ -213,14 +213,15 @@ pub fn make_link(link: &str, target: &str) -> Result<(), Errno> {
     }
 }
 
+/// Whether they stay: always, or because a start follows, which is what the number of the clean-up's command says.
 fn keeps_runtime(job: &Job<'_>) -> bool {
-    job.setting(SettingKey::RuntimeDirectoryPreserve)
-        .is_some_and(|keep| keep == "restart" || super::job::is_yes(keep))
+    match job.setting(SettingKey::RuntimeDirectoryPreserve) {
+        Some("restart") => job.request.command == 1,
+        keep => keep.is_some_and(super::job::is_yes),
+    }
 }
 
 /// Removes a unit's directories below /run, unless RuntimeDirectoryPreserve= keeps them.
-///
-/// `restart` keeps them as `yes` does: whether a start follows is not known here, and /run ends with the guest.
 pub fn remove_runtime(job: &Job<'_>) -> Result<(), Failure> {
     if keeps_runtime(job) {
         return Ok(());
