@@ -11,6 +11,7 @@
 //! A unit that is wrong costs itself, never the plan: init must come up with whatever is left.
 
 mod boot;
+mod bus;
 mod command;
 mod defaults;
 mod directive;

@@ -11,7 +11,7 @@ use super::notes::{At, Notes};
 use super::policy;
 use super::root::Root;
 use super::specifier::Facts;
-use super::{mount, name};
+use super::{bus, mount, name};
 use hostel_plan::model::{Model, UnitModel};
 use hostel_plan::{EdgeKind, SettingKey, UnitKind, unit_flags};
 use std::collections::{BTreeSet, VecDeque};
@@ -89,7 +89,7 @@ pub fn model(guest: &Guest<'_>, notes: &mut Notes) -> Model {
             selection.want(&unit, Pull::Weak);
         }
     }
-    for unit in guest.extra {
+    for unit in guest.extra.iter().chain(&bus::activated(guest.root)) {
         selection.want(unit, Pull::Weak);
     }
     selection.run(notes);
