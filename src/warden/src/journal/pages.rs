@@ -126,7 +126,7 @@ impl Pages {
     /// The word at an offset that is a multiple of 8.
     pub fn word(&mut self, at: u64) -> io::Result<u64> {
         let mut bytes = [0; 8];
-        if at % 8 == 0 && at < self.length {
+        if at.is_multiple_of(8) && at < self.length {
             // Never over a page's end, and most of what is read.
             let inside = (at % PAGE as u64) as usize;
             bytes.copy_from_slice(&self.page(at / PAGE as u64)?.bytes[inside..inside + 8]);
