@@ -17,6 +17,7 @@ pub mod differential;
 pub mod generate;
 pub mod guest;
 pub mod host;
+pub mod layer;
 pub mod memory;
 pub mod oracle;
 pub mod paths;

@@ -10,6 +10,7 @@
 
 mod bus;
 mod compile;
+mod conf_d;
 mod ctl;
 mod exec;
 mod install;
@@ -20,6 +21,7 @@ mod path;
 mod serve;
 mod signals;
 mod sys;
+mod sysusers;
 #[cfg(test)]
 mod testing;
 mod timer;
@@ -39,6 +41,7 @@ usage: hostel-warden COMMAND [ARGUMENT...]
  shutdown poweroff|reboot|halt         end the guest
  logs [UNIT] [-n LINES] [-f] [--json]  what was logged
  plan --print [FILE] | --diff OLD NEW  plans as text
+ sysusers [--root DIR]                 make users and groups of sysusers.d(5)
 
  compile, exec, serve, bus             for hostel-init
 ";
@@ -55,6 +58,7 @@ pub fn main() -> ExitCode {
         "compile" => compile::run(rest),
         "serve" => serve::run(rest),
         "bus" => bus::run(rest),
+        "sysusers" => sysusers::run(rest),
         "logs" => serve::logs::run(rest),
         "list" | "status" | "start" | "stop" | "restart" | "try-restart" | "reload" | "kill"
         | "reset-failed" | "shutdown" | "plan" | "daemon-reload" => ctl::run(command, rest),

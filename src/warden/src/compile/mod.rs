@@ -44,7 +44,8 @@ mod value;
 #[cfg(test)]
 mod guest_tests;
 
-pub use quoting::unescape;
+pub use quoting::{next_word, unescape};
+pub use specifier::Facts;
 pub use value::parse_size;
 
 use crate::sys;
@@ -55,7 +56,7 @@ use in_force::InForce;
 use name::UnitName;
 use notes::{At, Level, Notes};
 use root::Root;
-use specifier::Facts;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
