@@ -357,8 +357,8 @@ impl Timer {
                 }
             }
             Deadline {
-                monotonic: monotonic.min().map(|elapse| self.placed(guest, elapse)),
-                realtime: realtime.map(|elapse| self.placed(guest, elapse)),
+                monotonic: monotonic.min().map(|elapse| self.placed(guest, elapse, on.since)),
+                realtime: realtime.map(|elapse| self.placed(guest, elapse, now.realtime_of(on.since))),
             }
         };
         if let Some(on) = &mut self.on {
@@ -366,8 +366,9 @@ impl Timer {
         }
     }
 
-    /// An elapse with its random delay, and moved within its accuracy to where the guest's elapses gather.
-    fn placed(&self, guest: &Guest, elapse: u64) -> u64 {
+    /// An elapse with its random delay, and moved within its accuracy to where the guest's elapses gather: but for one
+    /// that was due when the timer came up, at `since`, which nothing keeps waiting.
+    fn placed(&self, guest: &Guest, elapse: u64, since: u64) -> u64 {
         let delay = match (self.delay, self.fixed_delay) {
             (0, _) => 0,
             (most, true) => hash(&[&guest.identity.to_le_bytes(), self.name.as_bytes()]) % most,
@@ -376,6 +377,9 @@ impl Timer {
             }
         };
         let earliest = elapse.saturating_add(delay);
+        if earliest <= since {
+            return earliest;
+        }
         let latest = earliest.saturating_add(self.accuracy);
         let gathered = GATHERING.iter().find_map(|period| {
             let point = guest.identity % period;
