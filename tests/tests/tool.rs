@@ -202,6 +202,63 @@ fn prepare_for_nobody(folder: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
+#[test]
+#[ignore = "boots a guest: cargo xtask test"]
+fn given_a_booted_guest_when_its_boot_is_asked_for_then_chain_sums_picture_and_systemds_own_tool_agree() {
+    let guest = Guest::debian12("boot")
+        .wanted_unit(
+            "first.service",
+            "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sleep 0.2\n",
+        )
+        .wanted_unit("second.service", "[Unit]\nAfter=first.service\n[Service]\nExecStart=/bin/sleep 1000\n")
+        .start();
+    let facts = cli::facts(&["boot", &guest.name, "--unit", "second"]).expect("JSON");
+    let path = facts["critical_path"].as_array().expect("a path");
+    let last = path.last().expect("a step");
+    assert_eq!(last["unit"], facts["default_target"], "{facts:#}");
+    let number = |value: &serde_json::Value| value.as_u64().expect("a number");
+    let sum: u64 = path.iter().map(|step| number(&step["waited_usec"]) + number(&step["cost_usec"])).sum();
+    // The clock of units counts milliseconds, the plan's microseconds.
+    let gone = number(&last["done_usec"]).saturating_sub(number(&facts["plan_usec"]));
+    assert!(sum.abs_diff(gone) < 2000, "{sum} of {gone}: {facts:#}");
+    assert!(number(&last["done_usec"]) <= number(&facts["ready_usec"]), "{facts:#}");
+    let second = facts["chain"].as_array().and_then(|chain| chain.last()).expect("a chain");
+    assert_eq!(second["unit"], "second.service");
+    let units = facts["units"].as_array().expect("units");
+    let named = |name: &str| units.iter().find(|unit| unit["unit"] == name).expect("the unit");
+    assert_eq!(named("second.service")["waited_for"], "first.service");
+    assert!(number(&named("first.service")["cost_usec"]) >= 200_000, "{facts:#}");
+
+    let picture = attempt(&["boot", &guest.name, "--svg", "-"]).stdout;
+    let tree = roxmltree::Document::parse(&picture).expect("well-formed XML");
+    let critical = tree.descendants().filter(|node| node.attribute("class") == Some("unit critical"));
+    assert_eq!(critical.count(), path.len());
+    assert!(attempt(&["boot", &guest.name]).stdout.contains("The critical path:"));
+
+    for tool in [&["systemd-analyze"][..], &["/run/hostel/bin/hostel-warden", "analyze"][..]] {
+        let ask = |rest: &[&str]| guest.try_exec(&[tool, rest].concat());
+        assert!(ask(&["time"]).stdout.contains("(userspace)"), "{}", ask(&["time"]).said());
+        let blamed = ask(&["blame"]);
+        assert!(blamed.stdout.contains("first.service"), "{}", blamed.said());
+        let chain = ask(&["critical-chain", "second.service"]);
+        let lines: Vec<&str> = chain.stdout.lines().collect();
+        assert!(lines.iter().any(|line| line.starts_with("second.service")), "{}", chain.said());
+        assert!(lines.iter().any(|line| line.starts_with("└─first.service")), "{}", chain.said());
+    }
+
+    let wrong = |arguments: &[&str]| {
+        let outcome = attempt(arguments);
+        (outcome.status.code(), outcome.said())
+    };
+    let (code, said) = wrong(&["boot", &guest.name, "--unit", "no-such"]);
+    assert!(code == Some(2) && said.contains("no-such"), "{said}");
+    let (code, said) = wrong(&["boot", &guest.name, "--svg", "/not/there/x.svg"]);
+    assert!(code == Some(1) && said.contains("/not/there/x.svg"), "{said}");
+    attempt(&["stop", &guest.name]);
+    let (code, said) = wrong(&["boot", &guest.name]);
+    assert!(code == Some(3) && said.contains("doesn't run"), "{said}");
+}
+
 mod long {
     use super::*;
 

@@ -15,6 +15,9 @@ pub const NOTIFY_DIR: &str = "/run/hostel/notify";
 /// Begins with a line `# CHECKSUM` (16 hexadecimal digits), which is `plan_checksum` of the page that it fits.
 /// Written by `hostel-warden compile --boot`, and for later plans by `hostel-warden serve`.
 pub const UNITS: &str = "/run/hostel/units";
+/// Edges between the units of the plan in force, for who looks at a boot: beside [`UNITS`], and written with it.
+/// Its form is the module `edges` of `hostel-boot`.
+pub const EDGES: &str = "/run/hostel/edges";
 /// What `systemctl set-environment` has set, for every start of a service: assignments with a NUL behind each. Absent
 /// until then. Written and read by the warden.
 pub const ENVIRONMENT: &str = "/run/hostel/environment";

@@ -10,7 +10,7 @@ use crate::Text;
 /// "HSTS", little-endian.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"HSTS");
 /// Version of the layout.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 /// Bytes of a text slot; slot `i` is at [`text_offset`]. The file is sparse: rows and slots that nobody used cost nothing.
 pub const TEXT_SIZE: usize = 128;
 /// More units than this are not read from a page.
@@ -191,6 +191,9 @@ crate::record! {
         pub since_ms: u64,
         /// Milliseconds of the same clock when its last start job began; 0 for never.
         pub started_ms: u64,
+        /// Milliseconds of the same clock when it last came up; 0 for never, and before `started_ms` where that start
+        /// has not come so far.
+        pub up_ms: u64,
         /// Automatic restarts.
         pub restarts: u16,
         /// How the main process ended: 0 not, 1 exited, 2 killed, 3 dumped.

@@ -63,6 +63,8 @@ pub enum Command {
     Restart(StartArgs),
     /// What a guest is and does
     Status(StatusArgs),
+    /// Where the time of a guest's boot went: a chart, the critical path, what units waited for and what they cost
+    Boot(BootArgs),
     /// All guests
     List(JsonArgs),
     /// Run a command in a running guest
@@ -187,6 +189,26 @@ pub struct StatusArgs {
     #[arg(long, short)]
     pub all: bool,
     /// Print facts as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `boot`.
+#[derive(Args, Debug)]
+pub struct BootArgs {
+    /// The guest
+    #[arg(value_name = "NAME")]
+    pub guest: GuestName,
+    /// What this unit waited for, in the place of the whole
+    #[arg(long, short, value_name = "UNIT")]
+    pub unit: Option<String>,
+    /// All units that were started, not only those that cost something
+    #[arg(long, short)]
+    pub all: bool,
+    /// Draw the boot into this file; `-` is standard output
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+    /// Print facts as JSON; times are microseconds since init began
     #[arg(long)]
     pub json: bool,
 }

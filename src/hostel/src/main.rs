@@ -98,6 +98,7 @@ fn run(cli: &Cli) -> Result<u8> {
         Command::Stop(args) => command::stop::stop(&places, args),
         Command::Restart(args) => command::start::restart(&places, programs, trace, args),
         Command::Status(args) => command::status::status(&places, args),
+        Command::Boot(args) => command::boot::boot(&places, args),
         Command::List(args) => command::list::list(&places, args),
         Command::Exec(args) => command::enter::exec(&places, args),
         Command::Enter(args) => command::enter::enter(&places, args),

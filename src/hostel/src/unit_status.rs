@@ -3,6 +3,8 @@
 use crate::error::{Error, Result};
 use crate::escape::printable_line;
 use crate::join;
+use hostel_boot::Boot;
+use hostel_boot::edges::{Edges, LIST_MAX};
 use hostel_contract::paths;
 use hostel_contract::status::{
     ActiveState, GuestState, MAGIC, PAGE_MAX, StatusHeader, StatusRow, StatusText, SubState, TEXT_SIZE,
@@ -68,26 +70,7 @@ pub struct GuestStatus {
 impl GuestStatus {
     /// Asks a running guest. `None`: init has no page yet.
     pub fn ask(guest: &join::Guest) -> Result<Option<GuestStatus>> {
-        let bound = 8 + PAGE_MAX + NAMES_MAX;
-        for _ in 0..ATTEMPTS {
-            let bytes =
-                guest.read_inside(bound, PATIENCE, |pipe| if write_page(&pipe).is_ok() { 0 } else { 1 })?;
-            match decode(&bytes) {
-                Decoded::Nothing => return Ok(None),
-                Decoded::BeingWritten => std::thread::sleep(Duration::from_millis(2)),
-                Decoded::Status(status) => return Ok(Some(status)),
-                Decoded::Garbage(why) => {
-                    return Err(Error::Invalid(format!(
-                        "the status page of guest {}: {why}",
-                        guest.record.guest.name
-                    )));
-                }
-            }
-        }
-        Err(Error::Timeout(format!(
-            "the status page of guest {} never comes to rest",
-            guest.record.guest.name
-        )))
+        ask(guest, &[paths::STATUS, paths::UNITS], |said| Ok(status(&page_of(said)?)))
     }
 
     /// Units that failed.
@@ -96,18 +79,52 @@ impl GuestStatus {
     }
 }
 
-/// The reader, inside the guest: the page with its length before it, then the names.
-fn write_page(pipe: &OwnedFd) -> rustix::io::Result<()> {
-    let page = read_file(paths::STATUS, PAGE_MAX).unwrap_or_default();
-    let names = read_file(paths::UNITS, NAMES_MAX).unwrap_or_default();
-    for bytes in [&(page.len() as u64).to_le_bytes()[..], &page, &names] {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let written = rustix::io::retry_on_intr(|| rustix::io::write(pipe, rest))?;
-            rest = &rest[written..];
+/// A running guest's boot, by its own word. `None`: init has no page yet.
+pub fn ask_boot(guest: &join::Guest) -> Result<Option<Boot>> {
+    ask(guest, &[paths::STATUS, paths::UNITS, paths::EDGES], boot)
+}
+
+/// Reads files of the guest's until they are at rest and belong together.
+fn ask<T>(guest: &join::Guest, files: &[&str], decode: impl Fn(&[u8]) -> Decoded<T>) -> Result<Option<T>> {
+    let name = &guest.record.guest.name;
+    let bound = 3 * 8 + PAGE_MAX + NAMES_MAX + LIST_MAX;
+    for _ in 0..ATTEMPTS {
+        let bytes = guest
+            .read_inside(bound, PATIENCE, |pipe| if write_files(&pipe, files).is_ok() { 0 } else { 1 })?;
+        match decode(&bytes) {
+            Ok(told) => return Ok(Some(told)),
+            Err(Untold::Nothing) => return Ok(None),
+            Err(Untold::BeingWritten) => std::thread::sleep(Duration::from_millis(2)),
+            Err(Untold::Garbage(why)) => {
+                return Err(Error::Invalid(format!("the status page of guest {name}: {why}")));
+            }
+        }
+    }
+    Err(Error::Timeout(format!("the status page of guest {name} never comes to rest")))
+}
+
+/// The reader, inside the guest: each file with its length before it; what can't be read is empty.
+fn write_files(pipe: &OwnedFd, files: &[&str]) -> rustix::io::Result<()> {
+    for path in files {
+        let read = read_file(path, bound_of(path)).unwrap_or_default();
+        for bytes in [&(read.len() as u64).to_le_bytes()[..], &read] {
+            let mut rest = bytes;
+            while !rest.is_empty() {
+                let written = rustix::io::retry_on_intr(|| rustix::io::write(pipe, rest))?;
+                rest = &rest[written..];
+            }
         }
     }
     Ok(())
+}
+
+/// Bytes of a file that are read at most.
+fn bound_of(path: &str) -> usize {
+    match path {
+        paths::STATUS => PAGE_MAX,
+        paths::UNITS => NAMES_MAX,
+        _ => LIST_MAX,
+    }
 }
 
 fn read_file(path: &str, bound: usize) -> rustix::io::Result<Vec<u8>> {
@@ -125,50 +142,88 @@ fn read_file(path: &str, bound: usize) -> rustix::io::Result<Vec<u8>> {
     Ok(read)
 }
 
-/// What came out of the pipe.
-enum Decoded {
+/// What came out of the pipe, or why it told nothing.
+type Decoded<T> = std::result::Result<T, Untold>;
+
+/// Why files tell nothing.
+#[derive(Debug, PartialEq, Eq)]
+enum Untold {
     /// There's no page.
     Nothing,
-    /// Init was writing it.
+    /// Init was writing it, or the warden hasn't yet written what belongs to it.
     BeingWritten,
-    /// A page.
-    Status(GuestStatus),
-    /// Something else.
+    /// It is something else.
     Garbage(&'static str),
 }
 
-fn decode(bytes: &[u8]) -> Decoded {
-    let Some((length, rest)) = bytes.split_first_chunk::<8>() else { return Decoded::Nothing };
+/// A page and the names that belong to it.
+struct Page<'a> {
+    header: StatusHeader,
+    bytes: &'a [u8],
+    names: Vec<&'a [u8]>,
+    /// What came behind these two.
+    rest: &'a [u8],
+}
+
+impl Page<'_> {
+    fn rows(&self) -> impl Iterator<Item = (String, StatusRow)> {
+        (0..usize::from(self.header.units)).filter_map(|index| {
+            let row = StatusRow::decode(self.bytes.get(row_offset(index)..)?)?;
+            Some((printable_line(self.names.get(index).copied().unwrap_or_default()), row))
+        })
+    }
+}
+
+/// The next file of those in a pipe, and what follows.
+fn split_file(bytes: &[u8]) -> Decoded<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<8>().ok_or(Untold::Nothing)?;
     let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
-    let Some((page, names)) = rest.split_at_checked(length) else { return Decoded::Garbage("it is cut off") };
-    let Some(header) = StatusHeader::decode(page) else { return Decoded::Nothing };
+    rest.split_at_checked(length).ok_or(Untold::Garbage("it is cut off"))
+}
+
+fn page_of(said: &[u8]) -> Decoded<Page<'_>> {
+    let (bytes, rest) = split_file(said)?;
+    let header = StatusHeader::decode(bytes).ok_or(Untold::Nothing)?;
     // Init's first write is the sequence, before the magic number: a page without that is on its way.
     if header.sequence % 2 == 1 || header.magic == 0 {
-        return Decoded::BeingWritten;
+        return Err(Untold::BeingWritten);
     }
     if header.magic != MAGIC || header.version != VERSION {
-        return Decoded::Garbage("it isn't one of this version");
+        return Err(Untold::Garbage("it isn't one of this version"));
     }
     let count = usize::from(header.units);
-    let (fits, names) = names_of(names);
-    if count > UNITS_MAX || page.len() < row_offset(count) {
-        return Decoded::Garbage("it has fewer rows than it says");
+    if count > UNITS_MAX || bytes.len() < row_offset(count) {
+        return Err(Untold::Garbage("it has fewer rows than it says"));
     }
+    let (list, rest) = split_file(rest)?;
+    let (fits, names) = names_of(list);
     // Names of another plan than the rows': the one is being replaced.
     if count > 0 && fits != Some(header.plan_checksum) {
-        return Decoded::BeingWritten;
+        return Err(Untold::BeingWritten);
     }
-    let units =
-        (0..count).filter_map(|index| unit(page, index, names.get(index).copied().unwrap_or_default()));
-    Decoded::Status(GuestStatus {
+    Ok(Page { header, bytes, names, rest })
+}
+
+fn status(page: &Page<'_>) -> GuestStatus {
+    let header = &page.header;
+    GuestStatus {
         state: GuestState::from_code(header.state).map_or("unknown", GuestState::name),
         failed: header.failed,
         jobs: header.jobs,
         wardens: header.wardens,
         reaped: header.reaped,
         ready_usec: (header.ready_usec > 0).then(|| header.ready_usec.saturating_sub(header.began_usec)),
-        units: units.collect(),
-    })
+        units: page.rows().map(|(name, row)| unit(page.bytes, name, &row)).collect(),
+    }
+}
+
+fn boot(said: &[u8]) -> Decoded<Boot> {
+    let page = page_of(said)?;
+    let edges = Edges::parse(split_file(page.rest)?.0).unwrap_or_default();
+    if page.header.units > 0 && edges.checksum() != page.header.plan_checksum {
+        return Err(Untold::BeingWritten);
+    }
+    Ok(Boot::new(&page.header, page.rows(), &edges))
 }
 
 /// The checksum in the first line of the list of names, and the names.
@@ -179,14 +234,13 @@ fn names_of(text: &[u8]) -> (Option<u64>, Vec<&[u8]>) {
     (checksum, lines.filter(|line| !line.is_empty()).collect())
 }
 
-fn unit(page: &[u8], index: usize, name: &[u8]) -> Option<Unit> {
+fn unit(page: &[u8], name: String, row: &StatusRow) -> Unit {
     const KILLED: u8 = 2;
-    let row = StatusRow::decode(page.get(row_offset(index)..)?)?;
     let at = usize::from(row.text).checked_sub(1).map(text_offset);
     let text = at.and_then(|at| page.get(at..)).and_then(|slot| slot.get(..TEXT_SIZE));
     let text = text.map(|slot| StatusText::new(slot).bytes().to_vec()).unwrap_or_default();
-    Some(Unit {
-        name: printable_line(name),
+    Unit {
+        name,
         active: ActiveState::from_code(row.active).map_or("unknown", ActiveState::name),
         sub: SubState::from_code(row.sub).map_or("unknown", SubState::name),
         result: UnitResult::from_code(row.result).map_or("unknown", UnitResult::name),
@@ -196,7 +250,7 @@ fn unit(page: &[u8], index: usize, name: &[u8]) -> Option<Unit> {
         exit_status: row.exit_status,
         killed: row.exit_kind >= KILLED,
         text: printable_line(&text),
-    })
+    }
 }
 
 #[cfg(test)]
@@ -225,16 +279,17 @@ mod tests {
     fn message(header: &StatusHeader, rows: usize, names: &str) -> Vec<u8> {
         let mut page = header.encode().to_vec();
         page.resize(row_offset(rows), 0);
-        [&(page.len() as u64).to_le_bytes()[..], &page, names.as_bytes()].concat()
+        [&(page.len() as u64).to_le_bytes()[..], &page, &(names.len() as u64).to_le_bytes(), names.as_bytes()]
+            .concat()
+    }
+
+    fn decode(said: &[u8]) -> Decoded<GuestStatus> {
+        Ok(status(&page_of(said)?))
     }
 
     #[test]
     fn given_a_page_and_its_names_when_decoded_then_units_have_names_and_words() {
-        let Decoded::Status(status) =
-            decode(&message(&header(2, 4), 2, "# abc\na.service\nb\u{1b}.socket\n"))
-        else {
-            panic!("no status");
-        };
+        let status = decode(&message(&header(2, 4), 2, "# abc\na.service\nb\u{1b}.socket\n")).unwrap();
         assert_eq!((status.state, status.ready_usec), ("running", Some(1000)));
         let names: Vec<_> = status.units.iter().map(|unit| (unit.name.as_str(), unit.active)).collect();
         assert_eq!(names, [("a.service", "inactive"), ("b\\x1b.socket", "inactive")]);
@@ -242,17 +297,29 @@ mod tests {
 
     #[test]
     fn given_a_page_in_the_making_when_decoded_then_it_is_to_be_read_again() {
-        assert!(matches!(decode(&message(&header(0, 5), 0, "")), Decoded::BeingWritten));
-        assert!(matches!(decode(&message(&header(1, 4), 1, "# abd\na\n")), Decoded::BeingWritten));
+        assert!(matches!(decode(&message(&header(0, 5), 0, "")), Err(Untold::BeingWritten)));
+        assert!(matches!(decode(&message(&header(1, 4), 1, "# abd\na\n")), Err(Untold::BeingWritten)));
     }
 
     #[test]
     fn given_hostile_bytes_when_decoded_then_nothing_is_believed() {
-        assert!(matches!(decode(b""), Decoded::Nothing));
-        assert!(matches!(decode(&[0xff; 40]), Decoded::Garbage(_)));
+        assert!(matches!(decode(b""), Err(Untold::Nothing)));
+        assert!(matches!(decode(&[0xff; 40]), Err(Untold::Garbage(_))));
         let mut lying = message(&header(u16::MAX, 4), 0, "");
-        assert!(matches!(decode(&lying), Decoded::Garbage(_)));
+        assert!(matches!(decode(&lying), Err(Untold::Garbage(_))));
         lying[..8].copy_from_slice(&u64::MAX.to_le_bytes());
-        assert!(matches!(decode(&lying), Decoded::Garbage(_)));
+        assert!(matches!(decode(&lying), Err(Untold::Garbage(_))));
+    }
+    #[test]
+    fn given_a_page_and_its_edges_when_decoded_then_there_is_a_boot_and_with_others_none() {
+        let names = message(&header(2, 4), 2, "# abc\na.service\nb.target\n");
+        let with = |edges: &str| {
+            let length = (edges.len() as u64).to_le_bytes();
+            boot(&[&names, &length[..], edges.as_bytes()].concat())
+        };
+        let told = with("# abc 1\n\nAfter=0 Wants=0\n").unwrap();
+        assert_eq!((told.ready, told.default, told.units[0].queued), (Some(1000), Some(1), true));
+        assert_eq!(with("# abd 1\n").err(), Some(Untold::BeingWritten));
+        assert_eq!(boot(&names).err(), Some(Untold::Nothing));
     }
 }

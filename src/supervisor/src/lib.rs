@@ -339,6 +339,7 @@ impl<'a> Supervisor<'a> {
             main_pid: state.main_pid,
             since_ms: state.since_ms,
             started_ms: state.started_ms,
+            up_ms: state.up_ms,
             restarts: state.restarts,
             exit_kind,
             exit_status,

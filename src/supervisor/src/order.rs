@@ -318,6 +318,9 @@ impl Supervisor<'_> {
         if old.active() != new.active() && !(old.is_up() && new.is_up()) {
             state.since_ms = now;
         }
+        if new.is_up() && !old.is_up() {
+            state.up_ms = now;
+        }
         state.deadline = 0;
         if new.is_watched() && !old.is_watched() && state.watchdog_ms != 0 {
             state.watchdog_at = now.saturating_add(u64::from(state.watchdog_ms));

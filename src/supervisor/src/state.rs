@@ -10,7 +10,7 @@ use hostel_contract::status::{ActiveState, SubState, UnitResult};
 use hostel_plan::{Phase, UnitKind};
 
 /// Version of the region's layout.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 code_enum! {
     /// Where a unit is in its life. What leads from one to another stands in [`crate::life`].
@@ -439,6 +439,7 @@ pub struct UnitState {
     pub(crate) watchdog_at: u64,
     pub(crate) since_ms: u64,
     pub(crate) started_ms: u64,
+    pub(crate) up_ms: u64,
     /// Begin of the interval of the start limit; of a socket: of the trigger limit.
     pub(crate) limit_began: u64,
     pub(crate) job_began: u64,
@@ -469,7 +470,7 @@ pub struct UnitState {
     exit_code: u8,
 }
 
-const _: () = assert!(size_of::<UnitState>() == 96, "memory counts: there is one a unit");
+const _: () = assert!(size_of::<UnitState>() == 104, "memory counts: there is one a unit");
 
 impl UnitState {
     #[inline(never)]

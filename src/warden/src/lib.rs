@@ -26,7 +26,8 @@ mod sysusers;
 mod testing;
 mod timer;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
@@ -42,13 +43,21 @@ usage: hostel-warden COMMAND [ARGUMENT...]
  logs [UNIT] [-n LINES] [-f] [--json]  what was logged
  plan --print [FILE] | --diff OLD NEW  plans as text
  sysusers [--root DIR]                 make users and groups of sysusers.d(5)
+ analyze [time|blame|plot|dot] [--json]
+         critical-chain [UNIT]         the boot: what units waited for, and cost
 
  compile, exec, serve, bus             for hostel-init
 ";
 
+/// Called by this name, the program is `analyze`: for roots whose systemd has no such tool.
+const ANALYZE: &str = "systemd-analyze";
+
 /// The program.
 pub fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
+    if args.first().is_some_and(|name| Path::new(name).file_name() == Some(OsStr::new(ANALYZE))) {
+        return ctl::run("analyze", &args[1..]);
+    }
     let (command, rest) = match args.get(1).and_then(|a| a.to_str()) {
         Some(command) => (command, &args[2..]),
         None => ("", &args[..0]),
@@ -61,7 +70,7 @@ pub fn main() -> ExitCode {
         "sysusers" => sysusers::run(rest),
         "logs" => serve::logs::run(rest),
         "list" | "status" | "start" | "stop" | "restart" | "try-restart" | "reload" | "kill"
-        | "reset-failed" | "shutdown" | "plan" | "daemon-reload" => ctl::run(command, rest),
+        | "reset-failed" | "shutdown" | "plan" | "analyze" | "daemon-reload" => ctl::run(command, rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             ExitCode::SUCCESS

@@ -1,5 +1,6 @@
 //! What each command does, a file each. A command returns the status that the tool exits with.
 
+pub mod boot;
 pub mod create;
 pub mod enter;
 pub mod list;

@@ -218,9 +218,9 @@ fn compile(options: &Options) -> Result<(), CompileError> {
     let built = built?;
     // Later plans' lists are the warden's to write, when they are in force.
     if options.occasion == Occasion::Boot {
-        // Without the list people see numbers in place of names, which is no reason to have no plan.
-        if let Err(error) = crate::ctl::names::publish(Path::new(paths::UNITS), &built.bytes) {
-            eprintln!("{}: can't write the list of unit names: {error}", paths::UNITS);
+        // Without the lists people see numbers in place of names, which is no reason to have no plan.
+        if let Err(error) = crate::ctl::names::publish(Path::new("/"), &built.bytes) {
+            eprintln!("{}: can't write the lists of units and edges: {error}", paths::RUN);
         }
     }
     write_plan(&options.output, &built.bytes)

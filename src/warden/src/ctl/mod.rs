@@ -3,6 +3,7 @@
 //! Asking init goes over its control socket; looking reads the status page and the list of unit names, and disturbs
 //! nobody. Everything that comes from a service (STATUS=) is printed with control characters escaped.
 
+mod analyze;
 pub mod client;
 pub mod names;
 pub mod page;
@@ -129,6 +130,7 @@ fn dispatch(name: &str, arguments: &Arguments<'_>) -> Result<u8, Refusal> {
         "list" => show::list(arguments),
         "status" => show::status(arguments),
         "plan" => plan::run(arguments),
+        "analyze" => analyze::run(arguments),
         "kill" => kill(arguments),
         "shutdown" => shutdown(arguments),
         "daemon-reload" => {

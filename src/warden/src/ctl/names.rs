@@ -1,14 +1,17 @@
-//! The list of unit names beside the status page, whose rows have none (`hostel_contract::paths::UNITS`): a line with
-//! the plan's checksum, the names in the order of the rows, and then `ALIAS NAME` for each other name of a unit.
+//! The lists beside the status page, whose rows have neither. Names of units (`hostel_contract::paths::UNITS`): a line
+//! with the plan's checksum, the names in the order of the rows, and then `ALIAS NAME` for each other name of a unit.
+//! Edges between units (`EDGES`).
 
+use hostel_boot::edges;
 use hostel_contract::paths;
 use hostel_plan::{Plan, SettingKey};
 use std::path::Path;
 
-/// Writes the list that fits a plan to a path: for the first one the compilation does it, before init has the plan,
-/// for later ones the serving warden, when init says that they are in force.
-pub fn publish(path: &Path, plan: &[u8]) -> std::io::Result<()> {
+/// Writes the lists that fit a plan below a root: for the first plan the compilation does it, before init has it, for
+/// later ones the serving warden, when init says that they are in force.
+pub fn publish(root: &Path, plan: &[u8]) -> std::io::Result<()> {
     let plan = Plan::parse(plan).map_err(|error| std::io::Error::other(format!("{error:?}")))?;
+    let place = |path: &str| root.join(path.trim_start_matches('/'));
     let mut text = format!("# {:016x}\n", plan.checksum());
     for unit in plan.units() {
         text.push_str(unit.name());
@@ -19,7 +22,8 @@ pub fn publish(path: &Path, plan: &[u8]) -> std::io::Result<()> {
             text.push_str(&format!("{alias} {}\n", unit.name()));
         }
     }
-    write(path, &text)
+    write(&place(paths::UNITS), &text)?;
+    write(&place(paths::EDGES), &edges::list(&plan))
 }
 
 /// Beside it and renamed: a reader sees the old list or the new one.

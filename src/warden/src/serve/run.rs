@@ -152,7 +152,7 @@ impl<'a> Serve<'a> {
         };
         let page = place(paths::STATUS);
         let followed = self.manager.as_mut().map_or(Ok(()), |manager| manager.set_plan(plan, &bytes, page));
-        let listed = names::publish(&place(paths::UNITS), &bytes);
+        let listed = names::publish(&self.options.root, &bytes);
         let triggers = Triggers::new(bytes, place(paths::STATUS)).and_then(|triggers| {
             triggers.join(&self.set, TRIGGERS)?;
             Ok(triggers)

@@ -35,6 +35,7 @@ const ROW: StatusRow = StatusRow {
     main_pid: 0,
     since_ms: 0,
     started_ms: 0,
+    up_ms: 0,
     restarts: 0,
     exit_kind: 0,
     exit_status: 0,

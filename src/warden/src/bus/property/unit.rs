@@ -120,13 +120,15 @@ fn is_inverse(kind: EdgeKind) -> bool {
     )
 }
 
-/// Init keeps when the unit came into its active state, and when its last start began: what lies between is not known.
+/// Init keeps when the unit came into its active state, when its last start began, and when it last came up.
 fn moment(subject: &Subject<'_>, name: &str) -> Option<Value> {
     let stem = name.strip_suffix("Monotonic").unwrap_or(name);
     let active = subject.active();
     let is_of = match stem {
         "StateChangeTimestamp" => true,
-        "ActiveEnterTimestamp" => matches!(active, ActiveState::Active | ActiveState::Reloading),
+        "ActiveEnterTimestamp" => {
+            return Some(timestamp(subject.world.moment(subject.row.up_ms), name));
+        }
         "ActiveExitTimestamp" => active == ActiveState::Deactivating,
         "InactiveEnterTimestamp" => subject.is_down() && subject.row.started_ms != 0,
         "InactiveExitTimestamp" | "ConditionTimestamp" | "AssertTimestamp" => {
