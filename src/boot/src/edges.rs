@@ -1,9 +1,10 @@
 //! The list of edges between units, as a file beside the status page ([`hostel_contract::paths::EDGES`]).
 //!
 //! The first line is `# CHECKSUM DEFAULT`: checksum of the plan in 16 hexadecimal digits, and index of the default
-//! target or `-`. Then a line a unit, in the order of the plan: words of the form `KIND=INDEX,INDEX`.
+//! target or `-`. Then a line a unit, in the order of the plan: words of the form `KIND=INDEX,INDEX`, and `Type=idle` for a
+//! service that waits until all jobs are done.
 
-use hostel_plan::{EdgeKind, Plan};
+use hostel_plan::{EdgeKind, Plan, ServiceType};
 use std::fmt::Write;
 
 /// The kinds that are listed: what orders, and what pulls in.
@@ -15,6 +16,8 @@ pub const LISTED: [EdgeKind; 6] = [
     EdgeKind::BindsTo,
     EdgeKind::Conflicts,
 ];
+/// The word of a service that waits until all jobs are done.
+const IDLE: &str = "Type=idle";
 /// Bytes of a list at most: a longer one is not read.
 pub const LIST_MAX: usize = 4 << 20;
 
@@ -24,6 +27,7 @@ pub struct Edges {
     checksum: u64,
     default: Option<usize>,
     units: Vec<Vec<(EdgeKind, usize)>>,
+    idle: Vec<bool>,
 }
 
 impl Edges {
@@ -35,6 +39,7 @@ impl Edges {
         Some(Edges {
             checksum: u64::from_str_radix(checksum, 16).ok()?,
             default: default.parse().ok(),
+            idle: rest.lines().map(|line| line.split(' ').any(|word| word == IDLE)).collect(),
             units: rest.lines().map(|line| line.split(' ').flat_map(word).collect()).collect(),
         })
     }
@@ -52,6 +57,11 @@ impl Edges {
     /// A unit's edges.
     pub fn of(&self, unit: usize) -> &[(EdgeKind, usize)] {
         self.units.get(unit).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a unit is a service that waits until all jobs are done.
+    pub fn is_idle(&self, unit: usize) -> bool {
+        self.idle.get(unit).copied().unwrap_or(false)
     }
 }
 
@@ -78,6 +88,9 @@ pub fn list(plan: &Plan<'_>) -> String {
                 words.push(format!("{}={}", kind.name(), indices.join(",")));
             }
         }
+        if unit.service_type() == ServiceType::Idle {
+            words.push(IDLE.to_owned());
+        }
         text.push_str(&words.join(" "));
         text.push('\n');
     }
@@ -90,12 +103,13 @@ mod tests {
 
     #[test]
     fn given_a_list_when_read_then_units_have_their_edges() {
-        let edges = Edges::parse(b"# 00ff 2\n\nAfter=0,2 Wants=2\nConflicts=1\n").unwrap();
+        let edges = Edges::parse(b"# 00ff 2\n\nAfter=0,2 Wants=2\nConflicts=1 Type=idle\n").unwrap();
         assert_eq!((edges.checksum(), edges.default()), (255, Some(2)));
         assert!(edges.of(0).is_empty());
         assert_eq!(edges.of(1), [(EdgeKind::After, 0), (EdgeKind::After, 2), (EdgeKind::Wants, 2)]);
         assert_eq!(edges.of(2), [(EdgeKind::Conflicts, 1)]);
         assert!(edges.of(3).is_empty());
+        assert_eq!([1, 2, 3].map(|unit| edges.is_idle(unit)), [false, true, false]);
     }
 
     #[test]

@@ -51,6 +51,8 @@ pub struct Unit {
     pub start: Option<Start>,
     /// What the default target pulled in, and so was queued with it.
     pub queued: bool,
+    /// It is a service that waits until all jobs are done (`Type=idle`).
+    pub idle: bool,
     /// Edges to other units.
     pub edges: Vec<(EdgeKind, usize)>,
 }
@@ -90,6 +92,7 @@ impl Boot {
                 start: start_of(&row, header.began_usec)
                     .filter(|start| ready.is_none_or(|ready| start.began <= ready)),
                 queued: false,
+                idle: edges.is_idle(index),
                 edges: edges.of(index).to_vec(),
             })
             .collect();

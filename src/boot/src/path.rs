@@ -51,14 +51,16 @@ impl Boot {
     }
 
     /// What a unit waited for: of what it is ordered after, and was done before its start began, the last. Of several
-    /// at one moment it is the one that began last: a target is later than what it gathers.
+    /// at one moment it is the one that began last: a target is later than what it gathers. An idle service waited for
+    /// all that aren't idle, whatever the order.
     pub fn waited_for(&self, unit: usize) -> Option<usize> {
         let unit = self.units.get(unit)?;
         let began = unit.start?.began;
-        unit.edges
-            .iter()
-            .filter(|(kind, _)| *kind == EdgeKind::After)
-            .filter_map(|&(_, to)| {
+        let ordered = unit.edges.iter().filter(|(kind, _)| *kind == EdgeKind::After).map(|&(_, to)| to);
+        let all = (0..self.units.len()).filter(|&to| unit.idle && !self.units[to].idle);
+        ordered
+            .chain(all)
+            .filter_map(|to| {
                 let start = self.units.get(to)?.start?;
                 let done = start.done.filter(|&done| done <= began)?;
                 Some(((done, start.began), to))
@@ -95,6 +97,22 @@ mod tests {
         let boot = Made { ready_ms: 0, up_of_web: 0 }.boot();
         let path = boot.critical_path();
         assert_eq!(names(&boot, &path), ["setup.service", "db.service", "web.service"]);
+    }
+
+    #[test]
+    fn given_an_idle_service_when_asked_then_it_waited_for_the_last_that_isnt_idle() {
+        let up = |from, to| StatusRow { started_ms: from, up_ms: to, ..row(2) };
+        let edges = Edges::parse(b"# 1 0\nAfter=1\nType=idle\n\nType=idle\n\n").unwrap();
+        let rows = [
+            ("all.target", up(1100, 1100)),
+            ("getty.service", up(1090, 1100)),
+            ("slow.service", up(1010, 1080)),
+            ("other-getty.service", up(1085, 1086)),
+            ("quick.service", up(1010, 1011)),
+        ];
+        let rows = rows.map(|(name, row)| (name.to_owned(), row));
+        let boot = Boot::new(&Made::default().header(), rows, &edges);
+        assert_eq!(names(&boot, &boot.critical_path()), ["slow.service", "getty.service", "all.target"]);
     }
 
     #[test]
