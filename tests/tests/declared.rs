@@ -117,3 +117,110 @@ fn given_a_root_that_has_all_users_when_more_are_asked_for_then_what_is_there_st
         &[],
     );
 }
+
+const FILES: &str = r#"
+d /run/made/below 0750 daemon mail
+d /run/made 0711
+d /var/private ~0777
+f /run/text 0640 root adm - a\ttab and %% and "quotes"
+f /run/text 0644 root adm - another line for the same path
+f+ /etc/issue 0600 - - - replaced
+F /run/old-style 0600 - - - x
+w /etc/hostname - - - - ab
+w+ /etc/h{osts,osts.allow} - - - - appended\n
+w /run/none - - - - nothing
+p /run/fifo 0620 root tty
+p+ /run/file-before 0600
+p /etc/issue.net 0600
+L /run/link - - - - ../target
+L /run/factory/nsswitch.conf
+L+ /etc/debian_version - - - - elsewhere
+L /etc/motd - - - - stays-a-file
+C /run/copied - - - - /etc/pam.d
+C /run/copied-mode 0751 daemon - - /etc/security
+C /run/not-copied - - - - /none
+c /run/null 0666 root root - 1:3
+b /run/block 0600 - - - 7:200
+z /etc/pam.d/l* 0600 daemon -
+Z /etc/security ~0777 - adm
+m /etc/cron.d* 0700
+e /etc/a*d 0700
+d= /run/was-file 0755
+f= /run/was-folder 0644 - - - now a file
+D /run/emptied 0755
+r /run/gone-file
+r /run/gone-folder
+r /run/full-folder
+R /run/full-tree*
+h /run/text - - - - +d
+t /run/text - - - - user.a=b user.c="d e"
+d /run/only-new :0700 :daemon
+d /run/there :0700 :daemon
+f~ /run/decoded - - - - aGVsbG8=
+f!- /run/boot 0600 :1 2
+d /run/nobody 0700 no-such-user
+L? /run/to-nothing - - - - /none
+v /run/volume
+q /run/volume2 0700
+k /run/unknown
+d relative
+d /run/%m-x
+d /run/%b-%T
+"#;
+
+const BEFORE: &str = "mkdir -p /etc/tmpfiles.d; cp /mnt/* /etc/tmpfiles.d/
+    mkdir -p /usr/share/factory/run/factory /run/was-folder/sub /run/emptied/sub /run/gone-folder /run/full-folder/x
+    mkdir -p /run/full-tree1/a/b /run/full-tree2 /run/there
+    touch /run/file-before /run/was-file /run/emptied/file /run/emptied/sub/file /run/gone-file /etc/issue.net
+    ln -s /etc /run/full-tree1/link; ln -s /etc/passwd /run/emptied/link";
+
+#[test]
+#[ignore = "needs guests and root: cargo xtask test"]
+fn given_files_of_packages_when_made_at_boot_then_a_root_has_what_systemd_makes() {
+    let mut files = of_packages("tmpfiles.d");
+    files.push(("zz-written.conf".into(), FILES.into()));
+    compare(("tmpfiles", "systemd-tmpfiles"), &files, BEFORE, &["--create", "--remove", "--boot"]);
+}
+
+#[test]
+#[ignore = "needs guests and root: cargo xtask test"]
+fn given_one_prefix_when_files_are_made_without_a_boot_then_only_those_are() {
+    let files = [("zz-written.conf".to_owned(), FILES.to_owned())];
+    compare(
+        ("tmpfiles", "systemd-tmpfiles"),
+        &files,
+        BEFORE,
+        &["--create", "--prefix=/run", "--exclude-prefix=/run/made"],
+    );
+}
+
+#[test]
+#[ignore = "needs guests and root: cargo xtask test"]
+fn given_old_files_when_cleaned_then_those_go_that_systemd_takes() {
+    let lines = "d /old 0755 - - m:10d\nx /old/kept*\nX /old/alone*\nd /old/named\nd /level - - - ~mM:1d\n\
+        e /many/* - - - aAmM:5d\nd /all - - - 0\nD /by-modified - - - M:1d\n";
+    let before = "mkdir -p /etc/tmpfiles.d; cp /mnt/* /etc/tmpfiles.d/
+        for top in /old /level /many/one /many/two /all /by-modified; do
+            mkdir -p $top/young $top/aged/deep $top/kept/below $top/alone/below $top/named
+            touch $top/file $top/young/file
+            for file in aged/file aged/deep/file kept/file kept/below/file alone/file alone/below/f named/file .hidden
+            do touch -d '30 days ago' $top/$file; done
+            touch -d '3 days ago' $top/aged/recent
+            touch -d '30 days ago' $top/sticky; chmod +t $top/sticky; ln -s /etc $top/link; touch -h -d '30 days ago' $top/link
+            find $top -depth -type d -exec touch -d '30 days ago' '{}' ';'
+        done";
+    let files = [("zz-written.conf".to_owned(), lines.to_owned())];
+    compare(
+        ("tmpfiles", "systemd-tmpfiles"),
+        &files,
+        before,
+        &[
+            "--clean",
+            "--prefix=/old",
+            "--prefix=/level",
+            "--prefix=/many",
+            "--prefix=/all",
+            "--prefix=/by-modified",
+        ],
+    );
+}

@@ -25,6 +25,7 @@ mod sysusers;
 #[cfg(test)]
 mod testing;
 mod timer;
+mod tmpfiles;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -45,6 +46,8 @@ usage: hostel-warden COMMAND [ARGUMENT...]
  sysusers [--root DIR]                 make users and groups of sysusers.d(5)
  analyze [time|blame|plot|dot] [--json]
          critical-chain [UNIT]         the boot: what units waited for, and cost
+ tmpfiles --create|--remove|--clean [--boot] [--prefix DIR]
+                                       make, remove, clean files of tmpfiles.d(5)
 
  compile, exec, serve, bus             for hostel-init
 ";
@@ -68,6 +71,7 @@ pub fn main() -> ExitCode {
         "serve" => serve::run(rest),
         "bus" => bus::run(rest),
         "sysusers" => sysusers::run(rest),
+        "tmpfiles" => tmpfiles::run(rest),
         "logs" => serve::logs::run(rest),
         "list" | "status" | "start" | "stop" | "restart" | "try-restart" | "reload" | "kill"
         | "reset-failed" | "shutdown" | "plan" | "analyze" | "daemon-reload" => ctl::run(command, rest),

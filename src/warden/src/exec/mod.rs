@@ -26,13 +26,13 @@ mod limits;
 mod monitor;
 mod open_file;
 mod pid_file;
-mod safe_path;
+pub mod safe_path;
 mod sandbox;
 mod seccomp;
 mod sockets;
 mod streams;
 mod terminal;
-mod users;
+pub mod users;
 mod utmp;
 
 pub use conditions::files;
