@@ -6,7 +6,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 /// Programs that a build leaves together.
-pub const PROGRAMS: [&str; 3] = ["hostel", "hostel-init", "hostel-warden"];
+pub const PROGRAMS: [&str; 4] = ["hostel", "hostel-init", "hostel-warden", "hostel-keeper"];
 
 /// Top of the repository.
 pub fn repository() -> PathBuf {
@@ -22,7 +22,7 @@ pub fn target() -> PathBuf {
     }
 }
 
-/// The folder that `cargo xtask build` leaves the three programs in.
+/// The folder that `cargo xtask build` leaves the programs in.
 pub fn programs() -> PathBuf {
     target().join("hostel")
 }

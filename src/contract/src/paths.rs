@@ -55,5 +55,5 @@ pub const CONTAINER_MANAGER: &str = "/run/host/container-manager";
 /// The host's notify socket (Container Interface): READY=1, STATUS=, STOPPING=1, upward to the keeper.
 pub const HOST_NOTIFY: &str = "/run/host/notify";
 
-/// Name of the keeper's role: argv[0] of the same static program as init.
-pub const KEEPER_ARGV0: &str = "hostel-keeper";
+/// Name of the keeper's program, and its argv[0].
+pub const KEEPER: &str = "hostel-keeper";

@@ -36,7 +36,7 @@ pub struct PlaceArgs {
     /// Folder of running guests' records [default: /run/hostel-host; ordinary users: below $XDG_RUNTIME_DIR]
     #[arg(long, global = true, value_name = "DIR", env = "HOSTEL_RUN_DIR")]
     pub run_dir: Option<PathBuf>,
-    /// Folder of hostel-init and hostel-warden [default: that of hostel itself, then /usr/lib/hostel]
+    /// Folder of hostel-init, hostel-warden and hostel-keeper [default: that of hostel itself, then /usr/lib/hostel]
     #[arg(long, global = true, value_name = "DIR", env = "HOSTEL_PROGRAMS")]
     pub programs: Option<PathBuf>,
     /// Say how long each step into a context took

@@ -44,7 +44,7 @@ pub struct Launch {
     pub throwaway: bool,
     /// A command in the place of the guest's services.
     pub command: Vec<OsString>,
-    /// Folder of init and warden.
+    /// Folder of init, warden and keeper.
     pub programs: PathBuf,
     /// Init's standard descriptors.
     pub console: Console,
@@ -331,7 +331,7 @@ fn execute_keeper(
         }
         let init = launched.record.init.map_or(0, |init| init.pid);
         let own = crate::join::own_program()?;
-        let mut arguments = vec![c_string(paths::KEEPER_ARGV0)?];
+        let mut arguments = vec![c_string(paths::KEEPER)?];
         let (folder, log) = (folder.as_raw_fd(), console_log.as_raw_fd());
         let (pidfd, report) = (running.pidfd.as_raw_fd(), report.as_raw_fd());
         for number in [pidfd, init, console.as_raw_fd(), notify.as_raw_fd(), report, folder, log] {
@@ -340,7 +340,7 @@ fn execute_keeper(
         arguments.push(c_string(own.as_os_str().as_bytes())?);
         arguments.push(c_string(wanted.guest.name.as_str())?);
         let environment = keeper_environment(places, &wanted.programs)?;
-        let program = wanted.programs.join("hostel-init");
+        let program = wanted.programs.join(paths::KEEPER);
         let path = c_string(program.as_os_str().as_bytes())?;
         crate::sys::signal::ignore_and_unblock(NOT_FOR_THE_KEEPER).doing(|| "letting go of signals")?;
         rustix::process::chdir("/").doing(|| "leaving the current folder")?;

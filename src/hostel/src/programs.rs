@@ -1,4 +1,4 @@
-//! Where the programs that run inside guests are.
+//! Where the programs that run inside guests, and the keeper, are.
 
 use crate::error::{Doing, Error, Result};
 use std::path::{Path, PathBuf};
@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 /// Folder of an installed Hostel.
 const INSTALLED: &str = "/usr/lib/hostel";
 
-/// The folder that holds `hostel-init` and `hostel-warden`: the given one, else that of the running `hostel`, else
+/// What it holds.
+const PROGRAMS: [&str; 3] = ["hostel-init", "hostel-warden", hostel_contract::paths::KEEPER];
+
+/// The folder that holds the [`PROGRAMS`]: the given one, else that of the running `hostel`, else
 /// [`INSTALLED`].
 pub fn find(given: Option<&Path>) -> Result<PathBuf> {
     let own = crate::join::own_program()?;
@@ -15,16 +18,15 @@ pub fn find(given: Option<&Path>) -> Result<PathBuf> {
         Some(given) => vec![given.to_path_buf()],
         None => beside.into_iter().chain([PathBuf::from(INSTALLED)]).collect(),
     };
-    let complete =
-        |folder: &&PathBuf| ["hostel-init", "hostel-warden"].iter().all(|name| folder.join(name).is_file());
+    let complete = |folder: &&PathBuf| PROGRAMS.iter().all(|name| folder.join(name).is_file());
     match candidates.iter().find(complete) {
         Some(folder) => std::path::absolute(folder).on("finding", folder),
         None => {
             let searched: Vec<String> =
                 candidates.iter().map(|folder| folder.display().to_string()).collect();
             Err(Error::Invalid(format!(
-                "hostel-init and hostel-warden aren't in {}: install them together with hostel, or name their folder \
-                 with --programs",
+                "hostel-init, hostel-warden and hostel-keeper aren't together in {}: install them together with \
+                 hostel, or name their folder with --programs",
                 searched.join(" or ")
             )))
         }

@@ -1,7 +1,8 @@
 //! The command role: `hostel-init -- COMMAND ARGUMENTS`. PID 1 of a container of one command, as tini and catatonit are:
 //! no plan, no warden. Runs the command, passes signals on to it, reaps everything, ends with its exit status.
 
-use crate::emergency::{complain, end_all};
+use crate::complain::complain;
+use crate::emergency::end_all;
 use crate::sys;
 use crate::sys::call::Errno;
 use crate::sys::file;

@@ -3,17 +3,16 @@
 //!
 //! Uses no memory, no descriptor and no state of the rest, of which nothing is known any more.
 
+use crate::complain::complain;
 use crate::sys;
 use crate::sys::call::Errno;
-use crate::sys::descriptor::BorrowedFd;
-use crate::sys::file;
 use crate::sys::process::{exit, kill};
 use crate::system::leave;
 use core::sync::atomic::{AtomicBool, Ordering};
 use hostel_contract::ShutdownKind;
 use hostel_contract::shutdown::EXIT_CRASH;
 use hostel_init::signals::{self, Meaning, Origin, meaning};
-use hostel_init::text::{Part, Text};
+use hostel_init::text::Part;
 
 /// Longest single wait.
 const WAIT_MS: u64 = 60_000;
@@ -22,13 +21,6 @@ const GRACE_MS: u64 = 5000;
 const TICK_MS: u64 = 20;
 /// Processes reaped between two waits.
 const REAPED_MAX: usize = 1024;
-
-/// One line on standard error.
-#[inline(never)]
-pub fn complain(template: &str, parts: &[Part<'_>]) {
-    let mut room = [0u8; 240];
-    let _ = file::write_some(BorrowedFd::ERROR, Text::new(&mut room).message(template, parts).end().bytes());
-}
 
 /// Says `what`, and stays. As any other process than PID 1, ends.
 pub fn run(template: &str, parts: &[Part<'_>]) -> ! {

@@ -1,11 +1,24 @@
-//! The keeper's role: the one small process that a running guest has on the host. Parent of init, it waits for its end,
+//! `hostel-keeper`: the one small process that a running guest has on the host. Parent of init, it waits for its end,
 //! empties the guest's console into a file, and hears what init tells upward (`contract::keeper`). What the guest says is
 //! hostile: bounded in size and in pace, and passed on unread.
 //!
 //! It takes nothing with it when it is killed, and ends only after init: by executing `hostel` to clean up.
+//!
+//! Static, without libc and without heap, as init is, with whose `sys` it is built: but a program of its own, since what
+//! PID 1 of a guest never runs does not belong into it.
+// With `test`, which only lints ask for, it is an ordinary program.
+#![allow(clippy::manual_contains, reason = "`contains` of bytes brings in core's memchr: size counts here")]
+#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(test), no_main)]
+#![deny(unsafe_code)]
 
-use crate::emergency::complain;
-use crate::sys;
+mod complain;
+#[allow(unsafe_code)]
+#[allow(dead_code, reason = "shared with init, which has parts for itself")]
+#[path = "sys/keeper.rs"]
+mod sys;
+
+use crate::complain::complain;
 use crate::sys::call::{Done, Errno};
 use crate::sys::descriptor::{BorrowedFd, OwnedFd};
 use crate::sys::file::{self, flag};
@@ -65,8 +78,8 @@ enum Unheard {
     Guest,
 }
 
-/// The role.
-pub fn run() -> ! {
+/// Called by `sys::start` with arguments and environment in place.
+fn main() -> ! {
     for signal in IGNORED {
         sys::signal::set_disposition(*signal, Disposition::Ignore);
     }
@@ -258,4 +271,12 @@ fn become_hostel(hostel: &CStr, name: &CStr) -> ! {
     }
     complain("hostel-keeper: `hostel` can't be executed; the next `hostel` command cleans up", &[]);
     exit(EXIT_NO_EXEC)
+}
+
+/// A defect. No input leads here; the guest goes on without a keeper, as after any other end of it.
+#[cfg_attr(not(test), panic_handler)]
+#[cfg_attr(test, allow(dead_code))]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    complain("hostel-keeper: a defect", &[]);
+    exit(EXIT_CRASH)
 }

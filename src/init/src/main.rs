@@ -1,4 +1,4 @@
-//! `hostel-init`: PID 1 of a guest; of a container, the parent of its one command; on the host, a guest's keeper.
+//! `hostel-init`: PID 1 of a guest; of a container, the parent of its one command.
 //!
 //! Static, without libc and without heap. May touch the system, through `sys`, which holds all `unsafe`; parses no files
 //! but bounded ones of the kernel. Which role it plays is in its arguments, and then it plays that one to its end.
@@ -9,20 +9,15 @@
 #![deny(unsafe_code)]
 
 mod command;
+mod complain;
 mod emergency;
-mod keeper;
 #[allow(unsafe_code)]
+#[allow(dead_code, reason = "shared with the keeper, which has parts for itself")]
 mod sys;
 mod system;
 
-use hostel_contract::paths::KEEPER_ARGV0;
-
 /// Called by `sys::start` with arguments and environment in place.
 fn main() -> ! {
-    let name = sys::start::argument(0).map_or(&b""[..], |name| name.to_bytes());
-    if name.rsplit(|b| *b == b'/').next() == Some(KEEPER_ARGV0.as_bytes()) {
-        keeper::run();
-    }
     if sys::start::argument(1).is_some_and(|first| first.to_bytes() == b"--") {
         command::run();
     }

@@ -1,8 +1,8 @@
-//! `cargo xtask build`: the three programs, static, together in target/hostel.
+//! `cargo xtask build`: the programs, static, together in target/hostel.
 //!
 //! `hostel` and `hostel-warden` are `std` programs: glibc linked in with `+crt-static`, which Cargo takes only
-//! with an explicit target (build scripts and macros must stay dynamic). `hostel-init` is built by its own
-//! manifest into a target folder of its own: Cargo unifies features over one build, and a `std` feature of
+//! with an explicit target (build scripts and macros must stay dynamic). `hostel-init` and `hostel-keeper` are built by their own
+//! manifest into a target folder of their own: Cargo unifies features over one build, and a `std` feature of
 //! another crate would break it.
 
 use std::fs;
@@ -20,7 +20,9 @@ use crate::shell::{About, Done, Error, cargo, no_arguments, show};
 /// What `hostel-init` is to have at most. It has more today, and says so at each build.
 const INIT_SIZE_AIM: u64 = 64 * 1024;
 /// A ratchet until it gets there: no build may be larger.
-const INIT_SIZE_MAX: u64 = 84 * 1024;
+const INIT_SIZE_MAX: u64 = 79_872;
+/// What `hostel-keeper` may have: there is one for each running guest.
+const KEEPER_SIZE_MAX: u64 = 6 * 1024;
 
 /// `cargo xtask build`.
 pub fn task(arguments: &[String]) -> Done {
@@ -28,7 +30,7 @@ pub fn task(arguments: &[String]) -> Done {
     programs()
 }
 
-/// Builds the three programs and checks what they must be.
+/// Builds the programs and checks what they must be.
 pub fn programs() -> Done {
     let triple = host_triple()?;
     let target = paths::target();
@@ -48,10 +50,15 @@ pub fn programs() -> Done {
     let folder = paths::programs();
     fs::create_dir_all(&folder).about("make", &folder)?;
     for name in paths::PROGRAMS {
-        let built = if name == "hostel-init" { &init_target } else { &target };
+        let built = if is_of_init(name) { &init_target } else { &target };
         place(&built.join(&triple).join("release").join(name), &folder.join(name))?;
     }
     check(&folder)
+}
+
+/// Is it built by init's manifest?
+fn is_of_init(name: &str) -> bool {
+    ["hostel-init", "hostel-keeper"].contains(&name)
 }
 
 /// The triple that this compiler makes programs for by itself.
@@ -85,9 +92,13 @@ fn check(folder: &Path) -> Done {
         if name == "hostel-init" && size > INIT_SIZE_AIM {
             println!("          {} bytes over its aim of {INIT_SIZE_AIM}", size - INIT_SIZE_AIM);
         }
-        if name == "hostel-init" && size > INIT_SIZE_MAX {
-            let text = format!("{} has {size} bytes; {INIT_SIZE_MAX} is the most", path.display());
-            return Err(Error::Wrong(text));
+        let most = match name {
+            "hostel-init" => INIT_SIZE_MAX,
+            "hostel-keeper" => KEEPER_SIZE_MAX,
+            _ => u64::MAX,
+        };
+        if size > most {
+            return Err(Error::Wrong(format!("{} has {size} bytes; {most} is the most", path.display())));
         }
     }
     Ok(())

@@ -28,7 +28,7 @@ pub struct Called {
     pub stderr: String,
 }
 
-/// Folder of hostel-init and hostel-warden.
+/// Folder of hostel-init, hostel-warden and hostel-keeper.
 pub fn programs() -> PathBuf {
     let built = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/hostel");
     let folder = std::env::var_os("HOSTEL_PROGRAMS").map_or(built, PathBuf::from);

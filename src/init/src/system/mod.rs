@@ -41,7 +41,7 @@ use crate::sys::descriptor::{BorrowedFd, OwnedFd};
 use crate::sys::file::{self, flag};
 use crate::sys::memory;
 use crate::sys::wait::event;
-use crate::{emergency, sys};
+use crate::{complain, emergency, sys};
 use core::ffi::CStr;
 use hostel_contract::status::GuestState;
 use hostel_contract::{paths, shutdown::EXIT_CRASH};
@@ -121,7 +121,7 @@ struct System {
 /// The role. Never returns: see [`shutdown`] for the ways out.
 pub fn run() -> ! {
     if sys::process::own_pid() != 1 {
-        emergency::complain(
+        complain::complain(
             "hostel-init: not PID 1 of a guest. Start guests with `hostel start`, or run one command: hostel-init -- COMMAND",
             &[],
         );

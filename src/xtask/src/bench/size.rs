@@ -23,7 +23,7 @@ const PEERS: &[(&str, &str)] = &[
 /// Sizes in KiB.
 pub fn table() -> Result<Table, Error> {
     let mut table = Table::new("Size of the program's own file", &["KiB"]);
-    for name in ["hostel-init", "hostel-warden", "hostel"] {
+    for name in ["hostel-init", "hostel-keeper", "hostel-warden", "hostel"] {
         let path = paths::program(name);
         let (size, linkage) = look(&path)?;
         table.row(&format!("{name} ({linkage})"), &[Some(size)]);
