@@ -26,7 +26,7 @@
 //! edge to a higher one. So a reader knows, edge by edge and without memory, that nothing is ordered in a circle.
 //!
 //! The checksum (64-bit FNV-1a over all but itself) finds accidents: no change of a single byte passes it. It is
-//! no signature, and what stands behind it is validated all the same. Bytes beyond `length` are not the plan's.
+//! no signature, and what stands behind it is validated all the same, by the builder (`Plan::parse`). Bytes beyond `length` are not the plan's.
 //! The version counts every change that an older reader would misread, a new code included.
 
 use hostel_contract::{Field, record};
@@ -183,7 +183,7 @@ pub const fn split_run(word: u16) -> (u8, usize) {
     ((word >> 11) as u8, word as usize & RUN_MAX)
 }
 
-/// The byte there; 0 beyond the end, which no validated plan leads to. These four are calls: hundreds of accesses go
+/// The byte there; 0 beyond the end. These four are calls: hundreds of accesses go
 /// through them, and PID 1 has a size to keep.
 #[inline(never)]
 pub fn u8_at(bytes: &[u8], at: usize) -> u8 {

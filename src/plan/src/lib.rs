@@ -1,7 +1,9 @@
 //! The plan: what a guest's service definitions compile to, and all that init reads of them.
 //!
 //! A little-endian file with a version and a checksum, of offsets only. [`Plan::parse`] validates all of it
-//! once (bounds, strings, edges, codes); after that, reading can't fail, and no input makes it panic.
+//! once (bounds, strings, edges, codes): the builder does so before a plan leaves it, and the warden with each that it
+//! is given. Init, which has them from the builder, only opens them ([`Plan::open`]). Either way reading can't fail, and no
+//! input makes it panic or go on for ever.
 //! The warden's side builds one from a [`model::Model`], breaks ordering cycles, and says so.
 //!
 //! This crate touches bytes: never the system. Without the feature `build` it is `no_std` and allocates nothing.

@@ -1,7 +1,7 @@
-//! Reading a plan: validated once (`validate`), then infallible.
+//! Reading a plan: looked at once ([`Plan::open`], [`Plan::parse`]), then infallible.
 //!
-//! Every accessor would give a harmless value (nothing, zero, the default) where the bytes are not as the format says;
-//! after [`Plan::parse`] there's no such place. Nothing is copied: strings and lists are read in the plan's bytes.
+//! Every accessor gives a harmless value (nothing, zero, the default) where the bytes are not as the format says, in a
+//! bounded time, and no unit that isn't there; after [`Plan::parse`] there's no such place. Nothing is copied: strings and lists are read in the plan's bytes.
 
 use crate::layout::{self, PlanHeader, PolicyRecord, UnitRecord};
 use crate::types::*;
@@ -37,7 +37,7 @@ impl core::fmt::Display for PlanError {
 
 impl core::error::Error for PlanError {}
 
-/// A validated plan.
+/// A plan.
 #[derive(Clone, Copy)]
 pub struct Plan<'a> {
     bytes: &'a [u8],
@@ -61,12 +61,18 @@ impl<'a> Plan<'a> {
     /// A plan without units.
     pub const EMPTY: Plan<'static> = Plan { bytes: &[] };
 
+    /// Takes a plan from who has validated it: looks at its magic, version, length, checksum, and where its tables are.
+    /// What is wrong behind them reads as harmless values. Bytes behind the length that its header gives are ignored.
+    pub fn open(bytes: &'a [u8]) -> Result<Plan<'a>, PlanError> {
+        crate::validate::open(bytes)
+    }
+
     /// Validates a plan entirely. Bytes behind the length that its header gives are ignored.
     pub fn parse(bytes: &'a [u8]) -> Result<Plan<'a>, PlanError> {
         crate::validate::validate(bytes)
     }
 
-    /// What `validate` makes of validated bytes.
+    /// What `validate` makes of bytes that it has looked at.
     pub(crate) const fn of(bytes: &'a [u8]) -> Plan<'a> {
         Plan { bytes }
     }
@@ -375,7 +381,8 @@ impl<'a> Unit<'a> {
                 let (found, count, next) = self.run(at);
                 if found == kind.code() {
                     if n < count {
-                        return Some(UnitId(layout::u16_at(self.plan.bytes, at + 2 + n * 2)));
+                        let id = UnitId(layout::u16_at(self.plan.bytes, at + 2 + n * 2));
+                        return (id.index() < self.plan.len()).then_some(id);
                     }
                     n -= count;
                 }

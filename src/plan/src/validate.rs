@@ -1,4 +1,6 @@
-//! Validation: the one place that distrusts a plan. What it lets pass, `reader` reads without a check of its own.
+//! What is looked at before a plan is read, in two depths. [`open`] is init's: a file as it was written, whose tables are
+//! in it. [`validate`] distrusts everything, and is the warden's, which gives out no plan that does not pass: PID 1 need
+//! not carry it, since `reader` stays bounded, and gives harmless values, whatever stands behind a right checksum.
 //!
 //! It allocates nothing, and its work is bounded (`layout::WALK_MAX`), however the blocks overlap.
 
@@ -15,8 +17,8 @@ fn ensure(holds: bool, at: usize) -> Checked {
     if holds { Ok(()) } else { Err(Malformed(at)) }
 }
 
-/// The whole of `Plan::parse`.
-pub(crate) fn validate(bytes: &[u8]) -> Result<Plan<'_>, PlanError> {
+/// The whole of `Plan::open`.
+pub(crate) fn open(bytes: &[u8]) -> Result<Plan<'_>, PlanError> {
     let header = PlanHeader::decode(bytes).ok_or(PlanError::Truncated)?;
     if header.magic != layout::MAGIC {
         return Err(PlanError::Magic);
@@ -31,10 +33,32 @@ pub(crate) fn validate(bytes: &[u8]) -> Result<Plan<'_>, PlanError> {
     if layout::checksum(bytes) != header.checksum {
         return Err(PlanError::Checksum);
     }
-    match contents(bytes, &header) {
-        Ok(()) => Ok(Plan::of(bytes)),
-        Err(Malformed(at)) => Err(PlanError::Malformed(u32::try_from(at).unwrap_or(u32::MAX))),
+    tables(bytes, &header).map_err(PlanError::from)?;
+    Ok(Plan::of(bytes))
+}
+
+/// The whole of `Plan::parse`.
+pub(crate) fn validate(bytes: &[u8]) -> Result<Plan<'_>, PlanError> {
+    let plan = open(bytes)?;
+    let header = PlanHeader::decode(plan.bytes()).ok_or(PlanError::Truncated)?;
+    contents(plan.bytes(), &header).map_err(PlanError::from)?;
+    Ok(plan)
+}
+
+impl From<Malformed> for PlanError {
+    fn from(Malformed(at): Malformed) -> Self {
+        PlanError::Malformed(u32::try_from(at).unwrap_or(u32::MAX))
     }
+}
+
+/// Are there no more units than there may be, and are the tables in the file, one after the other?
+fn tables(bytes: &[u8], header: &PlanHeader) -> Checked {
+    let blocks_at = layout::unit_at(usize::from(header.units));
+    let policies_at = header.policies_at as usize;
+    let text_at = header.text_at as usize;
+    let policies_end = policies_at.saturating_add(usize::from(header.policies) * PolicyRecord::SIZE);
+    ensure(usize::from(header.units) <= layout::UNITS_MAX, 6)?;
+    ensure(blocks_at <= policies_at && policies_end <= text_at && text_at < bytes.len(), 16)
 }
 
 /// What stands behind the checksum.
@@ -42,9 +66,6 @@ fn contents(bytes: &[u8], header: &PlanHeader) -> Checked {
     let blocks_at = layout::unit_at(usize::from(header.units));
     let policies_at = header.policies_at as usize;
     let text_at = header.text_at as usize;
-    let policies_end = policies_at.saturating_add(usize::from(header.policies) * PolicyRecord::SIZE);
-    ensure(usize::from(header.units) <= layout::UNITS_MAX, 6)?;
-    ensure(blocks_at <= policies_at && policies_end <= text_at && text_at < bytes.len(), 16)?;
     ensure(header.default_target == layout::NO_UNIT || header.default_target < header.units, 30)?;
 
     let pool = bytes.get(text_at..).unwrap_or(&[]);

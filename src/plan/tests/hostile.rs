@@ -1,4 +1,5 @@
-//! Whatever the bytes are: `Plan::parse` says no, or all of the plan can be read.
+//! Whatever the bytes are: `Plan::parse` says no, or all of the plan can be read; and what is only opened is read without
+//! a panic, too, and leads to no unit that isn't there.
 
 mod common;
 
@@ -34,6 +35,33 @@ fn read_all(plan: &Plan<'_>) -> usize {
         items += unit.settings().map(|(_, value)| value.len()).sum::<usize>();
     }
     items
+}
+
+/// Reads everything of a plan that nobody has validated.
+fn read_opened(bytes: &[u8]) -> bool {
+    let Ok(plan) = Plan::open(bytes) else { return false };
+    assert!(plan.len() <= layout::UNITS_MAX);
+    assert!(plan.default_target().is_none_or(|target| plan.unit(target).is_some()));
+    for unit in plan.units() {
+        let _ = plan.find(unit.name());
+        for (_, other) in unit.all_edges() {
+            assert!(plan.unit(other).is_some(), "an edge to a unit that isn't there");
+        }
+        for list in [ExitList::Success, ExitList::RestartPrevent, ExitList::RestartForce] {
+            let _ = (unit.lists(list, Exit::Status(255)), unit.lists(list, Exit::Signal(64)));
+        }
+        for phase in Phase::ALL {
+            let count = unit.command_count(*phase);
+            for index in 0..count.min(8) {
+                let command = unit.command(*phase, index).expect("a command in range");
+                let _ = (command.path(), command.argv().take(64).count());
+            }
+            assert!(unit.command(*phase, count).is_none() || count == 0);
+        }
+        let _ = (unit.cgroup(), unit.settings().take(64).count(), unit.kill_mode(), unit.service_type());
+        let _ = (unit.restart(), unit.notify_access(), unit.fdstore_max(), unit.start_timeout_ms());
+    }
+    true
 }
 
 fn with_checksum(mut bytes: Vec<u8>) -> Vec<u8> {
@@ -103,7 +131,9 @@ fn given_any_byte_changed_and_a_right_checksum_when_parsed_then_no_reading_fails
         for change in [0x01, 0x04, 0x20, 0x80, 0xff] {
             let mut changed = bytes.clone();
             changed[at] ^= change;
-            match Plan::parse(&with_checksum(changed)) {
+            let changed = with_checksum(changed);
+            read_opened(&changed);
+            match Plan::parse(&changed) {
                 Ok(plan) => read += (read_all(&plan) > 0) as usize,
                 Err(_) => refused += 1,
             }
@@ -116,7 +146,7 @@ fn given_any_byte_changed_and_a_right_checksum_when_parsed_then_no_reading_fails
 fn given_many_random_changes_and_a_right_checksum_when_parsed_then_no_reading_fails() {
     let bytes = build(&rich()).unwrap().bytes;
     let mut random = Random(1);
-    let (mut refused, mut read) = (0, 0);
+    let (mut refused, mut read, mut opened) = (0, 0, 0);
     for _ in 0..60_000 {
         let mut changed = bytes.clone();
         for _ in 0..1 + random.below(4) {
@@ -132,12 +162,15 @@ fn given_many_random_changes_and_a_right_checksum_when_parsed_then_no_reading_fa
                 }
             }
         }
-        match Plan::parse(&with_checksum(changed)) {
+        let changed = with_checksum(changed);
+        opened += usize::from(read_opened(&changed));
+        match Plan::parse(&changed) {
             Ok(plan) => read += (read_all(&plan) > 0) as usize,
             Err(_) => refused += 1,
         }
     }
     assert!(refused > 1000 && read > 1000, "{refused} refused, {read} read: the test tests nothing");
+    assert!(opened > read + 1000, "{opened} opened, {read} valid: the test tests nothing");
 }
 
 #[test]
@@ -159,7 +192,9 @@ fn given_random_bytes_behind_a_right_header_when_parsed_then_no_reading_fails() 
             default_target: layout::NO_UNIT,
         };
         bytes[..32].copy_from_slice(&header.encode());
-        if let Ok(plan) = Plan::parse(&with_checksum(bytes)) {
+        let bytes = with_checksum(bytes);
+        read_opened(&bytes);
+        if let Ok(plan) = Plan::parse(&bytes) {
             read_all(&plan);
         }
     }

@@ -228,7 +228,7 @@ impl System {
         }
         let bytes = memory::map_sealed(output.as_fd(), size).map_err(Failure::System)?;
         let first = !self.guest.has_plan();
-        let taken = Plan::parse(bytes).map_err(Failure::Plan).and_then(|plan| self.follow(plan, output));
+        let taken = Plan::open(bytes).map_err(Failure::Plan).and_then(|plan| self.follow(plan, output));
         match taken {
             // Before it there was the empty one, which is no mapping.
             Ok(_) if first => self.boot(),

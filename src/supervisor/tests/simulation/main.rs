@@ -7,6 +7,7 @@
 
 mod invariants;
 mod kernel;
+mod nonsense;
 mod plans;
 mod reload;
 mod rng;
