@@ -175,5 +175,6 @@ fn given_a_hostile_status_page_when_asked_for_then_the_tool_says_so_and_goes_on(
         "rm /run/hostel/status; busybox dd if=/dev/urandom of=/run/hostel/status bs=4096 count=3 2>/dev/null",
     );
     let called = tool.call(&["status", &tool.guest]);
-    assert!(called.stderr.contains("isn't one of this version"), "{called:?}");
+    // Which of its checks fails first is chance.
+    assert!(called.stderr.contains("the status page of guest"), "{called:?}");
 }
