@@ -152,8 +152,11 @@ fn given_load_when_reloaded_so_often_then_no_service_is_touched_and_no_event_los
     guest.shell(&reloads(count));
 
     assert_eq!(steady(&guest), before, "no service is another process");
-    let crasher = guest.unit("crasher.service").expect("in the plan");
-    assert!(crasher.restarts > lives, "its restarts go on, and are counted on");
+    // A few reloads may take less time than one of its lives.
+    let crashed = hostel_tests::run::until(SOON, || {
+        guest.unit("crasher.service").is_some_and(|crasher| crasher.restarts > lives).then_some(())
+    });
+    assert!(crashed.is_some(), "its restarts go on, and are counted on");
     let spooled =
         hostel_tests::run::until(SOON, || guest.shell("ls /run/spool-in").trim().is_empty().then_some(()));
     assert!(spooled.is_some(), "a path unit has missed something: {}", guest.shell("ls /run/spool-in"));
