@@ -14,10 +14,11 @@ fn given_accept_when_clients_connect_then_each_is_served_by_an_instance_and_one_
     let mut guest = Guest::debian12("accept")
         .program("usr/local/sbin/client", CLIENT)
         .wanted_unit("each.socket", "[Socket]\nListenStream=127.0.0.1:7777\nAccept=yes\nMaxConnections=3\n")
+        // Each instance lasts as long as its client.
         .unit(
             "each@.service",
             "[Unit]\nStartLimitIntervalSec=0\n[Service]\nStandardInput=socket\n\
-             ExecStart=/bin/sh -c 'read line; echo you said $$line from $REMOTE_ADDR'\n",
+             ExecStart=/bin/sh -c 'read line; echo you said $$line from $REMOTE_ADDR; read end || :'\n",
         )
         .start();
     for round in 0..5 {

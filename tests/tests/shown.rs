@@ -263,6 +263,15 @@ const EDGES: &[(EdgeKind, &str)] = &[
     (EdgeKind::Before, "Before"),
 ];
 
+/// Whether a unit is one that the plan has ready for a connection to this socket with Accept=yes: under systemd it comes
+/// with the connection.
+fn is_of_pool(socket: &str, unit: &str) -> bool {
+    let instance = socket
+        .strip_suffix(".socket")
+        .and_then(|stem| unit.strip_prefix(stem)?.strip_prefix('@')?.strip_suffix(".service"));
+    instance.is_some_and(|instance| instance.parse::<u16>().is_ok())
+}
+
 /// Everything that is compared of one unit.
 fn compare_unit(unit: &OfGuest, theirs: &Properties, differences: &mut Vec<Difference>) {
     let model = &unit.model;
@@ -290,7 +299,7 @@ fn compare_unit(unit: &OfGuest, theirs: &Properties, differences: &mut Vec<Diffe
     for (kind, property) in EDGES {
         let named = theirs.get(*property).map(strings).unwrap_or_default();
         for (_, other) in model.edges.iter().filter(|(k, _)| k == kind) {
-            if !named.contains(other) && !other.contains("@.") {
+            if !named.contains(other) && !other.contains("@.") && !is_of_pool(&model.name, other) {
                 differ(property, other.clone(), String::new());
             }
         }
