@@ -389,59 +389,14 @@ fn named(names: &[&str], number: u64) -> String {
     names.get(number as usize).copied().unwrap_or_default().to_owned()
 }
 
-/// capabilities(7), by number.
-const CAPABILITIES: [&str; 41] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "SETGID",
-    "SETUID",
-    "SETPCAP",
-    "LINUX_IMMUTABLE",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_ADMIN",
-    "NET_RAW",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "SYS_MODULE",
-    "SYS_RAWIO",
-    "SYS_CHROOT",
-    "SYS_PTRACE",
-    "SYS_PACCT",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_NICE",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "MKNOD",
-    "LEASE",
-    "AUDIT_WRITE",
-    "AUDIT_CONTROL",
-    "SETFCAP",
-    "MAC_OVERRIDE",
-    "MAC_ADMIN",
-    "SYSLOG",
-    "WAKE_ALARM",
-    "BLOCK_SUSPEND",
-    "AUDIT_READ",
-    "PERFMON",
-    "BPF",
-    "CHECKPOINT_RESTORE",
-];
-/// All of them but CAP_SYSLOG, which systemd-nspawn keeps from its guests.
-const CAPABILITIES_ALL: u64 = (1 << CAPABILITIES.len()) - 1 - (1 << 34);
+/// The 41 of capabilities(7) but CAP_SYSLOG, which systemd-nspawn keeps from its guests.
+const CAPABILITIES_ALL: u64 = (1 << 41) - 1 - (1 << 34);
 
 /// A list of `+CAP_X`, `~CAP_X` and `CAP_X` as a mask.
 fn capabilities(list: &str) -> u64 {
     let mut mask = if list.starts_with('~') { CAPABILITIES_ALL } else { 0 };
     for word in list.split('\u{1f}') {
-        let name = word.trim_start_matches(['+', '~']).trim_start_matches("CAP_");
-        let bit = CAPABILITIES.iter().position(|known| *known == name).map_or(0, |number| 1 << number);
+        let bit = parsers::capability(word.trim_start_matches(['+', '~'])).unwrap_or(0);
         if word.starts_with('~') { mask &= !bit } else { mask |= bit }
     }
     mask & CAPABILITIES_ALL

@@ -45,6 +45,7 @@ mod value;
 mod guest_tests;
 
 pub use quoting::{next_word, unescape};
+pub use service::COMMANDS;
 pub use specifier::Facts;
 pub use value::parse_size;
 

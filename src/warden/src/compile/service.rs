@@ -10,8 +10,8 @@ use hostel_plan::{
     EdgeKind, INFINITE, NotifyAccess, Phase, Restart, ServiceType, SettingKey, UnitKind, unit_flags,
 };
 
-/// Directives that are commands.
-const COMMANDS: &[(&str, Phase)] = &[
+/// Directives that are commands; their D-Bus properties have the same names.
+pub const COMMANDS: &[(&str, Phase)] = &[
     ("ExecCondition", Phase::Condition),
     ("ExecStartPre", Phase::StartPre),
     ("ExecStart", Phase::Start),

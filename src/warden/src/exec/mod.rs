@@ -9,7 +9,7 @@
 
 mod attributes;
 mod bus;
-mod capabilities;
+pub mod capabilities;
 mod cgroup;
 mod conditions;
 mod credentials;

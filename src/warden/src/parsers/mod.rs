@@ -6,7 +6,7 @@
 pub mod entry;
 
 use crate::compile::parsers as compile;
-use crate::exec::env_file;
+use crate::exec::{capabilities, env_file};
 use crate::serve::{Carry, Line};
 use crate::timer::calendar::{Calendar, ZoneName};
 use crate::timer::zone::{Zone, Zones};
@@ -28,6 +28,11 @@ pub fn calendar(expression: &str, after: u64, count: usize, database: &Path) -> 
     };
     let first = calendar.next_elapse(after, &zone);
     Ok(std::iter::successors(first, |after| calendar.next_elapse(*after, &zone)).take(count).collect())
+}
+
+/// The bit of a capability by its name or number; `None` where nobody knows it.
+pub fn capability(name: &str) -> Option<u64> {
+    capabilities::bit(name)
 }
 
 /// Assignments of an environment file.

@@ -2,6 +2,7 @@
 
 use super::super::dispatch::{Answer, Call};
 use super::super::error::{Failure, name};
+use super::super::jobs::{Job, Jobs};
 use super::super::path;
 use super::super::server::Server;
 use super::super::value::{Value, structure};
@@ -75,10 +76,13 @@ pub fn get_unit_by_invocation(_: &mut Server, _: &Call) -> Result<Answer, Failur
     Err(Failure::new(name::NO_SUCH_UNIT, "No unit with the specified invocation ID known."))
 }
 
+/// Number and word of a unit's job; 0 and nothing where it has none.
+fn job_of(jobs: &Jobs, unit: &str) -> (u32, &'static str) {
+    jobs.of_unit(unit).map_or((0, ""), |(id, job)| (id, job.kind.word()))
+}
+
 /// A row of `ListUnits`.
-fn listed(server: &Server, subject: &Subject<'_>) -> Value {
-    let job = server.jobs.of_unit(&subject.name);
-    let (id, word) = job.map_or((0, ""), |(id, job)| (id, job.kind.word()));
+fn listed((id, word): (u32, &str), subject: &Subject<'_>) -> Value {
     structure![
         subject.name.as_str(),
         subject.description(),
@@ -100,7 +104,8 @@ fn list(server: &Server, takes: impl Fn(&Subject<'_>) -> bool) -> Answer {
     let count = server.world.plan().map_or(0, |plan| plan.len());
     let subjects = (0..count as u16).filter_map(|id| server.world.known(UnitId(id)));
     let loaded = subjects.filter(|subject| server.world.is_loaded(&subject.name));
-    let rows = loaded.filter(|subject| takes(subject)).map(|subject| listed(server, &subject));
+    let taken = loaded.filter(|subject| takes(subject));
+    let rows = taken.map(|subject| listed(job_of(&server.jobs, &subject.name), &subject));
     Answer::Now(vec![Value::array(LISTED, rows)])
 }
 
@@ -144,34 +149,15 @@ pub fn list_units_by_names(server: &mut Server, call: &Call) -> Result<Answer, F
         call.argument(0).texts().iter().filter_map(|text| unit_name(text).ok()).collect();
     let mut rows = Vec::new();
     for unit in names {
-        let name = server.world.subject(&unit).name.clone();
-        server.world.subject(&name);
-        rows.push(listed_by_name(server, &name));
+        let subject = server.world.subject(&unit);
+        rows.push(listed(job_of(&server.jobs, &subject.name), &subject));
     }
     Ok(Answer::Now(vec![Value::array(LISTED, rows)]))
 }
 
-fn listed_by_name(server: &mut Server, name: &str) -> Value {
-    let job = server.jobs.of_unit(name).map(|(id, job)| (id, job.kind.word()));
-    let subject = server.world.subject(name);
-    let (id, word) = job.unwrap_or((0, ""));
-    structure![
-        subject.name.as_str(),
-        subject.description(),
-        subject.load_state(),
-        subject.active().name(),
-        subject.sub().name(),
-        "",
-        Value::path(path::of_unit(&subject.name)),
-        id,
-        word,
-        Value::path(if id == 0 { "/".into() } else { path::of_job(id) }),
-    ]
-}
-
 /// `ListJobs`.
 pub fn list_jobs(server: &mut Server, _: &Call) -> Result<Answer, Failure> {
-    let row = |(id, job): (u32, &super::super::jobs::Job)| {
+    let row = |(id, job): (u32, &Job)| {
         let state = if job.running { "running" } else { "waiting" };
         let (job_path, unit_path) = (path::of_job(id), path::of_unit(&job.unit));
         structure![

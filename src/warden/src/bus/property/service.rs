@@ -4,19 +4,9 @@ use super::super::value::Value;
 use super::super::world::Subject;
 use super::timestamp;
 use super::unit::usec;
+use crate::compile::COMMANDS;
 use hostel_contract::status::UnitResult;
 use hostel_plan::{Exit, ExitList, Phase, SettingKey, Unit, command_flags, unit_flags};
-
-/// Commands, with the names of their properties.
-const COMMANDS: &[(&str, Phase)] = &[
-    ("ExecCondition", Phase::Condition),
-    ("ExecStartPre", Phase::StartPre),
-    ("ExecStart", Phase::Start),
-    ("ExecStartPost", Phase::StartPost),
-    ("ExecReload", Phase::Reload),
-    ("ExecStop", Phase::Stop),
-    ("ExecStopPost", Phase::StopPost),
-];
 
 /// A property; None: as the plan's settings or the table say.
 pub fn value(subject: &Subject<'_>, name: &str) -> Option<Value> {
