@@ -39,6 +39,10 @@ mod value;
 mod wire;
 mod world;
 
+pub use connection::Connection;
+pub use message::{Kind, Message};
+pub use value::Value;
+
 use std::ffi::OsString;
 use std::process::ExitCode;
 
