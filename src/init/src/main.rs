@@ -18,7 +18,7 @@ mod system;
 
 /// Called by `sys::start` with arguments and environment in place.
 fn main() -> ! {
-    if sys::start::argument(1).is_some_and(|first| first.to_bytes() == b"--") {
+    if command::is_asked_for() {
         command::run();
     }
     system::run()

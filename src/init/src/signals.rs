@@ -30,8 +30,12 @@ pub const TERM: u8 = 15;
 pub const CHLD: u8 = 17;
 /// Continue.
 pub const CONT: u8 = 18;
+/// Stop, which nobody can catch.
+pub const STOP: u8 = 19;
 /// Stop from the terminal.
 pub const TSTP: u8 = 20;
+/// Stop: a write to a terminal from the background.
+pub const TTOU: u8 = 22;
 /// The terminal's size changed.
 pub const WINCH: u8 = 28;
 /// Power failure.
@@ -91,26 +95,21 @@ pub fn meaning(signal: u8, origin: Origin) -> Meaning {
         .map_or(Meaning::Nothing, |(_, _, meaning)| *meaning)
 }
 
-/// What the command role passes on to its main command, and as what. Stop requests that only an init understands
-/// become TERM.
-const FORWARDED: &[(u8, u8)] = &[
-    (HUP, HUP),
-    (INT, INT),
-    (QUIT, QUIT),
-    (USR1, USR1),
-    (USR2, USR2),
-    (TERM, TERM),
-    (CONT, CONT),
-    (TSTP, TSTP),
-    (WINCH, WINCH),
-    (PWR, TERM),
-    (RTMIN + 3, TERM),
-    (RTMIN + 4, TERM),
-];
+/// The signal that the main command gets for one that came to us; `None`: it gets none. It gets them all, but that a
+/// container's stop that only an init understands becomes TERM.
+pub fn forwarded(signal: u8, is_init: bool) -> Option<u8> {
+    const HALT: u8 = RTMIN + 3;
+    const POWER_OFF: u8 = RTMIN + 4;
+    match signal {
+        CHLD => None,
+        PWR | HALT | POWER_OFF if is_init => Some(TERM),
+        other => Some(other),
+    }
+}
 
-/// The signal that the main command gets for one that came to us; `None`: it gets none.
-pub fn forwarded(signal: u8) -> Option<u8> {
-    FORWARDED.iter().find(|(from, _)| *from == signal).map(|(_, to)| *to)
+/// Does it stop a process by default, so that a shell can go on with something else?
+pub fn suspends(signal: u8) -> bool {
+    (TSTP..=TTOU).contains(&signal)
 }
 
 #[cfg(test)]
@@ -142,7 +141,16 @@ mod tests {
 
     #[test]
     fn given_a_container_stop_when_forwarded_then_the_command_gets_term() {
-        assert_eq!(forwarded(RTMIN + 4), Some(TERM));
-        assert_eq!(forwarded(CHLD), None);
+        assert_eq!(forwarded(RTMIN + 4, true), Some(TERM));
+        assert_eq!(forwarded(RTMIN + 4, false), Some(RTMIN + 4));
+    }
+
+    #[test]
+    fn given_any_other_signal_when_forwarded_then_it_is_the_same() {
+        for signal in (1..=MAX).filter(|signal| ![CHLD, PWR, RTMIN + 3, RTMIN + 4].contains(signal)) {
+            assert_eq!(forwarded(signal, true), Some(signal));
+            assert_eq!(forwarded(signal, false), Some(signal));
+        }
+        assert_eq!(forwarded(CHLD, true), None);
     }
 }

@@ -55,6 +55,8 @@ impl Drop for OwnedFd {
 impl BorrowedFd<'_> {
     /// Standard input. Never closed by us; where the parent left it closed, calls fail with EBADF.
     pub const INPUT: BorrowedFd<'static> = BorrowedFd(plus_one(0), PhantomData);
+    /// Standard output, as above.
+    pub const OUTPUT: BorrowedFd<'static> = BorrowedFd(plus_one(1), PhantomData);
     /// Standard error, as above.
     pub const ERROR: BorrowedFd<'static> = BorrowedFd(plus_one(2), PhantomData);
     /// The working directory, for calls that take a directory (AT_FDCWD).

@@ -198,7 +198,7 @@ pub fn own_pid() -> u32 {
 }
 
 fn prctl(option: usize, argument: usize) {
-    // SAFETY: called for two options only, of which one reads a terminated name and the other a number.
+    // SAFETY: called for options only of which one reads a terminated name, one writes a number, and the others read one.
     let _ = unsafe { call6(option, argument, 0, 0, 0, 0, number::PRCTL) };
 }
 
@@ -212,6 +212,26 @@ pub fn set_name(name: &'static CStr) {
 pub fn adopt_orphans() {
     const PR_SET_CHILD_SUBREAPER: usize = 36;
     prctl(PR_SET_CHILD_SUBREAPER, 1);
+}
+
+/// Do they already? The kernel keeps it through an exec.
+pub fn adopts_orphans() -> bool {
+    const PR_GET_CHILD_SUBREAPER: usize = 37;
+    let mut yes = 0u32;
+    prctl(PR_GET_CHILD_SUBREAPER, &raw mut yes as usize);
+    yes != 0
+}
+
+/// When our parent ends, we are to be sent this signal.
+pub fn die_with_parent(signal: u8) {
+    const PR_SET_PDEATHSIG: usize = 1;
+    prctl(PR_SET_PDEATHSIG, signal.into());
+}
+
+/// Makes `/` the working directory.
+pub fn leave_directory() {
+    // SAFETY: reads the path.
+    let _ = unsafe { call2(c"/".as_ptr() as usize, 0, number::CHDIR) };
 }
 
 /// A process group of our own; where standard input is a terminal, the one in its foreground. Fails where the terminal

@@ -28,14 +28,22 @@ pub enum Disposition {
     Ignore,
 }
 
-fn set_mask(mask: u64) {
-    // SAFETY: reads one signal set from `mask`.
-    let _ = unsafe { call4(SIG_SETMASK, &raw const mask as usize, 0, SET_SIZE, number::RT_SIGPROCMASK) };
+fn set_mask(mask: u64) -> u64 {
+    let mut old = 0u64;
+    let (new, to) = (&raw const mask as usize, &raw mut old as usize);
+    // SAFETY: reads one signal set from `mask`, writes one into `old`.
+    let _ = unsafe { call4(SIG_SETMASK, new, to, SET_SIZE, number::RT_SIGPROCMASK) };
+    old
 }
 
-/// Blocks every signal that can be.
-pub fn block_all() {
-    set_mask(ALL);
+/// Blocks every signal that can be. Those that were blocked before: for [`restore`].
+pub fn block_all() -> u64 {
+    set_mask(ALL)
+}
+
+/// Blocks those that were: for a child, before its exec.
+pub fn restore(mask: u64) {
+    set_mask(mask);
 }
 
 /// Unblocks every signal: for a child, before its exec.

@@ -16,6 +16,7 @@ pub mod number {
     pub const UMOUNT2: usize = 39;
     pub const FSTATFS: usize = 44;
     pub const FTRUNCATE: usize = 46;
+    pub const CHDIR: usize = 49;
     pub const FCHMOD: usize = 52;
     pub const FCHMODAT: usize = 53;
     pub const OPENAT: usize = 56;

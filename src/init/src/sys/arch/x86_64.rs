@@ -32,6 +32,7 @@ pub mod number {
     pub const KILL: usize = 62;
     pub const FCNTL: usize = 72;
     pub const FTRUNCATE: usize = 77;
+    pub const CHDIR: usize = 80;
     pub const FCHMOD: usize = 91;
     pub const SETPGID: usize = 109;
     pub const RT_SIGTIMEDWAIT: usize = 128;
