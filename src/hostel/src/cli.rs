@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::config::Change;
 use crate::error::Error;
 use crate::name::GuestName;
 use crate::source::Source;
@@ -75,6 +76,12 @@ pub enum Command {
     Logs(LogsArgs),
     /// Wait until a guest has ended; exits with its status
     Wait(WaitArgs),
+    /// Change a guest's configuration; limits of a running guest change at once
+    Set(SetArgs),
+    /// A guest's configuration
+    Show(ShowArgs),
+    /// Change a guest's configuration in an editor
+    Edit(EditArgs),
     /// Remove a guest and all that it wrote
     Rm(RmArgs),
     /// What the keeper calls when init is gone
@@ -119,6 +126,9 @@ pub struct RunArgs {
     /// Packages that debian:SUITE gets beside the base, comma-separated
     #[arg(long, value_name = "PACKAGES")]
     pub include: Option<String>,
+    /// Set a key of its configuration, as `hostel set` does
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub set: Vec<Change>,
     /// How long a stop may take before the guest is killed, in seconds
     #[arg(long, default_value = "90", value_parser = seconds, value_name = "SECONDS")]
     pub timeout: Duration,
@@ -143,6 +153,9 @@ pub struct CreateArgs {
     /// Packages that debian:SUITE gets beside the base, comma-separated
     #[arg(long, value_name = "PACKAGES")]
     pub include: Option<String>,
+    /// Set a key of its configuration, as `hostel set` does
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub set: Vec<Change>,
     /// Print facts as JSON
     #[arg(long)]
     pub json: bool,
@@ -273,6 +286,36 @@ pub struct WaitArgs {
     /// Print facts as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `set`.
+#[derive(Args, Debug)]
+pub struct SetArgs {
+    /// The guest
+    #[arg(value_name = "NAME")]
+    pub guest: GuestName,
+    /// What is to hold: memory=512M, cpu=150%, ...; without a value the key is taken away
+    #[arg(required = true, value_name = "NAME=VALUE")]
+    pub changes: Vec<Change>,
+}
+
+/// Arguments of `show`.
+#[derive(Args, Debug)]
+pub struct ShowArgs {
+    /// The guest
+    #[arg(value_name = "NAME")]
+    pub guest: GuestName,
+    /// Print facts as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `edit`.
+#[derive(Args, Debug)]
+pub struct EditArgs {
+    /// The guest
+    #[arg(value_name = "NAME")]
+    pub guest: GuestName,
 }
 
 /// Arguments of `rm`.

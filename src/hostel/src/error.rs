@@ -84,6 +84,15 @@ pub enum Error {
         /// What is wrong, and what would help.
         why: String,
     },
+    /// A guest's configuration has a mistake.
+    Config {
+        /// The file.
+        file: PathBuf,
+        /// Where in it.
+        line: usize,
+        /// What is wrong, and what would be right.
+        why: String,
+    },
     /// It took too long.
     Timeout(String),
     /// The guest ended while its start was awaited; `how` completes "guest NAME ".
@@ -106,7 +115,7 @@ impl Error {
     /// The status to exit with.
     pub fn exit_status(&self) -> u8 {
         match self {
-            Error::Invalid(_) | Error::Source { .. } => exit::USAGE,
+            Error::Invalid(_) | Error::Source { .. } | Error::Config { .. } => exit::USAGE,
             Error::NoSuchGuest(_) => exit::NO_SUCH_GUEST,
             Error::Exists(_) | Error::Busy { .. } => exit::BUSY,
             Error::NotRunning(_) => exit::NOT_RUNNING,
@@ -143,6 +152,7 @@ impl fmt::Display for Error {
             Error::Call { doing, source } => write!(f, "{doing}: {source}"),
             Error::Step { step, cause } => write!(f, "making the context, step \"{step}\": {cause}"),
             Error::Source { source, why } => write!(f, "source {source}: {why}"),
+            Error::Config { file, line, why } => write!(f, "{}:{line}: {why}", file.display()),
             Error::Damaged { file, why } => write!(f, "{}: {why}", file.display()),
             Error::Ended { guest, how } => write!(f, "guest {guest} {how} before it was ready"),
             Error::Said(_) => Ok(()),

@@ -1,8 +1,10 @@
 //! From a guest's definition to its running init: what `start`, `run` and a reboot have in common.
 
+use crate::config::Config;
 use crate::context::{self, Console, ContextPlan, Running, StepTime, cgroup, idmap, root};
 use crate::error::{Doing, Error, Result, exit};
 use crate::name::GuestName;
+use crate::network::Network;
 use crate::places::Places;
 use crate::process::ProcessId;
 use crate::programs::c_string;
@@ -42,6 +44,8 @@ pub struct Launch {
     pub guest: Guest,
     /// Nothing of it stays after its end.
     pub throwaway: bool,
+    /// What its owner has set.
+    pub config: Config,
     /// A command in the place of the guest's services.
     pub command: Vec<OsString>,
     /// Folder of init, warden and keeper.
@@ -88,6 +92,7 @@ fn attempt(places: &Places, lock: &Lock, launch: &Launch) -> Result<Launched> {
     root::check(&guest.root)?;
     let own = ProcessId::own().ok_or_else(|| Error::Invalid("this process isn't in /proc".into()))?;
     let tree = find_tree(places);
+    let network = Network::wanted(&launch.config, guest)?;
     let mut record = Record {
         version: VERSION,
         state: State::Starting,
@@ -97,6 +102,7 @@ fn attempt(places: &Places, lock: &Lock, launch: &Launch) -> Result<Launched> {
         init: None,
         started: now(),
         cgroup: tree.as_ref().map(|tree| tree.of(&guest.name).outer().to_path_buf()),
+        interface: network.as_ref().and_then(Network::on_host).map(str::to_owned),
         layers: layers(guest)?,
     };
     claim_layers(places, lock, &record)?;
@@ -105,6 +111,8 @@ fn attempt(places: &Places, lock: &Lock, launch: &Launch) -> Result<Launched> {
     lost.iter().for_each(|lost| say(lost));
     let plan = ContextPlan {
         guest: guest.clone(),
+        config: launch.config.clone(),
+        network,
         map,
         tree,
         programs: launch.programs.clone(),
@@ -122,15 +130,13 @@ fn attempt(places: &Places, lock: &Lock, launch: &Launch) -> Result<Launched> {
     record.init = ProcessId::of(context.init);
     lock.write(&record)?;
 
-    let (init, cgroup) = (context.init, context.cgroup.clone());
+    let init = context.init;
     match context.release() {
         Ok(running) => Ok(Launched { record, running }),
         Err(error) => {
             // It has said so, and ended.
             let _ = waitpid(Some(init), WaitOptions::empty());
-            if let Some(cgroup) = cgroup {
-                cgroup.remove(crate::lifecycle::KILL_PATIENCE)?;
-            }
+            crate::lifecycle::leave_host(&record)?;
             Err(error)
         }
     }
@@ -394,6 +400,7 @@ pub fn after_the_end(places: &Places, name: &GuestName, programs: &Path) -> Resu
     let console_log = rustix::fs::open(&file, flags, Mode::RUSR | Mode::WUSR).on("opening", &file)?;
     let _ = std::fs::remove_file(lock.folder().join("exit"));
     let again = Launch {
+        config: Config::read(places, name)?,
         guest,
         throwaway: false,
         command: Vec::new(),

@@ -6,6 +6,7 @@
 use crate::context::cgroup::GuestCgroup;
 use crate::error::{Doing, Error, Result};
 use crate::name::GuestName;
+use crate::network;
 use crate::places::Places;
 use crate::process::{ProcessId, wait_end};
 use crate::record::{Lock, Record, State};
@@ -112,9 +113,7 @@ pub fn lock_down(places: &Places, name: &GuestName) -> Result<Lock> {
 /// After a guest's end: ends what is left of it, removes its cgroups, and notes how it ended. Its record stays.
 pub fn clean_up(places: &Places, record: &Record, lock: &Lock) -> Result<HowEnded> {
     let name = &record.guest.name;
-    if let Some(cgroup) = &record.cgroup {
-        GuestCgroup::existing(cgroup).remove(KILL_PATIENCE)?;
-    }
+    leave_host(record)?;
     let end = LastEnd::from_record(lock.folder()).unwrap_or(LastEnd { how: HowEnded::Unknown, time: now() });
     if record.throwaway {
         forget_throwaway(places, &record.guest)?;
@@ -123,6 +122,14 @@ pub fn clean_up(places: &Places, record: &Record, lock: &Lock) -> Result<HowEnde
         keep_console_log(places, name, lock)?;
     }
     Ok(end.how)
+}
+
+/// Removes what a guest that has ended still has on the host: its cgroups, and the host's end of its cable.
+pub fn leave_host(record: &Record) -> Result<()> {
+    if let Some(cgroup) = &record.cgroup {
+        GuestCgroup::existing(cgroup).remove(KILL_PATIENCE)?;
+    }
+    record.interface.as_deref().map_or(Ok(()), network::disconnect)
 }
 
 /// Removes what a guest that runs once had in the store.

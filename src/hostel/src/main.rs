@@ -7,10 +7,12 @@
 //! - [`cli`] says what can be asked, [`command`] does it.
 //! - [`source`] and [`store`]: what a guest is made from and how it is kept; [`registry`]: its ids.
 //! - [`context`]: what it lives in, step by step; [`launch`]: from a guest to its running init.
+//! - [`config`]: what its owner has set, its limits among it; [`network`]: what connects it.
 //! - [`record`] and [`lifecycle`]: what runs, and what is put right after an end.
 
 mod cli;
 mod command;
+mod config;
 mod context;
 mod error;
 mod escape;
@@ -19,6 +21,7 @@ mod join;
 mod launch;
 mod lifecycle;
 mod name;
+mod network;
 mod outputs;
 mod places;
 mod process;
@@ -104,6 +107,9 @@ fn run(cli: &Cli) -> Result<u8> {
         Command::Enter(args) => command::enter::enter(&places, args),
         Command::Logs(args) => command::logs::logs(&places, programs, args),
         Command::Wait(args) => command::stop::wait(&places, args),
+        Command::Set(args) => command::set::set(&places, args),
+        Command::Show(args) => command::set::show(&places, args),
+        Command::Edit(args) => command::set::edit(&places, args),
         Command::Rm(args) => command::create::rm(&places, args),
         Command::Ended { guest } => {
             let programs = programs::find(programs)?;

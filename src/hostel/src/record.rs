@@ -63,6 +63,9 @@ pub struct Record {
     pub started: u64,
     /// Folder of the outer cgroup.
     pub cgroup: Option<PathBuf>,
+    /// The host's end of its cable.
+    #[serde(default)]
+    pub interface: Option<String>,
     /// What its root is made from.
     pub layers: Vec<Layer>,
 }

@@ -2,6 +2,7 @@
 
 use crate::cli::{CreateArgs, RmArgs};
 use crate::command::{print, print_json};
+use crate::config;
 use crate::error::{Doing, Error, Result, exit};
 use crate::lifecycle::{self, Life, PATIENCE};
 use crate::name::GuestName;
@@ -28,6 +29,9 @@ pub fn create(places: &Places, args: &CreateArgs) -> Result<u8> {
         remove_from_store(places, name)?;
         let ids = claim(places, name, Lifetime::Stored)?;
         let guest = args.from.take_in(places, name, ids, &wishes)?;
+        if !args.set.is_empty() {
+            config::write(places, name, &config::changed(places, name, &args.set)?.0)?;
+        }
         guest.write(places)?;
         Ok(guest)
     })();

@@ -3,6 +3,7 @@
 use crate::cli::LogsArgs;
 use crate::command::enter::{executed, inside_environment};
 use crate::command::print;
+use crate::config::Config;
 use crate::context::Console;
 use crate::context::cgroup::GuestCgroup;
 use crate::error::{Doing, Error, Result, exit};
@@ -87,6 +88,8 @@ fn of_stopped(
     let lock = lifecycle::lock_down(places, name)?;
     let wanted = Launch {
         guest,
+        // For a reader, no limit or network is needed.
+        config: Config::default(),
         throwaway: false,
         command: reader(options),
         programs: programs::find(programs)?,

@@ -6,6 +6,7 @@ pub mod enter;
 pub mod list;
 pub mod logs;
 pub mod run;
+pub mod set;
 pub mod start;
 pub mod status;
 pub mod stop;

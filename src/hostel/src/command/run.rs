@@ -5,6 +5,7 @@
 
 use crate::cli::RunArgs;
 use crate::command::create::claim;
+use crate::config::Config;
 use crate::context::{Console, Running};
 use crate::error::{Doing, Error, Result};
 use crate::launch::{self, Launch, Launched, say};
@@ -33,6 +34,7 @@ pub fn run(places: &Places, programs: Option<&Path>, trace: bool, args: &RunArgs
     // `--rm` says what is done anyway.
     let _ = args.rm;
     let programs = programs::find(programs)?;
+    let config = Config::of(&args.set)?;
     let name = match &args.name {
         Some(name) => name.clone(),
         None => made_up_name()?,
@@ -47,8 +49,15 @@ pub fn run(places: &Places, programs: Option<&Path>, trace: bool, args: &RunArgs
         if args.command.is_empty() || stdin_is_terminal() { Console::Terminal } else { Console::Inherited };
     let mut lock = Some(lock);
     let ended = guest.and_then(|guest| {
-        let wanted =
-            Launch { guest, throwaway: true, command: args.command.clone(), programs, console, trace };
+        let wanted = Launch {
+            guest,
+            config,
+            throwaway: true,
+            command: args.command.clone(),
+            programs,
+            console,
+            trace,
+        };
         loop {
             let how = once(places, &mut lock, &wanted, args)?;
             // A guest that restarts itself goes on here.
@@ -108,9 +117,7 @@ fn once(places: &Places, lock: &mut Option<Lock>, wanted: &Launch, args: &RunArg
         eprintln!("hostel: {:>8} us  from init's begin to its end", began.elapsed().as_micros());
     }
     let stopping = Record::read(places, name)?.is_some_and(|record| record.state == State::Stopping);
-    if let Some(cgroup) = &launched.record.cgroup {
-        crate::context::cgroup::GuestCgroup::existing(cgroup).remove(lifecycle::KILL_PATIENCE)?;
-    }
+    lifecycle::leave_host(&launched.record)?;
     *lock = Some(held);
     watched?;
     let how =

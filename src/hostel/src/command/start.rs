@@ -2,6 +2,7 @@
 
 use crate::cli::StartArgs;
 use crate::command::{print, print_json, span};
+use crate::config::Config;
 use crate::context::Console;
 use crate::error::{Error, Result, exit};
 use crate::escape::printable;
@@ -47,11 +48,19 @@ struct Facts<'a> {
 pub fn start(places: &Places, programs: Option<&Path>, trace: bool, args: &StartArgs) -> Result<u8> {
     let name = &args.guest;
     let guest = Guest::require(places, name)?;
+    let config = Config::read(places, name)?;
     let programs = programs::find(programs)?;
     let began = Instant::now();
     let lock = lifecycle::lock_down(places, name)?;
-    let wanted =
-        Launch { guest, throwaway: false, command: Vec::new(), programs, console: Console::Terminal, trace };
+    let wanted = Launch {
+        guest,
+        config,
+        throwaway: false,
+        command: Vec::new(),
+        programs,
+        console: Console::Terminal,
+        trace,
+    };
     let background = launch::in_background(places, lock, &wanted)?;
     await_ready(places, name, &background, began + args.timeout)?;
     report(places, args, began.elapsed())

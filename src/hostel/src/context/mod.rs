@@ -16,12 +16,15 @@ pub mod caps;
 pub mod cgroup;
 mod dev;
 pub mod idmap;
+pub mod limits;
 pub mod mapped;
 mod mounts;
 pub mod root;
 mod spawn;
 
+use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::network::Network;
 use crate::store::Guest;
 use std::ffi::CString;
 use std::path::PathBuf;
@@ -34,6 +37,10 @@ pub use spawn::{Running, make};
 pub struct ContextPlan {
     /// The guest.
     pub guest: Guest,
+    /// What its owner has set.
+    pub config: Config,
+    /// What connects it; `None`: its loopback alone.
+    pub network: Option<Network>,
     /// Who its users are on the host.
     pub map: idmap::IdMap,
     /// The cgroup tree; `None` where none is to be had.
@@ -63,6 +70,7 @@ pub enum Console {
 pub const OUTSIDE: &[Step<spawn::Outside>] = &[
     // Before the fork: the helper is born inside, which costs nothing; moving it later costs milliseconds.
     Step::new("control groups", spawn::make_cgroups),
+    Step::new("limits", spawn::limit),
     // Returns when the helper's user namespace is there.
     Step::new("helper", spawn::fork_helper),
     Step::new("id maps", spawn::write_maps),
@@ -70,6 +78,9 @@ pub const OUTSIDE: &[Step<spawn::Outside>] = &[
     Step::new("root", spawn::make_root),
     // Returns when the inside is built.
     Step::new("inside", spawn::await_inside),
+    // Init exists, and does not run yet. Both need it, and the host's rights.
+    Step::new("network", spawn::connect),
+    Step::new("limits of processes", spawn::limit_processes),
 ];
 
 /// On the way in, by the helper.

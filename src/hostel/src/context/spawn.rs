@@ -2,8 +2,11 @@
 
 use crate::context::cgroup::{GuestCgroup, fork_into};
 use crate::context::root::RootPlan;
-use crate::context::{ContextPlan, HELPER, INSIDE, OUTSIDE, StepTime, caps, idmap, mounts, perform, root};
+use crate::context::{
+    ContextPlan, HELPER, INSIDE, OUTSIDE, StepTime, caps, idmap, limits, mounts, perform, root,
+};
 use crate::error::{Doing, Error, Result};
+use crate::network;
 use crate::store::Ids;
 use crate::sys::fds::{receive_with, send_with};
 use crate::sys::process::{ForkOptions, Forked, exit_now, fork};
@@ -55,8 +58,6 @@ pub struct Outside {
 
 /// A context that is built, and waits to be released.
 pub struct Context {
-    /// The outer cgroup.
-    pub cgroup: Option<GuestCgroup>,
     /// Process 1, which has not become init yet.
     pub init: Pid,
     /// The same.
@@ -100,8 +101,8 @@ pub fn make(plan: ContextPlan) -> Result<Context> {
         (Ok(()), Some(init), Some(socket)) => {
             let pidfd = pidfd_open(init, PidfdFlags::empty()).doing(|| "opening init by pidfd")?;
             times.append(&mut outside.inner_times);
-            let Outside { cgroup, notes, console, notify, .. } = outside;
-            Ok(Context { cgroup, init, pidfd, notes, times, console, notify, socket })
+            let Outside { notes, console, notify, .. } = outside;
+            Ok(Context { init, pidfd, notes, times, console, notify, socket })
         }
         (made, _, socket) => {
             // The others find the socket closed, and end.
@@ -185,6 +186,28 @@ pub(super) fn make_cgroups(outside: &mut Outside) -> Result<()> {
     let Some(tree) = &outside.plan.tree else { return Ok(()) };
     outside.cgroup = Some(GuestCgroup::create(tree, &outside.plan.guest.name, outside.plan.map.root())?);
     Ok(())
+}
+
+pub(super) fn limit(outside: &mut Outside) -> Result<()> {
+    match &outside.cgroup {
+        Some(cgroup) => limits::apply(&outside.plan.config, cgroup.outer()),
+        None => limits::refuse(&outside.plan.config),
+    }
+}
+
+pub(super) fn connect(outside: &mut Outside) -> Result<()> {
+    let (Some(wanted), Some(init)) = (&outside.plan.network, outside.init) else { return Ok(()) };
+    if let Ids::User = outside.plan.guest.ids {
+        return Err(Error::Invalid(
+            "an ordinary user can't connect a guest: remove network.kind, or run it as root".into(),
+        ));
+    }
+    let pidfd = pidfd_open(init, PidfdFlags::empty()).doing(|| "opening init by pidfd")?;
+    network::connect(wanted, init.as_raw_nonzero().get().unsigned_abs(), pidfd.as_fd())
+}
+
+pub(super) fn limit_processes(outside: &mut Outside) -> Result<()> {
+    outside.init.map_or(Ok(()), |init| limits::limit_process(&outside.plan.config, init))
 }
 
 pub(super) fn fork_helper(outside: &mut Outside) -> Result<()> {

@@ -1,0 +1,318 @@
+//! A guest's network: a stack of its own, with a card that the host gives it.
+//!
+//! [`Network`] says what is wanted, from the configuration; [`connect`] makes it while the guest's process 1 exists and
+//! does not run yet. The host's side is made in the host's namespace, the guest's by a thread that has joined the
+//! guest's. All of it goes with the guest's namespace, in the kernel's own time; the host's end of a cable is taken away
+//! at once, by [`disconnect`].
+
+mod netlink;
+
+use crate::config::Config;
+use crate::config::value::card_address;
+use crate::error::{Doing, Error, Result};
+use crate::store::Guest;
+use crate::sys;
+use ipnet::IpNet;
+use netlink::{Card, Netlink};
+use std::fs;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+/// How long the end of an earlier cable of the same name is waited for: the kernel removes it some time after its guest.
+const STALE_PATIENCE: Duration = Duration::from_secs(5);
+/// What a guest calls its card, if nothing else is said.
+const CARD: &str = "eth0";
+
+/// How a guest is connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A cable with the host's end here; its addresses, or the bridge that it's plugged into.
+    Cable {
+        /// Bridge of the host.
+        bridge: Option<String>,
+        /// Addresses of the host's end.
+        addresses: Vec<IpNet>,
+    },
+    /// A card on one of the host's: macvlan.
+    MacVlan {
+        /// The host's card.
+        parent: String,
+    },
+    /// The same with the host's card address: ipvlan.
+    IpVlan {
+        /// The host's card.
+        parent: String,
+    },
+    /// One of the host's cards itself.
+    Device {
+        /// The host's card.
+        parent: String,
+    },
+}
+
+/// What a guest's network is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    kind: Kind,
+    /// The card's name in the guest.
+    name: String,
+    /// The host's end of a cable; the name under which other cards come into being.
+    host_name: String,
+    /// The card's own address; none: the one that it has.
+    card: Option<[u8; 6]>,
+    addresses: Vec<IpNet>,
+    gateways: Vec<IpAddr>,
+}
+
+impl Network {
+    /// From a configuration; `None` where the guest has its loopback alone.
+    pub fn wanted(config: &Config, guest: &Guest) -> Result<Option<Network>> {
+        let text = |name: &str| config.text("network", name);
+        let networks = |name: &str| -> Vec<IpNet> {
+            config.list("network", name).iter().filter_map(|net| net.parse().ok()).collect()
+        };
+        let Some(kind) = kind(config)? else { return Ok(None) };
+        let keeps_card = matches!(kind, Kind::IpVlan { .. } | Kind::Device { .. });
+        Ok(Some(Network {
+            kind,
+            name: text("name").unwrap_or(CARD).to_owned(),
+            host_name: host_name(guest),
+            card: text("card-address")
+                .and_then(card_address)
+                .or_else(|| (!keeps_card).then(|| made_up_card(guest))),
+            addresses: networks("address"),
+            gateways: config.list("network", "gateway").iter().filter_map(|a| a.parse().ok()).collect(),
+        }))
+    }
+
+    /// The interface that is left on the host while the guest runs.
+    pub fn on_host(&self) -> Option<&str> {
+        matches!(self.kind, Kind::Cable { .. }).then_some(&*self.host_name)
+    }
+}
+
+/// The kind that a configuration asks for, when what it says belongs together.
+fn kind(config: &Config) -> Result<Option<Kind>> {
+    let text = |name: &str| config.text("network", name).map(str::to_owned);
+    let said = |name: &str| !config.list("network", name).is_empty();
+    let kind = text("kind").unwrap_or_else(|| "none".into());
+    let of_others: &[&str] = match &*kind {
+        "none" => &["parent", "bridge", "name", "card-address", "address", "gateway", "host-address"],
+        "veth" => &["parent"],
+        "macvlan" => &["bridge", "host-address"],
+        _ => &["bridge", "host-address", "card-address"],
+    };
+    if let Some(other) = of_others.iter().find(|name| said(name)) {
+        return Err(Error::Invalid(format!(
+            "network.{other} means nothing for the kind \"{kind}\": remove it, or choose another network.kind"
+        )));
+    }
+    if said("bridge") && said("host-address") {
+        return Err(Error::Invalid(
+            "network.host-address and network.bridge exclude each other: a bridge has its own addresses"
+                .into(),
+        ));
+    }
+    let parent = || {
+        text("parent").ok_or_else(|| {
+            Error::Invalid(format!("the kind \"{kind}\" needs network.parent, a network card of the host's"))
+        })
+    };
+    Ok(match &*kind {
+        "veth" => {
+            let addresses = config.list("network", "host-address").iter().filter_map(|net| net.parse().ok());
+            Some(Kind::Cable { bridge: text("bridge"), addresses: addresses.collect() })
+        }
+        "macvlan" => Some(Kind::MacVlan { parent: parent()? }),
+        "ipvlan" => Some(Kind::IpVlan { parent: parent()? }),
+        "device" => Some(Kind::Device { parent: parent()? }),
+        _ => None,
+    })
+}
+
+/// Whether a configuration's network can be: for `hostel set`.
+pub fn check(config: &Config) -> Result<()> {
+    kind(config).map(drop)
+}
+
+/// At most 15 characters, and no other guest's: the guest's name, or where that's too long, digits of its identity.
+fn host_name(guest: &Guest) -> String {
+    let name = guest.name.as_str();
+    let short = if name.len() <= 12 { name } else { guest.uuid.get(..12).unwrap_or(name) };
+    format!("hv-{short}")
+}
+
+/// An address of a card that is administered locally, and no group's: made from the guest's identity.
+fn made_up_card(guest: &Guest) -> [u8; 6] {
+    let byte =
+        |at: usize| guest.uuid.get(at * 2..at * 2 + 2).and_then(|two| u8::from_str_radix(two, 16).ok());
+    let mut address = [0; 6];
+    for (at, place) in address.iter_mut().enumerate() {
+        *place = byte(at + 10).unwrap_or(0);
+    }
+    address[0] = address[0] & 0xfc | 0x02;
+    address
+}
+
+/// Connects a guest whose process 1 exists and doesn't run yet.
+pub fn connect(network: &Network, pid: u32, pidfd: BorrowedFd<'_>) -> Result<()> {
+    let mut host = Netlink::open()?;
+    make_card(&mut host, network, pid)?;
+    if let Kind::Cable { bridge, addresses } = &network.kind {
+        let end = host.index(&network.host_name)?;
+        if let Some(bridge) = bridge {
+            let bridge = host.index(bridge)?;
+            host.plug(end, bridge)?;
+        }
+        for address in addresses {
+            host.add_address(end, *address)?;
+        }
+        refuse_foreign_sources(&network.host_name);
+        host.bring_up(end, None, None)?;
+    }
+    // A thread, since a process can't come back from another user's network namespace.
+    std::thread::scope(|scope| {
+        let inside = scope.spawn(|| inside(network, pidfd));
+        inside
+            .join()
+            .unwrap_or_else(|_| Err(Error::Invalid("the thread that made the network has ended".into())))
+    })
+}
+
+/// Makes the guest's card, in the guest's namespace.
+fn make_card(host: &mut Netlink, network: &Network, pid: u32) -> Result<()> {
+    let card = match &network.kind {
+        Kind::Cable { .. } => {
+            Card::Cable { end: &network.host_name, name: &network.name, card: network.card }
+        }
+        Kind::MacVlan { parent } => {
+            Card::MacVlan { parent: host.index(parent)?, name: &network.host_name, card: network.card }
+        }
+        Kind::IpVlan { parent } => Card::IpVlan { parent: host.index(parent)?, name: &network.host_name },
+        Kind::Device { parent } => {
+            let index = host.index(parent)?;
+            return host.hand_over(index, pid, &network.host_name);
+        }
+    };
+    let deadline = Instant::now() + STALE_PATIENCE;
+    loop {
+        match host.make(&card, pid) {
+            Err(e) if e.errno() == Some(libc::EEXIST) && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(e) if e.errno() == Some(libc::EEXIST) => {
+                return Err(Error::Invalid(format!(
+                    "there is an interface {} already, of another guest or of somebody else: remove it with `ip link \
+                     del {0}`",
+                    network.host_name
+                )));
+            }
+            Err(e) if e.errno() == Some(libc::EOPNOTSUPP) => {
+                return Err(Error::Invalid(format!(
+                    "this kernel has no interfaces of the kind that network.kind asks for ({e})"
+                )));
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Sources that don't belong behind this end of the cable are dropped, for IPv4: ip-sysctl of the kernel, rp_filter.
+fn refuse_foreign_sources(interface: &str) {
+    // A host without IPv4 has nothing to drop.
+    let _ = fs::write(format!("/proc/sys/net/ipv4/conf/{interface}/rp_filter"), "1");
+}
+
+/// The guest's side, in its own namespace.
+fn inside(network: &Network, pidfd: BorrowedFd<'_>) -> Result<()> {
+    sys::process::join_namespaces(pidfd.as_fd(), libc::CLONE_NEWNET)
+        .doing(|| "joining the guest's network namespace")?;
+    let mut guest = Netlink::open()?;
+    let there = if matches!(network.kind, Kind::Cable { .. }) { &network.name } else { &network.host_name };
+    let card = guest.index(there)?;
+    for address in &network.addresses {
+        guest.add_address(card, *address)?;
+    }
+    let own = matches!(network.kind, Kind::Device { .. }).then_some(network.card).flatten();
+    guest.bring_up(card, (there != &network.name).then_some(&*network.name), own)?;
+    for gateway in &network.gateways {
+        guest.add_gateway(card, *gateway)?;
+    }
+    Ok(())
+}
+
+/// Takes the host's end of a cable away, if it's still there.
+pub fn disconnect(interface: &str) -> Result<()> {
+    let mut host = Netlink::open()?;
+    match host.index(interface) {
+        Ok(index) => host.remove(index),
+        Err(e) if e.errno() == Some(libc::ENODEV) => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Ids, VERSION, Writes};
+    use std::path::Path;
+
+    fn guest(name: &str) -> Guest {
+        Guest {
+            version: VERSION,
+            name: name.parse().unwrap(),
+            uuid: "0123456789abcdef0123456789abcdef".into(),
+            source: "dir:/x".into(),
+            root: "/x".into(),
+            writes: Writes::Memory,
+            ids: Ids::User,
+            created: 0,
+        }
+    }
+
+    fn wanted(text: &str) -> Result<Option<Network>> {
+        Network::wanted(&Config::parse(text, Path::new("guest.toml"))?, &guest("web"))
+    }
+
+    #[test]
+    fn given_a_cable_when_planned_then_names_and_card_are_the_guests_own_and_the_same_each_time() {
+        let text = "[network]\nkind = \"veth\"\naddress = [\"10.0.0.2/24\"]\ngateway = [\"10.0.0.1\"]\nhost-address = [\"10.0.0.1/24\"]\n";
+        let network = wanted(text).unwrap().unwrap();
+        assert_eq!((network.on_host(), &*network.name), (Some("hv-web"), "eth0"));
+        let card = network.card.unwrap();
+        assert_eq!(card[0] & 3, 2, "administered locally, and one card's");
+        assert_eq!(Some(network), wanted(text).unwrap());
+        assert_eq!(host_name(&guest("a-name-that-is-long")), "hv-0123456789ab");
+    }
+
+    #[test]
+    fn given_nothing_when_planned_then_there_is_no_network() {
+        assert_eq!(wanted("").unwrap(), None);
+        assert_eq!(wanted("[network]\nkind = \"none\"\n").unwrap(), None);
+    }
+
+    #[test]
+    fn given_keys_that_do_not_belong_together_when_planned_then_the_one_and_the_remedy_are_named() {
+        let cases = [
+            (
+                "[network]\naddress = [\"10.0.0.2/24\"]\n",
+                "network.address means nothing for the kind \"none\"",
+            ),
+            ("[network]\nkind = \"macvlan\"\n", "needs network.parent"),
+            ("[network]\nkind = \"veth\"\nparent = \"eth0\"\n", "network.parent means nothing"),
+            (
+                "[network]\nkind = \"veth\"\nbridge = \"b\"\nhost-address = [\"10.0.0.1/24\"]\n",
+                "exclude each other",
+            ),
+            (
+                "[network]\nkind = \"ipvlan\"\nparent = \"x\"\ncard-address = \"02:00:00:00:00:01\"\n",
+                "card-address",
+            ),
+        ];
+        for (text, why) in cases {
+            let said = wanted(text).unwrap_err().to_string();
+            assert!(said.contains(why), "{said}");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! A guest's configuration: what is set is in force, or refused with the reason.
+
+mod common;
+
+use common::Tool;
+use std::fs;
+use std::path::Path;
+
+fn guest_file(tool: &Tool) -> std::path::PathBuf {
+    tool.path("store").join("guests").join(&tool.guest).join("guest.toml")
+}
+
+/// Addresses for the two ends of a cable that nothing else on the machine has.
+fn subnet() -> String {
+    let id = std::process::id();
+    format!("10.{}.{}", 200 + id % 50, id / 50 % 250)
+}
+
+#[test]
+#[ignore = "needs root and the built programs: cargo xtask test --all"]
+fn given_a_cable_when_the_guest_runs_then_both_ends_talk_and_nothing_is_left_after_it() {
+    let tool = Tool::new();
+    let net = subnet();
+    let (ours, theirs) = (format!("{net}.1"), format!("{net}.2"));
+    tool.create(&[
+        "--volatile",
+        "--set=kind=veth",
+        &format!("--set=address={theirs}/24,fd00:{:x}::2/64", std::process::id()),
+        &format!("--set=host-address={ours}/24,fd00:{:x}::1/64", std::process::id()),
+        &format!("--set=gateway={ours}"),
+    ]);
+    tool.done(&["start", &tool.guest]);
+    let ping = |to: &str| tool.call(&["exec", &tool.guest, "--", "/bin/busybox", "ping", "-c1", "-W5", to]);
+    assert_eq!(ping(&ours).code, 0, "{:?}", ping(&ours));
+    assert_eq!(ping(&format!("fd00:{:x}::1", std::process::id())).code, 0);
+    let routes = tool.done(&["exec", &tool.guest, "--", "/bin/busybox", "ip", "route"]).stdout;
+    assert!(routes.contains(&format!("default via {ours} dev eth0")), "{routes}");
+    let end = Path::new("/sys/class/net").join(format!("hv-{}", tool.guest));
+    assert!(end.exists(), "the host's end");
+    let card = |text: String| text.split("HWaddr ").nth(1).map(|rest| rest[..17].to_owned());
+    let interface = || tool.done(&["exec", &tool.guest, "--", "/bin/busybox", "ifconfig", "eth0"]).stdout;
+    let before = card(interface());
+    tool.done(&["restart", &tool.guest]);
+    assert!(before.is_some() && card(interface()) == before, "the card's address stays");
+    tool.done(&["stop", &tool.guest]);
+    assert!(!end.exists(), "the host's end goes with the guest");
+    tool.assert_clean();
+}
+
+#[test]
+#[ignore = "needs root and the built programs: cargo xtask test --all"]
+fn given_limits_of_processes_when_the_guest_runs_then_its_init_has_them() {
+    let tool = Tool::new();
+    tool.create(&["--volatile", "--set=process=nofile=200:300,core=0"]);
+    tool.done(&["start", &tool.guest]);
+    let limits = tool.done(&["exec", &tool.guest, "--", "/bin/cat", "/proc/1/limits"]).stdout;
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(line.split_whitespace().collect::<Vec<_>>()[3..5], ["200", "300"], "{line}");
+    let said = tool.done(&["set", &tool.guest, "process=nofile=100"]).stderr;
+    assert!(said.contains("when guest"), "a change that waits for the next start is named: {said}");
+}
+
+#[test]
+#[ignore = "needs root and the built programs: cargo xtask test --all"]
+fn given_a_limit_when_the_host_can_enforce_it_then_it_holds_at_once_else_it_is_refused_with_the_reason() {
+    let tool = Tool::new();
+    tool.create(&["--volatile"]);
+    tool.done(&["start", &tool.guest]);
+    let cgroup = tool.facts()["cgroup"].as_str().map(|path| Path::new(path).join("pids.max"));
+    let set = tool.call(&["set", &tool.guest, "tasks=100"]);
+    match cgroup.filter(|file| file.exists()) {
+        Some(file) => {
+            assert_eq!(set.code, 0, "{set:?}");
+            assert_eq!(fs::read_to_string(&file).unwrap().trim(), "100");
+            tool.done(&["set", &tool.guest, "tasks="]);
+            assert_eq!(fs::read_to_string(&file).unwrap().trim(), "max");
+        }
+        None => {
+            assert_eq!(set.code, 2, "{set:?}");
+            assert!(set.stderr.contains("pids") || set.stderr.contains("no cgroup"), "{set:?}");
+            assert!(!guest_file(&tool).exists(), "what is refused is not kept");
+            tool.done(&["stop", &tool.guest]);
+            tool.done(&["set", &tool.guest, "tasks=100"]);
+            let start = tool.call(&["start", &tool.guest]);
+            assert!(start.code != 0 && start.stderr.contains("limits.tasks"), "{start:?}");
+            tool.assert_clean();
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs root and the built programs: cargo xtask test --all"]
+fn given_a_configuration_with_a_mistake_when_used_then_file_and_line_are_named_and_nothing_starts() {
+    let tool = Tool::new();
+    tool.create(&["--volatile", "--set=kind=veth"]);
+    fs::write(guest_file(&tool), "# mine\n[network]\nkind = \"veht\"\n").unwrap();
+    for arguments in [&["start", &tool.guest][..], &["show", &tool.guest], &["set", &tool.guest, "tasks=3"]] {
+        let called = tool.call(arguments);
+        assert_eq!(called.code, 2, "{called:?}");
+        assert!(called.stderr.contains("guest.toml:3: kind: \"veht\" is no good"), "{called:?}");
+    }
+    tool.assert_clean();
+    let editor = tool.path("editor");
+    fs::write(&editor, "#!/bin/sh\nsed -i s/veht/veth/ \"$1\"\n").unwrap();
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(&editor, fs::Permissions::from_mode(0o755)).unwrap();
+    // An editor mends what `set` refuses to touch.
+    let mut edit = tool.command(&["edit", &tool.guest]);
+    let edited = common::called(edit.env("EDITOR", &editor).env_remove("VISUAL").output().unwrap());
+    assert_eq!(edited.code, 0, "{edited:?}");
+    assert_eq!(tool.done(&["show", &tool.guest]).stdout, "# mine\n[network]\nkind = \"veth\"\n");
+}
