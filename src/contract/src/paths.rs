@@ -24,6 +24,10 @@ pub const ENVIRONMENT: &str = "/run/hostel/environment";
 /// An empty file of a unit's name here has the next reload take that unit into the plan, also if nothing names it: an
 /// instance of a template, above all. Made by whoever is about to start it (root; mode 0755).
 pub const WANTED: &str = "/run/hostel/wanted";
+/// The front-end that the guest was booted with, a word: see `hostel-warden`'s module `fronts`.
+pub const FRONT: &str = "/run/hostel/front";
+/// Unit files that a front-end has made of the guest's own definitions.
+pub const MADE: &str = "/run/hostel/made";
 /// What the last compilation said of the guest's units, one line each: `file:line: message`.
 pub const COMPILE_LOG: &str = "/run/hostel/compile.log";
 /// Folder of the log sink in the guest.
@@ -41,6 +45,8 @@ pub const HOST_STORE: &str = "/var/lib/hostel";
 pub const ENV_CONTRACT: &str = "HOSTEL_CONTRACT";
 /// The version that this build speaks.
 pub const CONTRACT_VERSION: &str = "1";
+/// Environment of init: the front-end that the guest is to have; absent: the one that its files tell.
+pub const ENV_FRONT: &str = "HOSTEL_FRONT";
 /// Environment of init: decimal number of a descriptor, open for reading and writing, of the file
 /// [`STATUS`], of which the spawner keeps a read-only twin.
 pub const ENV_STATUS_FD: &str = "HOSTEL_STATUS_FD";

@@ -13,6 +13,7 @@ mod compile;
 mod conf_d;
 mod ctl;
 mod exec;
+mod fronts;
 mod install;
 pub mod journal;
 mod page;
@@ -44,6 +45,8 @@ usage: hostel-warden COMMAND [ARGUMENT...]
  logs [UNIT] [-n LINES] [-f] [--json]  what was logged
  plan --print [FILE] | --diff OLD NEW  plans as text
  sysusers [--root DIR]                 make users and groups of sysusers.d(5)
+ check [--root DIR] [--front FAMILY] [--json]
+                                       which front-end a root gets and why, and what boots
  analyze [time|blame|plot|dot] [--json]
          critical-chain [UNIT]         the boot: what units waited for, and cost
  tmpfiles --create|--remove|--clean [--boot] [--prefix DIR]
@@ -70,6 +73,7 @@ pub fn main() -> ExitCode {
         "compile" => compile::run(rest),
         "serve" => serve::run(rest),
         "bus" => bus::run(rest),
+        "check" => fronts::check(rest),
         "sysusers" => sysusers::run(rest),
         "tmpfiles" => tmpfiles::run(rest),
         "logs" => serve::logs::run(rest),

@@ -5,6 +5,7 @@
 
 use super::notes::{At, Notes};
 use super::root::Root;
+use crate::fronts::Family;
 use rustix::mount::{MountFlags, mount_bind, mount_remount};
 use std::fs;
 
@@ -22,8 +23,10 @@ const MACHINE_ID: &str = "/etc/machine-id";
 const TRANSIENT_ID: &str = "/run/machine-id";
 
 /// Prepares this very root.
-pub fn prepare(root: &Root, notes: &mut Notes) {
-    for dir in FOLDERS {
+pub fn prepare(root: &Root, family: Family, notes: &mut Notes) {
+    // Where no units are in force, packages are not to think that they were.
+    let folders: &[&str] = if family == Family::Systemd { &FOLDERS } else { &[] };
+    for dir in folders {
         if let Err(error) = fs::create_dir_all(dir) {
             let text = format!(
                 "Can't make the folder: {error}; programs won't see that systemd's interfaces are here"
@@ -31,11 +34,16 @@ pub fn prepare(root: &Root, notes: &mut Notes) {
             notes.warn(&At::file(dir), text, "mount a tmpfs on /run before init starts");
         }
     }
-    if let Some(container) = std::env::var("container").ok().filter(|c| !c.is_empty()) {
+    if family == Family::Systemd
+        && let Some(container) = std::env::var("container").ok().filter(|c| !c.is_empty())
+    {
         // Read by systemd-detect-virt and by all of systemd's programs.
         write("/run/systemd/container", &container, notes);
     }
-    machine_id(root, notes);
+    // Only systemd's guests must have one.
+    if family == Family::Systemd || root.exists(MACHINE_ID) {
+        machine_id(root, notes);
+    }
 }
 
 fn write(path: &str, text: &str, notes: &mut Notes) -> bool {

@@ -19,23 +19,6 @@ use super::syntax::{self, Assignment};
 use hostel_plan::UnitKind;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// The search path, most important first.
-pub const SEARCH_PATH: [&str; 13] = [
-    "/etc/systemd/system.control",
-    "/run/systemd/system.control",
-    "/run/systemd/transient",
-    "/run/systemd/generator.early",
-    "/etc/systemd/system",
-    "/etc/systemd/system.attached",
-    "/run/systemd/system",
-    "/run/systemd/system.attached",
-    "/run/systemd/generator",
-    "/usr/local/lib/systemd/system",
-    "/usr/lib/systemd/system",
-    "/lib/systemd/system",
-    "/run/systemd/generator.late",
-];
-
 /// Links from one name to another that are followed.
 const ALIASES_MAX: usize = 16;
 
@@ -89,11 +72,11 @@ pub struct Loaded {
 }
 
 impl Index {
-    /// Lists the search path.
-    pub fn scan(root: &Root, notes: &mut Notes) -> Self {
+    /// Lists the folders of the search path, most important first.
+    pub fn scan(root: &Root, search_path: &[&str], notes: &mut Notes) -> Self {
         let mut index = Index::default();
         let mut seen = Vec::new();
-        for dir in SEARCH_PATH {
+        for dir in search_path {
             // On a merged /usr two of the folders are one.
             match root.resolve(dir) {
                 Ok(real) if !seen.contains(&real) => seen.push(real),
@@ -388,7 +371,7 @@ mod tests {
     }
 
     fn scan(temp: &TempRoot) -> Index {
-        Index::scan(&temp.root, &mut Notes::default())
+        Index::scan(&temp.root, crate::fronts::Family::Systemd.search_path(), &mut Notes::default())
     }
 
     #[test]
@@ -472,7 +455,7 @@ mod tests {
             .link("/etc/systemd/system/c.service", "/lib/systemd/system/c.target")
             .file("/etc/systemd/system/d.service/x", "");
         let mut notes = Notes::default();
-        let index = Index::scan(&temp.root, &mut notes);
+        let index = Index::scan(&temp.root, crate::fronts::Family::Systemd.search_path(), &mut notes);
         let loaded = index.load(&name("a.service"), &temp.root, &mut notes);
         assert!(!loaded.found);
         index.load(&name("b.service"), &temp.root, &mut notes);

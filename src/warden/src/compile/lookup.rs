@@ -3,12 +3,13 @@
 //! Reads files only. The list of names is made anew when a folder of the search path has changed; what is in the
 //! files is read each time.
 
-use super::load::{Index, SEARCH_PATH};
+use super::load::Index;
 pub use super::name::UnitName;
 use super::notes::Notes;
-pub use super::root::{Entry, Root};
+pub use super::root::{Entry, Made, Root};
 use super::select::{self, Guest};
 use super::specifier::Facts;
+use crate::fronts;
 use hostel_plan::build::build;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -46,7 +47,7 @@ impl Lookup {
     pub fn scan() -> Lookup {
         let root = Root::new("/");
         let stamp = stamp(&root);
-        Lookup { index: Index::scan(&root, &mut Notes::default()), root, stamp }
+        Lookup { index: Index::scan(&root, fronts::search_path(&root), &mut Notes::default()), root, stamp }
     }
 
     /// Has a folder of the path changed since?
@@ -116,7 +117,7 @@ impl Lookup {
 
 /// The search path as systemd shows it.
 pub fn search_path() -> impl Iterator<Item = &'static str> {
-    SEARCH_PATH.into_iter()
+    fronts::search_path(&Root::new("/")).iter().copied()
 }
 
 /// When each folder of the search path was changed; 0 for one that is not there.
@@ -126,5 +127,5 @@ fn stamp(root: &Root) -> Vec<i64> {
         real.metadata()
             .map_or(0, |meta| meta.mtime().wrapping_mul(1_000_000_000).wrapping_add(meta.mtime_nsec()))
     };
-    SEARCH_PATH.iter().map(changed).collect()
+    fronts::search_path(root).iter().map(changed).collect()
 }

@@ -3,7 +3,7 @@
 //! Reads the guest's unit files, and with `--boot` runs its generators and prepares /run; writes the plan, and
 //! what there is to say of the units. It never writes to the guest's root file system.
 //!
-//! In order: `boot` and `generator` (at a boot only), `load` lists the search path, `select` follows the
+//! First the front-end (`fronts`) turns what else defines services into units. Then, in order: `boot` and `generator` (at a boot only), `load` lists the search path, `select` follows the
 //! dependencies from the default target on, and has each unit read: `syntax` gives assignments, `directive`
 //! typed values, and the module of a section takes them into a `draft`. `defaults` adds what nobody writes down.
 //! The result is `hostel_plan`'s model, and its builder makes the plan.
@@ -23,12 +23,12 @@ mod load;
 pub mod lookup;
 mod mount;
 pub mod name;
-mod notes;
+pub mod notes;
 pub mod parsers;
 mod path;
 mod policy;
 mod quoting;
-mod root;
+pub mod root;
 mod select;
 mod service;
 mod settings;
@@ -49,10 +49,12 @@ pub use service::COMMANDS;
 pub use specifier::Facts;
 pub use value::parse_size;
 
+use crate::fronts::{self, Family, Found};
 use crate::sys;
 use hostel_contract::paths;
 use hostel_plan::build::{BuildError, build};
-use hostel_plan::model::Model;
+use hostel_plan::model::{Model, UnitModel};
+use hostel_plan::{SettingKey, UnitKind, unit_flags};
 use in_force::InForce;
 use name::UnitName;
 use notes::{At, Level, Notes};
@@ -193,18 +195,28 @@ fn options(args: &[OsString]) -> Result<Options, CompileError> {
 
 fn compile(options: &Options) -> Result<(), CompileError> {
     std::fs::read_dir(&options.root).map_err(|e| CompileError::Root(options.root.clone(), e))?;
-    let root = Root::new(&options.root);
+    let mut root = Root::new(&options.root);
     let mut notes = Notes::default();
+    let wish = std::env::var(paths::ENV_FRONT).ok();
+    let found = fronts::find(&root, wish.as_deref(), &mut notes);
     if options.occasion == Occasion::Boot {
-        boot::prepare(&root, &mut notes);
+        boot::prepare(&root, found.family, &mut notes);
     }
     let facts = Facts::of(&root);
-    if matches!(options.occasion, Occasion::Boot | Occasion::Reload) {
+    let anew = matches!(options.occasion, Occasion::Boot | Occasion::Reload);
+    if anew && matches!(found.family, Family::Systemd | Family::Native) {
         generator::run(&root, &facts.architecture, &mut notes);
     }
+    let units = fronts::units(found.family, &root, &mut notes);
+    if anew && let Err(error) = units.publish(found.family) {
+        let text =
+            format!("Can't write the units of the front-end: {error}; who asks for one won't see its file");
+        notes.warn(&At::file(paths::MADE), text, "look at what is mounted on /run");
+    }
+    root.add(units.into_files());
     let in_force = options.in_force.map(InForce::read).transpose()?;
     let extra = in_force.as_ref().map(InForce::names).unwrap_or_default();
-    let mut model = model_of(&root, &facts, &extra, &mut notes);
+    let mut model = model_of(&root, &facts, found.family, &extra, &mut notes);
     if let Some(in_force) = &in_force {
         in_force.keep_in(&mut model)?;
     }
@@ -229,15 +241,60 @@ fn compile(options: &Options) -> Result<(), CompileError> {
 
 /// The plan of the units as they are now, and nothing is run, written or said: for `plan --print`.
 pub fn look() -> Result<Vec<u8>, String> {
-    let root = Root::new(Path::new("/"));
-    let facts = Facts::of(&root);
-    let model = model_of(&root, &facts, &[], &mut Notes::default());
+    let (model, _) = model_now(Path::new("/"), None, &mut Notes::default());
     build(&model).map(|built| built.bytes).map_err(|error| CompileError::Build(error).to_string())
 }
 
+/// What a boot of a root would be.
+pub struct Examined {
+    /// Its front-end.
+    pub found: Found,
+    /// Where its boot begins.
+    pub default_target: String,
+    /// Services that the boot starts.
+    pub started: Vec<String>,
+    /// Units that it would start under their own service manager, and why a guest does without.
+    pub skipped: Vec<(String, String)>,
+    /// What there is to say of its files.
+    pub remarks: Vec<String>,
+}
+
+/// Tells what a boot of a root would be. Reads files only: what generators would make is missing.
+pub fn examine(dir: &Path, wish: Option<&str>) -> Result<Examined, String> {
+    std::fs::read_dir(dir).map_err(|error| CompileError::Root(dir.to_owned(), error).to_string())?;
+    let mut notes = Notes::default();
+    let (model, found) = model_now(dir, wish, &mut notes);
+    let reached = select::reached(&model);
+    let of_boot = || model.units.iter().filter(|unit| reached.contains(unit.name.as_str()));
+    let is_service = |unit: &&UnitModel| {
+        unit.kind == UnitKind::Service
+            && unit.flags & (unit_flags::SKIP | unit_flags::NOT_FOUND | unit_flags::MASKED) == 0
+    };
+    let reason = |unit: &UnitModel| {
+        Some((unit.name.clone(), settings::last(&unit.settings, SettingKey::SkipReason)?.to_owned()))
+    };
+    Ok(Examined {
+        started: of_boot().filter(is_service).map(|unit| unit.name.clone()).collect(),
+        skipped: of_boot().filter_map(reason).collect(),
+        remarks: notes.list().iter().map(ToString::to_string).collect(),
+        default_target: model.default_target.clone(),
+        found,
+    })
+}
+
+/// The model of a root as its files are now.
+fn model_now(dir: &Path, wish: Option<&str>, notes: &mut Notes) -> (Model, Found) {
+    let mut root = Root::new(dir);
+    let found = fronts::find(&root, wish, notes);
+    let facts = Facts::of(&root);
+    let units = fronts::units(found.family, &root, notes);
+    root.add(units.into_files());
+    (model_of(&root, &facts, found.family, &[], notes), found)
+}
+
 /// The model of the units below a root.
-fn model_of(root: &Root, facts: &Facts, extra: &[UnitName], notes: &mut Notes) -> Model {
-    let index = load::Index::scan(root, notes);
+fn model_of(root: &Root, facts: &Facts, family: Family, extra: &[UnitName], notes: &mut Notes) -> Model {
+    let index = load::Index::scan(root, family.search_path(), notes);
     select::model(&select::Guest { root, index: &index, facts, extra }, notes)
 }
 

@@ -16,6 +16,17 @@ const LINKS_MAX: usize = 40;
 #[derive(Clone, Debug)]
 pub struct Root {
     dir: PathBuf,
+    /// Files that are not there yet, by their path in the guest: what a front-end has made of other definitions.
+    made: BTreeMap<String, Made>,
+}
+
+/// A file that was made, in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Made {
+    /// A regular file with this text.
+    File(String),
+    /// A symbolic link to this.
+    Link(String),
 }
 
 /// An entry of a directory.
@@ -37,7 +48,12 @@ pub enum Entry {
 impl Root {
     /// The root at this directory.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Root { dir: dir.into() }
+        Root { dir: dir.into(), made: BTreeMap::new() }
+    }
+
+    /// Adds files, by their absolute paths. They hide what is there under the same names.
+    pub fn add(&mut self, made: impl IntoIterator<Item = (String, Made)>) {
+        self.made.extend(made);
     }
 
     /// Is it the root of this very process?
@@ -86,8 +102,18 @@ impl Root {
         self.resolve(path).is_ok_and(|p| fs::symlink_metadata(p).is_ok())
     }
 
+    /// Is it a regular file that somebody may execute?
+    pub fn is_executable(&self, path: &str) -> bool {
+        use std::os::unix::fs::PermissionsExt;
+        let meta = self.resolve(path).and_then(fs::metadata);
+        meta.is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    }
+
     /// A file's content, at most `limit` bytes long; more is an error. Only regular files: a FIFO would block.
     pub fn read(&self, path: &str, limit: usize) -> io::Result<Vec<u8>> {
+        if let Some(Made::File(text)) = self.made.get(path) {
+            return Ok(text.clone().into_bytes());
+        }
         let real = self.resolve(path)?;
         if !fs::metadata(&real)?.is_file() {
             return Err(io::Error::other("not a regular file"));
@@ -110,13 +136,24 @@ impl Root {
 
     /// What is in a directory, by name; empty where there is none. Names that are no UTF-8 can't be units.
     pub fn list(&self, path: &str) -> BTreeMap<String, Entry> {
-        let Ok(real) = self.resolve(path) else { return BTreeMap::new() };
-        let Ok(entries) = fs::read_dir(real) else { return BTreeMap::new() };
         let mut list = BTreeMap::new();
-        for entry in entries.flatten() {
+        let there = self.resolve(path).and_then(fs::read_dir);
+        for entry in there.into_iter().flatten().flatten() {
             if let (Ok(name), Some(found)) = (entry.file_name().into_string(), look(&entry)) {
                 list.insert(name, found);
             }
+        }
+        for (file, made) in &self.made {
+            let Some(below) = file.strip_prefix(path).and_then(|below| below.strip_prefix('/')) else {
+                continue;
+            };
+            match (below.split_once('/'), made) {
+                (Some((folder, _)), _) => list.insert(folder.to_owned(), Entry::Directory),
+                (None, Made::File(text)) => {
+                    list.insert(below.to_owned(), Entry::File { empty: text.is_empty() })
+                }
+                (None, Made::Link(target)) => list.insert(below.to_owned(), Entry::Link(target.clone())),
+            };
         }
         list
     }

@@ -101,6 +101,22 @@ pub fn model(guest: &Guest<'_>, notes: &mut Notes) -> Model {
     finish(selection.drafts, &default_target, guest.root)
 }
 
+/// Names of the units that the boot of a model starts.
+pub fn reached(model: &Model) -> BTreeSet<&str> {
+    let mut names = BTreeSet::new();
+    let mut queue = vec![model.default_target.as_str()];
+    while let Some(name) = queue.pop() {
+        let Some(unit) = model.units.iter().find(|unit| unit.name == name) else { continue };
+        if names.insert(unit.name.as_str()) {
+            let starts = |kind: &EdgeKind| {
+                matches!(kind, EdgeKind::Wants | EdgeKind::Requires | EdgeKind::BindsTo | EdgeKind::Upholds)
+            };
+            queue.extend(unit.edges.iter().filter(|(kind, _)| starts(kind)).map(|(_, other)| other.as_str()));
+        }
+    }
+    names
+}
+
 /// The model of one unit and what it needs.
 pub fn model_of(guest: &Guest<'_>, unit: &UnitName, notes: &mut Notes) -> Model {
     let mut selection =

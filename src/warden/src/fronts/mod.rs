@@ -1,0 +1,200 @@
+//! Front-ends: what a guest has in the place of systemd's units becomes units, as text, in memory.
+//!
+//! Which family of definitions a guest has is found in its files ([`detect`]) or set by whoever made it
+//! (`HOSTEL_FRONT`). The front-end of that family writes units in systemd's syntax, which the compiler then reads as it
+//! reads any other ([`Root::add`]): one model, one plan, one way to say what is wrong. They count as files of
+//! [`paths::MADE`], where a boot or a reload writes them for everybody who asks about a unit later.
+//!
+//! A front-end reads files below one root, and nothing else; it runs no program of the guest.
+//!
+//! | family | definitions | who starts services |
+//! | --- | --- | --- |
+//! | systemd | unit files; scripts without one | our init |
+//! | sysv | /etc/inittab, /etc/init.d with LSB or chkconfig headers | our init, in parallel as the headers allow |
+//! | openrc | /etc/runlevels | the guest's own `openrc`, runlevel by runlevel |
+//! | runit | /etc/runit | the guest's own `runsvdir` |
+//! | inittab | /etc/inittab (BusyBox, sysvinit, Slackware) | our init, line by line |
+//! | native | units of our own and whatever units packages bring | our init |
+
+mod check;
+mod detect;
+mod inittab;
+mod native;
+mod openrc;
+mod runit;
+mod sysv;
+mod text;
+
+pub use check::run as check;
+
+use crate::compile::lookup::{Made, Root};
+use crate::compile::notes::{At, Notes};
+use hostel_contract::paths;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// A family of service definitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// systemd's units.
+    Systemd,
+    /// Scripts of runlevels.
+    Sysv,
+    /// OpenRC.
+    OpenRc,
+    /// runit.
+    Runit,
+    /// Lines of /etc/inittab alone.
+    Inittab,
+    /// None: units of our own.
+    Native,
+}
+
+/// Where systemd looks for units, most important first; what a front-end has made comes last.
+const PATH_SYSTEMD: &[&str] = &[
+    "/etc/systemd/system.control",
+    "/run/systemd/system.control",
+    "/run/systemd/transient",
+    "/run/systemd/generator.early",
+    "/etc/systemd/system",
+    "/etc/systemd/system.attached",
+    "/run/systemd/system",
+    "/run/systemd/system.attached",
+    "/run/systemd/generator",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+    "/run/systemd/generator.late",
+    paths::MADE,
+];
+
+/// Where units of a guest are that has no systemd: packages bring unit files there too, beside what really starts their
+/// services. The first folder is the administrator's.
+const PATH_OTHERS: &[&str] = &["/etc/hostel/units", "/run/systemd/transient", paths::MADE];
+
+const FAMILIES: &[(Family, &str)] = &[
+    (Family::Systemd, "systemd"),
+    (Family::Sysv, "sysv"),
+    (Family::OpenRc, "openrc"),
+    (Family::Runit, "runit"),
+    (Family::Inittab, "inittab"),
+    (Family::Native, "native"),
+];
+
+impl Family {
+    /// Its name, as people write it.
+    pub fn name(self) -> &'static str {
+        FAMILIES.iter().find(|(family, _)| *family == self).map_or("", |(_, name)| name)
+    }
+
+    fn from_name(name: &str) -> Option<Family> {
+        FAMILIES.iter().find(|(_, own)| *own == name).map(|(family, _)| *family)
+    }
+
+    /// Folders of unit files, most important first.
+    pub fn search_path(self) -> &'static [&'static str] {
+        match self {
+            Family::Systemd | Family::Native => PATH_SYSTEMD,
+            Family::Sysv | Family::OpenRc | Family::Runit | Family::Inittab => PATH_OTHERS,
+        }
+    }
+}
+
+/// The family of a guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Which.
+    pub family: Family,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// The family that a running guest was booted with; `None` where this root isn't running, or was booted by nobody.
+pub fn in_force(root: &Root) -> Option<Family> {
+    root.is_own().then(|| root.line(paths::FRONT)).flatten().as_deref().and_then(Family::from_name)
+}
+
+/// The family of this root: the one in force, the one that `wish` names, or the one that its files tell.
+pub fn find(root: &Root, wish: Option<&str>, notes: &mut Notes) -> Found {
+    if let Some(family) = in_force(root) {
+        return Found { family, reason: "the guest was booted with it".into() };
+    }
+    if let Some(wish) = wish.filter(|wish| !wish.is_empty() && *wish != "auto") {
+        if let Some(family) = Family::from_name(wish) {
+            return Found { family, reason: "it was asked for".into() };
+        }
+        let text = format!("There is no front-end '{wish}'; taking what the guest's files tell");
+        let remedy = "write auto, systemd, sysv, openrc, runit, inittab or native";
+        notes.warn(&At::file(paths::ENV_FRONT), text, remedy);
+    }
+    detect::family(root)
+}
+
+/// Folders of unit files of this very root.
+pub fn search_path(root: &Root) -> &'static [&'static str] {
+    in_force(root).unwrap_or(Family::Systemd).search_path()
+}
+
+/// Unit files that a front-end makes, by their path below [`paths::MADE`].
+#[derive(Debug, Default)]
+pub struct Units {
+    files: BTreeMap<String, Made>,
+}
+
+impl Units {
+    /// Adds a unit file.
+    fn add(&mut self, name: impl Into<String>, text: impl Into<String>) {
+        self.files.insert(name.into(), Made::File(text.into()));
+    }
+
+    /// Has a target, or another unit, want a unit.
+    fn want(&mut self, target: &str, unit: &str) {
+        self.files.insert(format!("{target}.wants/{unit}"), Made::Link(format!("../{unit}")));
+    }
+
+    /// Writes all of them to [`paths::MADE`], in the place of those that are there, and the family beside.
+    pub fn publish(&self, family: Family) -> io::Result<()> {
+        fs::write(paths::FRONT, format!("{}\n", family.name()))?;
+        let folder = Path::new(paths::MADE);
+        match fs::remove_dir_all(folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        for (name, made) in &self.files {
+            let file = folder.join(name);
+            fs::create_dir_all(file.parent().unwrap_or(folder))?;
+            match made {
+                Made::File(text) => fs::write(&file, text)?,
+                Made::Link(target) => std::os::unix::fs::symlink(target, &file)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// By their absolute paths.
+    pub fn into_files(self) -> impl Iterator<Item = (String, Made)> {
+        self.files.into_iter().map(|(name, made)| (format!("{}/{name}", paths::MADE), made))
+    }
+}
+
+/// What the front-end of a family makes of a guest's definitions.
+pub fn units(family: Family, root: &Root, notes: &mut Notes) -> Units {
+    match family {
+        Family::Systemd => sysv::beside_units(root, notes),
+        Family::Sysv => sysv::units(root, notes),
+        Family::OpenRc => openrc::units(root, notes),
+        Family::Runit => runit::units(root, notes),
+        Family::Inittab => inittab::units(root, notes),
+        Family::Native => native::units(root, notes),
+    }
+}
+
+/// Longest script or table that is read, in bytes.
+const FILE_MAX: usize = 1 << 20;
+
+/// A text file of the guest; `None` where it can't be read. What is no UTF-8 is replaced.
+fn read(root: &Root, path: &str) -> Option<String> {
+    root.read(path, FILE_MAX).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
