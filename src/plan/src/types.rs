@@ -405,5 +405,7 @@ code_enum! {
         Description = 68, "Description";
         /// Another name of the unit, one a setting. Edges name units by the first name alone.
         Alias = 69, "Alias";
+        /// `Directive=value` of what becomes of the unit's messages in the log: levels and facilities as numbers.
+        Log = 70, "Log";
     }
 }

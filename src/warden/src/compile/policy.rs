@@ -84,6 +84,7 @@ fn directive_row(columns: Vec<&'static str>) -> Option<((Class, &'static str), R
                 "sandbox" => SettingKey::Sandbox,
                 "scheduling" => SettingKey::Scheduling,
                 "socket" => SettingKey::SocketOption,
+                "log" => SettingKey::Log,
                 _ => return None,
             };
             Carried::As(Slot { key, label: Some(name) }, form_of(form)?)
@@ -114,11 +115,14 @@ fn form_of(name: &'static str) -> Option<Form> {
         "invertible-list" => Form::InvertibleList,
         "boolean-or-list" => Form::BooleanOrList,
         "on" => Form::On,
+        "off" => Form::Off,
         "boolean-or-text" => Form::BooleanOrText,
         "number" => Form::Number,
         "size-not-0" => Form::SizeNot0,
         "size" => Form::Size,
         "usec" => Form::Usec,
+        "log-level" => Form::LogLevel,
+        "log-facility" => Form::LogFacility,
         _ => return None,
     })
 }

@@ -47,6 +47,10 @@ pub enum Form {
     SizeNot0,
     /// A time span, kept in microseconds.
     Usec,
+    /// A level of syslog(3), kept as its number.
+    LogLevel,
+    /// A facility of syslog(3), kept as its number.
+    LogFacility,
 }
 
 /// Where a value is kept: under a key of its own, or as `Directive=value` under one for many.
@@ -168,6 +172,13 @@ pub fn store(d: &mut Directive<'_>, settings: &mut Settings, slot: Slot<'_>, for
         ),
         Form::Size => d.choice(size, "write a size, as in 512M, or a percentage"),
         Form::Usec => d.usec().map(amount),
+        Form::LogLevel => {
+            d.choice(|text| log_code(value::LOG_LEVELS, text), "write a level of syslog(3), as in warning")
+        }
+        Form::LogFacility => d.choice(
+            |text| log_code(value::LOG_FACILITIES, text),
+            "write a facility of syslog(3), as in daemon",
+        ),
     };
     if let Some(value) = one {
         slot.set(settings, &value);
@@ -215,6 +226,13 @@ fn size(text: &str) -> Option<String> {
         Some(percent) => percent.parse::<u32>().ok().map(|_| text.to_owned()),
         None => value::parse_size(text).map(amount),
     }
+}
+
+/// Index of a name, or a number that is one.
+fn log_code(names: &[&str], text: &str) -> Option<String> {
+    let number =
+        text.parse().ok().filter(|&number: &usize| number < names.len() && !names[number].is_empty());
+    number.or_else(|| names.iter().position(|name| *name == text)).map(|number| number.to_string())
 }
 
 /// A number or `infinity`.

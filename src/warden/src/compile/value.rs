@@ -131,6 +131,14 @@ const STATUSES: &[(&str, u8)] = &[
     ("EXCEPTION", 255),
 ];
 
+/// Levels of syslog(3), by their numbers.
+pub const LOG_LEVELS: &[&str] = &["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
+/// Facilities of syslog(3), by their numbers.
+pub const LOG_FACILITIES: &[&str] = &[
+    "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp",
+    "12", "13", "14", "15", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
+];
+
 /// An exit status by number or name.
 pub fn parse_status(text: &str) -> Option<u8> {
     match text.parse::<u8>() {

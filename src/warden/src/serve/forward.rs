@@ -55,7 +55,11 @@ impl Outgoing {
         self.bytes.push(b'>');
         put_local_time(&mut self.bytes, zone, record.time_ns);
         let identifier = match record.origin {
-            Origin::Native { identifier: own, .. } if !own.is_empty() => own,
+            Origin::Native { identifier: own, .. } | Origin::Stream { identifier: own }
+                if !own.is_empty() =>
+            {
+                own
+            }
             _ => identifier,
         };
         if record.origin != Origin::Syslog {

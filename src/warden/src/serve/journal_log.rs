@@ -250,15 +250,18 @@ impl JournalLog {
         Ok((sum(&undo) == word(3)).then_some(undo))
     }
 
-    fn try_add(&mut self, record: &Record<'_>, identifier: &str) -> io::Result<()> {
+    fn try_add(&mut self, record: &Record<'_>, identifier: &str, extra: &[Vec<u8>]) -> io::Result<()> {
         let Some(current) = &mut self.current else { return Ok(()) };
         let process = match record.pid {
             0 => None,
             pid => self.processes.entry(pid).or_insert_with(|| Process::look(pid)).as_ref(),
         };
         let fields = fields(record, identifier, process);
-        let all =
-            fields.iter().chain(&self.common).chain(process.into_iter().flat_map(|process| &process.fields));
+        let all = fields
+            .iter()
+            .chain(extra)
+            .chain(&self.common)
+            .chain(process.into_iter().flat_map(|process| &process.fields));
         current.journal.append(moment(record.time_ns), all.map(Vec::as_slice))
     }
 }
@@ -278,9 +281,9 @@ impl LogWriter for JournalLog {
         Ok(Mark { file: current.inode, position: current.journal.length(), extra: batch })
     }
 
-    fn add(&mut self, record: &Record<'_>, identifier: &str) {
+    fn add(&mut self, record: &Record<'_>, identifier: &str, extra: &[Vec<u8>]) {
         if self.error.is_none()
-            && let Err(error) = self.try_add(record, identifier)
+            && let Err(error) = self.try_add(record, identifier, extra)
         {
             self.error = Some(error);
         }
@@ -400,6 +403,13 @@ fn fields(record: &Record<'_>, identifier: &str, process: Option<&Process>) -> V
             fields.push(field("_TRANSPORT", b"journal"));
             fields.push(field("_SOURCE_REALTIME_TIMESTAMP", (record.time_ns / 1000).to_string().as_bytes()));
             fields.extend_from_slice(said);
+        }
+        Origin::Stream { identifier } => {
+            fields.push(field("_TRANSPORT", b"stdout"));
+            if !identifier.is_empty() {
+                fields.push(field("SYSLOG_IDENTIFIER", identifier.as_bytes()));
+            }
+            fields.push(field("MESSAGE", record.text));
         }
         Origin::Output => {
             fields.push(field("_TRANSPORT", if own { b"journal" } else { b"stdout" }));

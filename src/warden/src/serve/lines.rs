@@ -8,11 +8,13 @@
 
 use std::time::Instant;
 
-use super::record::{DEFAULT_PRIORITY, Origin, Record, split_level};
-use super::state::{CARRY_MAX, Segment};
+use super::record::{DEFAULT_PRIORITY, Origin, Record};
+use super::state::Segment;
 
 /// A line that is longer than this is written as several, as journald has it (LineMax=48K).
 pub const LINE_MAX: usize = 48 * 1024;
+/// Bytes of all unfinished lines together, encoded.
+pub const LINES_MAX: usize = 256 * 1024;
 /// Encoded, a carried line is as long as its text, its name and this.
 const HEAD: usize = 4 + 2 + 4;
 
@@ -31,11 +33,11 @@ struct Partial {
 
 /// The unfinished lines of all streams.
 #[derive(Clone, Debug, Default)]
-pub struct Carry {
+pub struct Lines {
     partials: Vec<Partial>,
 }
 
-impl Carry {
+impl Lines {
     /// Takes a piece of the stream `name`, and emits the lines that it finishes.
     pub fn feed(&mut self, name: &str, segment: &Segment, mut piece: &[u8], emit: Emit<'_>) {
         if let Some(at) = self.partials.iter().position(|p| &*p.name == name) {
@@ -87,7 +89,7 @@ impl Carry {
 
     /// Finishes the longest lines until the rest fits into a snapshot.
     fn bound(&mut self, time_ns: u64, emit: Emit<'_>) {
-        while self.encoded_length() > CARRY_MAX {
+        while self.encoded_length() > LINES_MAX {
             let longest =
                 (0..self.partials.len()).max_by_key(|&at| self.partials[at].text.len()).unwrap_or(0);
             self.flush(longest, time_ns, emit);
@@ -98,7 +100,7 @@ impl Carry {
         self.partials.iter().map(|p| HEAD + p.name.len() + p.text.len()).sum()
     }
 
-    /// All lines as bytes, at most [`CARRY_MAX`].
+    /// All lines as bytes, at most [`LINES_MAX`].
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.encoded_length());
         for partial in &self.partials {
@@ -111,8 +113,8 @@ impl Carry {
         out
     }
 
-    /// The lines that [`Carry::encode`] wrote; `None` where the bytes are something else.
-    pub fn decode(mut bytes: &[u8]) -> Option<Carry> {
+    /// The lines that [`Lines::encode`] wrote; `None` where the bytes are something else.
+    pub fn decode(mut bytes: &[u8]) -> Option<Lines> {
         let mut partials = Vec::new();
         while !bytes.is_empty() {
             let (pid, rest) = bytes.split_first_chunk::<4>()?;
@@ -128,7 +130,7 @@ impl Carry {
             });
             bytes = rest;
         }
-        Some(Carry { partials })
+        Some(Lines { partials })
     }
 }
 
@@ -148,14 +150,13 @@ fn emit_long<'a>(name: &str, segment: &Segment, mut text: &'a [u8], emit: Emit<'
 }
 
 /// The last place at or before `at` that does not cut a UTF-8 character, if there is one near.
-fn character_boundary(text: &[u8], at: usize) -> usize {
+pub fn character_boundary(text: &[u8], at: usize) -> usize {
     (at.saturating_sub(3)..=at).rev().find(|&i| text[i] & 0xc0 != 0x80).unwrap_or(at)
 }
 
 fn emit_text(name: &str, pid: u32, time_ns: u64, text: &[u8], emit: Emit<'_>) {
-    let (priority, text) = split_level(text);
     let text = text.strip_suffix(b"\r").unwrap_or(text);
-    emit(&Record { time_ns, name, pid, priority, origin: Origin::Output, text });
+    emit(&Record { time_ns, name, pid, priority: DEFAULT_PRIORITY, origin: Origin::Output, text });
 }
 
 /// Emits a line of the warden's own.
@@ -189,7 +190,7 @@ mod tests {
         }
     }
 
-    fn fed(carry: &mut Carry, name: &str, piece: &[u8]) -> Vec<(String, Vec<u8>)> {
+    fn fed(carry: &mut Lines, name: &str, piece: &[u8]) -> Vec<(String, Vec<u8>)> {
         let mut out = Vec::new();
         carry.feed(name, &segment(1), piece, &mut |r| out.push((r.name.to_string(), r.text.to_vec())));
         out
@@ -201,7 +202,7 @@ mod tests {
 
     #[test]
     fn given_pieces_when_fed_then_lines_come_out_whole_and_by_unit() {
-        let mut carry = Carry::default();
+        let mut carry = Lines::default();
         assert_eq!(texts(&fed(&mut carry, "a", b"one\ntw")), ["one"]);
         assert_eq!(texts(&fed(&mut carry, "b", b"x")), [""; 0]);
         assert_eq!(texts(&fed(&mut carry, "a", b"o\n\nthree\n")), ["two", "", "three"]);
@@ -211,18 +212,18 @@ mod tests {
 
     #[test]
     fn given_carried_lines_when_encoded_and_decoded_then_they_go_on_as_before() {
-        let mut carry = Carry::default();
+        let mut carry = Lines::default();
         fed(&mut carry, "a", b"<3>half");
         fed(&mut carry, "b", b"\xff\0");
-        let mut next = Carry::decode(&carry.encode()).unwrap();
-        assert_eq!(texts(&fed(&mut next, "a", b" done\n")), ["half done"]);
+        let mut next = Lines::decode(&carry.encode()).unwrap();
+        assert_eq!(texts(&fed(&mut next, "a", b" done\n")), ["<3>half done"]);
         assert_eq!(fed(&mut next, "b", b"\n")[0].1, b"\xff\0");
-        assert!(Carry::decode(&carry.encode()[1..]).is_none());
+        assert!(Lines::decode(&carry.encode()[1..]).is_none());
     }
 
     #[test]
     fn given_a_line_that_is_too_long_when_fed_then_it_is_split_and_no_byte_is_lost() {
-        let mut carry = Carry::default();
+        let mut carry = Lines::default();
         let long = "é".repeat(LINE_MAX);
         let mut lines = Vec::new();
         for piece in long.as_bytes().chunks(1001) {
@@ -235,7 +236,7 @@ mod tests {
 
     #[test]
     fn given_a_line_of_just_the_maximum_when_its_end_comes_later_then_there_is_no_empty_line() {
-        let mut carry = Carry::default();
+        let mut carry = Lines::default();
         assert!(fed(&mut carry, "a", &[b'x'; LINE_MAX]).is_empty());
         let lines = fed(&mut carry, "a", b"\n");
         assert_eq!((lines.len(), lines[0].1.len()), (1, LINE_MAX));
@@ -243,19 +244,19 @@ mod tests {
 
     #[test]
     fn given_more_carried_than_a_snapshot_holds_when_fed_then_the_longest_is_finished() {
-        let mut carry = Carry::default();
+        let mut carry = Lines::default();
         let mut lines = Vec::new();
         for unit in 0..10 {
             lines.extend(fed(&mut carry, &format!("u{unit}"), &vec![b'x'; 40_000 - unit]));
         }
-        assert!(carry.encode().len() <= CARRY_MAX);
+        assert!(carry.encode().len() <= LINES_MAX);
         assert_eq!(lines[0].0, "u0");
         assert_eq!(lines.len(), 4);
     }
 
     #[test]
     fn given_old_and_young_lines_when_the_old_are_flushed_then_the_young_stay() {
-        let mut carry = Carry::default();
+        let mut carry = Lines::default();
         fed(&mut carry, "old", b"prompt: ");
         let between = Instant::now();
         fed(&mut carry, "young", b"x");

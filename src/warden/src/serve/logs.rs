@@ -148,6 +148,7 @@ mod tests {
                     text: text.as_bytes(),
                 },
                 "",
+                &[],
             );
             log.write().unwrap();
         }

@@ -6,8 +6,10 @@
 //! Its states: *taking over* (messages up to `Welcome`, then the sink's parts are made or adopted and held),
 //! *serving* (the loop), *ending* (init said that the guest stops, or closed the channel: what there is is written out).
 
+mod carry;
 mod channel;
 mod datagrams;
+mod enclosed;
 mod forward;
 mod journal_log;
 mod lines;
@@ -16,17 +18,21 @@ mod manager;
 mod native;
 mod pipes;
 mod process;
+mod rates;
 mod record;
+mod rules;
 mod run;
 mod sink;
 mod spool;
 mod state;
+mod stream_lines;
+mod streams;
 mod takeover;
 mod triggers;
 mod units;
 mod writer;
 
-pub use lines::Carry;
+pub use carry::Carry;
 pub use logs::Line;
 
 use std::ffi::OsString;

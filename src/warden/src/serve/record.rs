@@ -22,6 +22,11 @@ pub const DEFAULT_PRIORITY: u8 = 3 << 3 | 6;
 pub enum Origin<'a> {
     /// A line of output.
     Output,
+    /// A line of a stream to the journal.
+    Stream {
+        /// What its writer calls itself.
+        identifier: &'a str,
+    },
     /// A datagram of /dev/log; its text still begins with the sender's identifier.
     Syslog,
     /// An entry that a program sent to the journal.
@@ -139,12 +144,11 @@ fn put_hex(out: &mut Vec<u8>, byte: u8) {
 }
 
 /// Splits a `<N>` prefix off a line of output, as sd-daemon(3) and systemd's SyslogLevelPrefix= have it: N is a
-/// level, or a whole priority. The default facility is daemon.
-pub fn split_level(line: &[u8]) -> (u8, &[u8]) {
+/// level, which takes the place of that of `priority`.
+pub fn split_level(line: &[u8], priority: u8) -> (u8, &[u8]) {
     match split_number(line) {
-        Some((priority, rest)) if priority <= 7 => (DEFAULT_PRIORITY & !7 | priority, rest),
-        Some((priority, rest)) => (priority, rest),
-        None => (DEFAULT_PRIORITY, line),
+        Some((level, rest)) if level <= 7 => (priority & !7 | level, rest),
+        _ => (priority, line),
     }
 }
 
@@ -242,11 +246,10 @@ mod tests {
     }
 
     #[test]
-    fn given_a_level_prefix_when_split_then_the_facility_is_daemon() {
-        assert_eq!(split_level(b"<3>broken"), (3 << 3 | 3, &b"broken"[..]));
-        assert_eq!(split_level(b"<30>x"), (30, &b"x"[..]));
-        for plain in [&b"<9999>x"[..], b"<>x", b"<a>x", b"<200>x", b"<3", b"x"] {
-            assert_eq!(split_level(plain), (DEFAULT_PRIORITY, plain));
+    fn given_a_level_prefix_when_split_then_the_facility_stays() {
+        assert_eq!(split_level(b"<3>broken", DEFAULT_PRIORITY), (3 << 3 | 3, &b"broken"[..]));
+        for plain in [&b"<30>x"[..], b"<9999>x", b"<>x", b"<a>x", b"<200>x", b"<3", b"x"] {
+            assert_eq!(split_level(plain, 14), (14, plain));
         }
     }
 

@@ -14,6 +14,7 @@ use super::datagrams::Datagrams;
 use super::manager::ManagerSocket;
 use super::pipes::Pipes;
 use super::sink::{Sink, Taken};
+use super::streams::Streams;
 use super::takeover::{NextPlan, held, hold};
 use super::triggers::Triggers;
 use super::writer::Log;
@@ -37,6 +38,7 @@ const DATAGRAM_SOCKETS: u64 = 2;
 const TRIGGERS: u64 = 3;
 const MANAGER: u64 = 4;
 const SYSLOGD: u64 = 5;
+const STREAMS: u64 = 6;
 
 /// Why nothing is received at the moment.
 struct Trouble {
@@ -50,6 +52,7 @@ pub struct Serve<'a> {
     channel: Channel,
     sink: Sink<Log>,
     datagrams: Vec<Datagrams>,
+    streams: Streams,
     manager: Option<ManagerSocket>,
     /// The log pipes, with indices of the plan in force.
     pub pipes: Pipes,
@@ -75,6 +78,7 @@ impl<'a> Serve<'a> {
         channel: Channel,
         sink: Sink<Log>,
         datagrams: Vec<Datagrams>,
+        streams: Streams,
         manager: Option<ManagerSocket>,
     ) -> Result<Serve<'a>, ServeError> {
         let set = epoll::create(epoll::CreateFlags::CLOEXEC).during("make the epoll set")?;
@@ -92,6 +96,7 @@ impl<'a> Serve<'a> {
             channel,
             sink,
             datagrams,
+            streams,
             manager,
             pipes,
             next_plan,
@@ -188,7 +193,7 @@ impl<'a> Serve<'a> {
         let wanted = self.trouble.is_none() && self.next_plan.is_none();
         if wanted != self.listening {
             let datagrams = self.datagrams.iter().map(|socket| (DATAGRAM_SOCKETS, socket.fd()));
-            for (token, fd) in datagrams.chain([(PIPES, self.pipes.fd())]) {
+            for (token, fd) in datagrams.chain([(PIPES, self.pipes.fd()), (STREAMS, self.streams.fd())]) {
                 let result = match wanted {
                     true => {
                         epoll::add(&self.set, fd, epoll::EventData::new_u64(token), epoll::EventFlags::IN)
@@ -237,7 +242,7 @@ impl<'a> Serve<'a> {
             at.saturating_duration_since(now) + Duration::from_millis(1)
         });
         let timeout = timeout.and_then(|left| Timespec::try_from(left).ok());
-        let mut events = [MaybeUninit::<epoll::Event>::uninit(); 5];
+        let mut events = [MaybeUninit::<epoll::Event>::uninit(); 8];
         match epoll::wait(&self.set, &mut events, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error).during("wait"),
@@ -288,7 +293,8 @@ impl<'a> Serve<'a> {
             return false;
         }
         match self.receive_output() {
-            Ok(all) => self.receive_datagrams() && all,
+            // Each is received from, whatever the others have.
+            Ok(all) => self.receive_datagrams() & self.receive_streams() & all,
             Err(error) => {
                 self.be_in_trouble("output of units can't be received", &error);
                 false
@@ -302,7 +308,7 @@ impl<'a> Serve<'a> {
         for &at in ready.places() {
             let Some((unit, pipe)) = self.pipes.get(at) else { continue };
             match self.sink.take_output(unit, pipe) {
-                Ok(Taken::Some | Taken::Nothing) => (),
+                Ok(Taken::Some | Taken::Nothing | Taken::End) => (),
                 Ok(Taken::Full) => all = false,
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
                     // No pipe. Waiting for it again would never end.
@@ -337,11 +343,36 @@ impl<'a> Serve<'a> {
         for _ in 0..DATAGRAMS {
             match self.sink.take_datagram(socket)? {
                 Taken::Some => (),
-                Taken::Nothing => return Ok(true),
+                Taken::Nothing | Taken::End => return Ok(true),
                 Taken::Full => return Ok(false),
             }
         }
         Ok(false)
+    }
+
+    /// Receives a turn of each stream. True: nothing was left behind.
+    fn receive_streams(&mut self) -> bool {
+        match self.receive_from_streams() {
+            Ok(all) => all,
+            Err(error) => {
+                let path = Streams::path(&self.options.root);
+                self.be_in_trouble(&format!("{} can't be received from", path.display()), &error);
+                false
+            }
+        }
+    }
+
+    fn receive_from_streams(&mut self) -> io::Result<bool> {
+        let (ready, mut all) = self.streams.ready()?;
+        for slot in ready {
+            let Some(stream) = self.streams.get(slot) else { continue };
+            match self.sink.take_stream(slot, stream)? {
+                Taken::Some | Taken::Nothing => (),
+                Taken::Full => all = false,
+                Taken::End => self.streams.remove(slot)?,
+            }
+        }
+        Ok(all)
     }
 
     /// Writes out, and lets a plan that waits for it come into force.

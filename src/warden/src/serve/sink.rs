@@ -22,18 +22,25 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use hostel_contract::channel::NO_UNIT;
 
+use super::carry::Carry;
 use super::datagrams::Datagrams;
 use super::forward::{Forwarder, Outgoing};
-use super::lines::{Carry, emit_note};
+use super::lines::emit_note;
 use super::native;
+use super::rates::Verdict;
 use super::record::{JOURNAL, Origin, Record, SYSLOG, WARDEN, split_syslog};
+use super::rules::Rate;
 use super::spool::Spool;
 use super::state::{Kind, Mark, Progress, SEGMENTS_MAX, Segment, State};
+use super::stream_lines::Opener;
+use super::streams::{Stream, Streams};
 use super::units::Units;
 use super::writer::LogWriter;
 
 /// Bytes that are written out at once, if a single segment isn't longer.
 const BATCH: u64 = 256 * 1024;
+/// Bytes taken from a stream before the next one's turn.
+const STREAM_TURN: u64 = 64 * 1024;
 /// Pieces of one stream count as received at the same time when they come within this.
 const SAME_TIME_NS: u64 = 1_000_000_000;
 
@@ -46,6 +53,8 @@ pub enum Taken {
     Nothing,
     /// There is no room before something was written out.
     Full,
+    /// There will never be more.
+    End,
 }
 
 /// The sink.
@@ -66,6 +75,8 @@ pub struct Sink<W> {
     /// Where a batch failed that could not be taken back yet.
     roll_back: Option<Mark>,
     buffer: Vec<u8>,
+    /// What all units may log that don't say something else.
+    rate: Option<Rate>,
 }
 
 /// What a sink works with.
@@ -80,12 +91,22 @@ pub struct Parts<W> {
     pub units: Units,
     /// Where records go too.
     pub forwarder: Forwarder,
+    /// What all units may log that don't say something else.
+    pub rate: Option<Rate>,
+}
+
+/// What it receives from.
+pub struct Sources<'a> {
+    /// The sockets of datagrams.
+    pub datagrams: &'a mut [Datagrams],
+    /// The streams.
+    pub streams: &'a mut Streams,
 }
 
 impl<W: LogWriter> Sink<W> {
-    /// Goes on where the held parts say that an earlier warden stopped. `sockets`: those of its datagrams.
-    pub fn adopt(parts: Parts<W>, sockets: &mut [Datagrams]) -> io::Result<Sink<W>> {
-        let Parts { spool, state, writer, units, forwarder } = parts;
+    /// Goes on where the held parts say that an earlier warden stopped.
+    pub fn adopt(parts: Parts<W>, sources: Sources<'_>) -> io::Result<Sink<W>> {
+        let Parts { spool, state, writer, units, forwarder, rate } = parts;
         let carry = state.carry()?.and_then(|bytes| Carry::decode(&bytes)).unwrap_or_default();
         let roll_back = state.intent()?;
         let mut sink = Sink {
@@ -100,9 +121,11 @@ impl<W: LogWriter> Sink<W> {
             outgoing: Outgoing::default(),
             roll_back,
             buffer: Vec::new(),
+            rate,
         };
         sink.find_segments()?;
-        sink.settle_last(sockets)?;
+        sink.settle_last(sources.datagrams, sources.streams)?;
+        sink.settle_streams(sources.streams)?;
         Ok(sink)
     }
 
@@ -123,17 +146,19 @@ impl<W: LogWriter> Sink<W> {
     }
 
     /// Finds out whether the last announced segment came, and whether its datagram is still in the queue.
-    fn settle_last(&mut self, sockets: &mut [Datagrams]) -> io::Result<()> {
+    fn settle_last(&mut self, sockets: &mut [Datagrams], streams: &Streams) -> io::Result<()> {
         let Some(last) = self.segments.last().copied() else { return Ok(()) };
         let whole = last.start + u64::from(last.length);
         let came = match last.kind() {
             Some(Kind::Output) => self.spool.end() > last.start,
-            Some(Kind::Datagram | Kind::Native | Kind::Note) => self.spool.end() >= whole,
-            Some(Kind::Flush) | None => true,
+            Some(Kind::Datagram | Kind::Native | Kind::Note | Kind::Stream) => self.spool.end() >= whole,
+            Some(Kind::Flush | Kind::StreamOpen | Kind::StreamEnd) | None => true,
         };
         if !came {
             self.spool.rewind(last.start)?;
             self.segments.pop();
+        } else if last.kind() == Some(Kind::Stream) {
+            streams.get(last.unit).map_or(Ok(()), Stream::consume)?;
         } else if let Some(socket) = sockets.iter_mut().find(|socket| Some(socket.kind()) == last.kind()) {
             let mut bytes = vec![0; last.length as usize];
             self.spool.read(last.start, &mut bytes)?;
@@ -147,6 +172,27 @@ impl<W: LogWriter> Sink<W> {
         Ok(())
     }
 
+    /// Takes streams on as they are: what was looked at and not received, and what was accepted and not opened yet.
+    fn settle_streams(&mut self, streams: &Streams) -> io::Result<()> {
+        let mut unknown = Vec::new();
+        for (slot, stream) in streams.all() {
+            stream.look_away()?;
+            let opened = self.segments.iter().rev().find(|segment| {
+                segment.unit == slot && matches!(segment.kind(), Some(Kind::StreamOpen | Kind::StreamEnd))
+            });
+            // One that has ended, and was not forgotten yet, is seen to end once more.
+            if opened.is_none() && !self.carry.streams.has(slot) {
+                unknown.push(slot);
+            }
+        }
+        for slot in unknown {
+            if let Some(stream) = streams.get(slot) {
+                self.open_stream(slot, stream)?;
+            }
+        }
+        Ok(())
+    }
+
     /// What names the units.
     pub fn units(&self) -> &Units {
         &self.units
@@ -154,7 +200,7 @@ impl<W: LogWriter> Sink<W> {
 
     /// The line that has waited longest for its end: when it last grew.
     pub fn oldest_partial(&self) -> Option<Instant> {
-        self.carry.oldest()
+        self.carry.lines.oldest()
     }
 
     /// Nothing is waiting to be written out.
@@ -241,6 +287,67 @@ impl<W: LogWriter> Sink<W> {
         Ok(Taken::Some)
     }
 
+    /// A stream was accepted, and is to be received from. Full: it is to be opened later.
+    pub fn open_stream(&mut self, slot: u16, stream: &Stream) -> io::Result<Taken> {
+        if self.segments.len() >= SEGMENTS_MAX {
+            return Ok(Taken::Full);
+        }
+        let segment = Segment {
+            time_ns: now_ns(),
+            pid: stream.pid,
+            length: u32::from(self.units.of_process(stream.pid)),
+            unit: slot,
+            reserved: u8::from(stream.uid == 0),
+            ..BLANK
+        };
+        self.announce(Kind::StreamOpen, segment)?;
+        Ok(Taken::Some)
+    }
+
+    /// Whether a stream was opened, and has not ended.
+    fn has_stream(&self, slot: u16) -> bool {
+        let last = self.segments.iter().rev().find_map(|segment| match segment.kind() {
+            Some(Kind::StreamOpen) if segment.unit == slot => Some(true),
+            Some(Kind::StreamEnd) if segment.unit == slot => Some(false),
+            _ => None,
+        });
+        last.unwrap_or_else(|| self.carry.streams.has(slot))
+    }
+
+    /// Receives what a stream has, at most one turn of it.
+    pub fn take_stream(&mut self, slot: u16, stream: &Stream) -> io::Result<Taken> {
+        if !self.has_stream(slot) && self.open_stream(slot, stream)? == Taken::Full {
+            return Ok(Taken::Full);
+        }
+        let room = self.room().min(STREAM_TURN) as usize;
+        if self.segments.len() >= SEGMENTS_MAX || room == 0 {
+            return Ok(Taken::Full);
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.resize(room, 0);
+        let taken = self.take_looked_at(slot, stream, &mut buffer);
+        self.buffer = buffer;
+        self.buffer.clear();
+        taken
+    }
+
+    fn take_looked_at(&mut self, slot: u16, stream: &Stream, buffer: &mut [u8]) -> io::Result<Taken> {
+        let Some(length) = stream.look(buffer)? else { return Ok(Taken::Nothing) };
+        let segment = Segment { time_ns: now_ns(), unit: slot, ..BLANK };
+        if length == 0 {
+            self.announce(Kind::StreamEnd, segment)?;
+            return Ok(Taken::End);
+        }
+        self.announce(Kind::Stream, Segment { length: length as u32, ..segment })?;
+        if let Err(error) = self.spool.append(&buffer[..length]) {
+            self.retract();
+            stream.look_away()?;
+            return Err(error);
+        }
+        stream.consume()?;
+        Ok(Taken::Some)
+    }
+
     /// Logs a line of the warden's own, if there is room for it.
     pub fn note(&mut self, text: &str) -> io::Result<()> {
         if self.segments.len() >= SEGMENTS_MAX || self.room() < text.len() as u64 {
@@ -262,7 +369,7 @@ impl<W: LogWriter> Sink<W> {
         if !self.segments.is_empty() {
             return Ok(());
         }
-        let due: Vec<usize> = self.carry.older_than(moment).take(SEGMENTS_MAX).collect();
+        let due: Vec<usize> = self.carry.lines.older_than(moment).take(SEGMENTS_MAX).collect();
         for index in due {
             let segment = Segment { time_ns: now_ns(), length: index as u32, unit: NO_UNIT, ..BLANK };
             self.announce(Kind::Flush, segment)?;
@@ -336,13 +443,26 @@ impl<W: LogWriter> Sink<W> {
     /// Converts the first segments, whose bytes are in the buffer, to records of the writer's batch; gives what is
     /// carried after them. Depends on nothing else, so that a successor comes to the same.
     fn convert(&mut self, count: usize, consumed: u64) -> Carry {
-        let Sink { carry, segments, buffer, writer, outgoing, forwarder, units, .. } = self;
-        let mut carry = carry.clone();
+        let Sink { carry, segments, buffer, writer, outgoing, forwarder, units, rate, .. } = self;
+        let Carry { mut lines, mut streams, mut rates } = carry.clone();
         outgoing.clear();
         let forward = forwarder.ready();
         let mut emit = |record: &Record<'_>| {
-            let identifier = units.identifier(record.name);
-            writer.add(record, identifier);
+            let (identifier, rules) = units.identifier_and_rules(record.name);
+            let Some(record) = &rules.apply(record) else { return };
+            if let Some(rate) = rules.rate(*rate).filter(|_| Units::is_unit(record.name)) {
+                match rates.count(record.name, record.priority, record.time_ns / 1000, rate) {
+                    Verdict::Suppressed => return,
+                    Verdict::Logged { suppressed: 0 } => (),
+                    Verdict::Logged { suppressed } => {
+                        let text = format!("Suppressed {suppressed} messages from {}", record.name);
+                        let (name, origin, text) = (WARDEN, Origin::Output, text.as_bytes());
+                        let pid = std::process::id();
+                        writer.add(&Record { name, origin, text, pid, ..*record }, WARDEN, &[]);
+                    }
+                }
+            }
+            writer.add(record, identifier, rules.extra());
             // As journald has it, what the sink itself says is for the log alone: the more so that the syslogd is slow.
             if forward && record.name != WARDEN {
                 outgoing.add(record, identifier, forwarder.zone());
@@ -354,17 +474,25 @@ impl<W: LogWriter> Sink<W> {
                 segments[..count].get(at + 1).map_or(buffer.len(), |next| (next.start - consumed) as usize);
             let bytes = &buffer[start..end];
             match segment.kind() {
-                Some(Kind::Output) => carry.feed(units.name(segment.unit), segment, bytes, &mut emit),
+                Some(Kind::Output) => lines.feed(units.name(segment.unit), segment, bytes, &mut emit),
                 Some(Kind::Datagram) => emit(&syslog_record(units, segment, bytes)),
                 Some(Kind::Native) => {
                     native::emit(unit_or(units, segment, JOURNAL), segment, bytes, &mut emit)
                 }
                 Some(Kind::Note) => emit_note(segment, bytes, &mut emit),
-                Some(Kind::Flush) => carry.flush(segment.length as usize, segment.time_ns, &mut emit),
+                Some(Kind::Flush) => lines.flush(segment.length as usize, segment.time_ns, &mut emit),
+                Some(Kind::StreamOpen) => {
+                    let unit = u16::try_from(segment.length).unwrap_or(NO_UNIT);
+                    let name = unit_or(units, &Segment { unit, ..*segment }, JOURNAL);
+                    let is_root = segment.reserved == 1;
+                    streams.open(segment.unit, &Opener { pid: segment.pid, name, is_root });
+                }
+                Some(Kind::Stream) => streams.feed(segment, bytes, &mut emit),
+                Some(Kind::StreamEnd) => streams.end(segment, &mut emit),
                 None => (),
             }
         }
-        carry
+        Carry { lines, streams, rates }
     }
 
     /// Writes and forwards the converted batch.
@@ -392,7 +520,7 @@ impl<W: LogWriter> Sink<W> {
 }
 
 /// A segment of nothing, to be filled in.
-const BLANK: Segment = Segment {
+pub const BLANK: Segment = Segment {
     sequence: 0,
     start: 0,
     time_ns: 0,

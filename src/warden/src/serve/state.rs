@@ -18,12 +18,14 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
+use super::lines::LINES_MAX;
+use super::stream_lines::STREAMS_MAX;
 use hostel_contract::record;
 use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, ftruncate, memfd_create};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"HSTLSINK");
 /// Of the layout. Another version's state is not read: the warden is then replaced by one that starts anew.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
 const SNAPSHOTS: [u64; 2] = [64, 192];
 const INTENT: u64 = 320;
@@ -31,8 +33,8 @@ const FORWARDED: u64 = 448;
 const RING: u64 = 512;
 /// Segments that can wait to be written out: as many as fill the first page, which is all that an idle sink uses.
 pub const SEGMENTS_MAX: usize = (4096 - RING as usize) / Segment::SIZE;
-/// Bytes of all unfinished lines together, encoded.
-pub const CARRY_MAX: usize = 256 * 1024;
+/// Bytes of what is carried, encoded: lines, streams, and the counts of limited units.
+pub const CARRY_MAX: usize = LINES_MAX + STREAMS_MAX + 64 * 1024;
 const CARRY: [u64; 2] = [4096, 4096 + CARRY_MAX as u64];
 
 record! {
@@ -103,13 +105,13 @@ record! {
         /// Sender, or the unit's main process; 0 for unknown.
         pub pid: u32,
         /// Bytes of a datagram or note, which are there as a whole or not at all; else 0.
-        /// For a flush: which of the carried lines, in their order.
+        /// For a flush: which of the carried lines, in their order. For streams: see [`Kind`].
         pub length: u32,
         /// Index of the unit, or `NO_UNIT`.
         pub unit: u16,
         /// [`Kind`].
         pub kind: u8,
-        /// Zero.
+        /// Zero, but for a stream.
         pub reserved: u8,
         /// [`sum`] of the fields before.
         pub check: u32,
@@ -129,6 +131,13 @@ hostel_contract::code_enum! {
         Flush = 4, "flush";
         /// One datagram of the journal's own socket.
         Native = 5, "native";
+        /// A stream to the journal was opened. Here and below `unit` is the stream's slot; `length` is the index of the
+        /// unit that its process is of, and `reserved` 1 for root's.
+        StreamOpen = 6, "stream-open";
+        /// What it says: any piece, which is there as a whole or not at all.
+        Stream = 7, "stream";
+        /// It was closed.
+        StreamEnd = 8, "stream-end";
     }
 }
 

@@ -12,9 +12,10 @@ use super::forward::Forwarder;
 use super::journal_log::{self, JournalLog};
 use super::manager::ManagerSocket;
 use super::run::Serve;
-use super::sink::{Parts, Sink};
+use super::sink::{Parts, Sink, Sources};
 use super::spool::Spool;
 use super::state::State;
+use super::streams::{HELD, Streams};
 use super::units::Units;
 use super::writer::{Log, TextLog};
 use super::{During, Options, ServeError, say_on_console};
@@ -132,6 +133,31 @@ fn datagrams(
     Ok(sockets)
 }
 
+/// Where programs open streams to the journal, held by init and in its place.
+fn streams(
+    options: &Options,
+    channel: &mut Channel,
+    inventory: &mut Inventory,
+) -> Result<Streams, ServeError> {
+    let parts = match HELD.map(|name| inventory.held.remove(name)) {
+        [Some(listener), Some(one), Some(other)] => [listener, one, other],
+        _ => {
+            let parts = Streams::create().during("make the socket of streams")?;
+            for (name, part) in HELD.iter().zip(&parts) {
+                hold(options, channel, name, part.as_fd())?;
+            }
+            parts
+        }
+    };
+    let streams = Streams::adopt(parts).during("adopt the streams")?;
+    if let Err(error) = streams.publish(&options.root) {
+        let path = Streams::path(&options.root);
+        let text = format!("{} can't be made: {error}: systemd-cat will fail", path.display());
+        say_on_console(&options.root, &text);
+    }
+    Ok(streams)
+}
+
 /// Where systemd's tools are answered, in a guest that has such.
 fn manager_socket(
     options: &Options,
@@ -186,6 +212,7 @@ pub fn take_over(options: &Options, channel: OwnedFd) -> Result<Option<Serve<'_>
         }
     }
     let mut datagrams = datagrams(options, &mut channel, &mut inventory)?;
+    let mut streams = streams(options, &mut channel, &mut inventory)?;
     let manager = manager_socket(options, &mut channel, &mut inventory)?;
 
     // What waits in the spool is of the plan that the state names; what comes from now on, of the one in force.
@@ -208,10 +235,12 @@ pub fn take_over(options: &Options, channel: OwnedFd) -> Result<Option<Serve<'_>
         }
     };
     let writer = writer(options, &mut channel, &mut inventory)?;
-    let parts = Parts { spool, state, writer, units, forwarder: Forwarder::new(&options.root) };
-    let sink = Sink::adopt(parts, &mut datagrams).during("adopt the sink")?;
+    let (forwarder, rate) = (Forwarder::new(&options.root), None);
+    let parts = Parts { spool, state, writer, units, forwarder, rate };
+    let sources = Sources { datagrams: &mut datagrams, streams: &mut streams };
+    let sink = Sink::adopt(parts, sources).during("adopt the sink")?;
 
-    let mut serve = Serve::new(options, channel, sink, datagrams, manager)?;
+    let mut serve = Serve::new(options, channel, sink, datagrams, streams, manager)?;
     serve.next_plan = next_plan;
     serve.stopping = inventory.stopping;
     if let Some(plan) = &inventory.plan {

@@ -12,13 +12,16 @@ use hostel_contract::channel::NO_UNIT;
 use hostel_contract::status::{GuestState, MAGIC, StatusHeader, StatusRow, row_offset};
 use hostel_plan::{Phase, Plan, SettingKey, Unit};
 
-use super::record::INIT;
+use super::record::{INIT, JOURNAL, SYSLOG, WARDEN};
+use super::rules::{PLAIN, Rules};
 use crate::page::read_plan;
 
 struct Named {
     name: Box<str>,
     /// What a syslogd is told as the sender of the unit's output.
     identifier: Box<str>,
+    /// What becomes of its messages, where it is not what becomes of all.
+    rules: Option<Box<Rules>>,
 }
 
 /// The units of one plan.
@@ -46,7 +49,11 @@ impl Units {
             Plan::parse(&bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string()))?;
         let units = plan
             .units()
-            .map(|unit| Named { name: unit.name().into(), identifier: identifier(&unit).into() })
+            .map(|unit| Named {
+                name: unit.name().into(),
+                identifier: identifier(&unit).into(),
+                rules: Rules::of(&unit),
+            })
             .collect();
         Ok(Units { checksum: plan.checksum(), units, gone: Vec::new(), status_path, status: None })
     }
@@ -86,9 +93,17 @@ impl Units {
         u16::try_from(at).ok()
     }
 
-    /// What a syslogd is told as the sender of a unit's output.
-    pub fn identifier<'a>(&'a self, name: &'a str) -> &'a str {
-        self.index(name).map_or(name, |at| &self.units[usize::from(at)].identifier)
+    /// What a syslogd is told as the sender of a unit's output, and what becomes of its messages.
+    pub fn identifier_and_rules<'a>(&'a self, name: &'a str) -> (&'a str, &'a Rules) {
+        match self.index(name).and_then(|at| self.units.get(usize::from(at))) {
+            Some(named) => (&named.identifier, named.rules.as_deref().unwrap_or(&PLAIN)),
+            None => (name, &PLAIN),
+        }
+    }
+
+    /// Whether a record's name is a unit's, not one of those that stand in its place.
+    pub fn is_unit(name: &str) -> bool {
+        ![INIT, WARDEN, SYSLOG, JOURNAL].contains(&name)
     }
 
     /// Main process of a unit as init's status page has it now; 0 for none, 1 for init itself.
@@ -190,9 +205,9 @@ mod tests {
         let units = units();
         let at = units.index("ssh.service").unwrap();
         assert_eq!(units.name(at), "ssh.service");
-        assert_eq!(units.identifier("ssh.service"), "the-ssh");
-        assert_eq!(units.identifier("cron.service"), "cron");
-        assert_eq!(units.identifier("gone.service"), "gone.service");
+        assert_eq!(units.identifier_and_rules("ssh.service").0, "the-ssh");
+        assert_eq!(units.identifier_and_rules("cron.service").0, "cron");
+        assert_eq!(units.identifier_and_rules("gone.service").0, "gone.service");
         assert_eq!((units.name(NO_UNIT), units.name(77)), (INIT, "unknown"));
     }
 

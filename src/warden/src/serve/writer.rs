@@ -23,8 +23,9 @@ use super::state::Mark;
 pub trait LogWriter {
     /// Makes room for a batch: rotates if it is due, and says where the log ends now.
     fn mark(&mut self) -> io::Result<Mark>;
-    /// Adds a record to the batch, in memory. `identifier`: what a syslogd is told as the sender of a unit's output.
-    fn add(&mut self, record: &Record<'_>, identifier: &str);
+    /// Adds a record to the batch, in memory. `identifier`: what a syslogd is told as the sender of a unit's output;
+    /// `extra`: fields that the unit gives all its entries.
+    fn add(&mut self, record: &Record<'_>, identifier: &str, extra: &[Vec<u8>]);
     /// Writes the batch, all of it or an error, and begins the next one.
     fn write(&mut self) -> io::Result<()>;
     /// Takes the log back to where it was, and drops the batch. True where that place is still there.
@@ -52,8 +53,8 @@ impl LogWriter for Log {
     fn mark(&mut self) -> io::Result<Mark> {
         self.writer().mark()
     }
-    fn add(&mut self, record: &Record<'_>, identifier: &str) {
-        self.writer().add(record, identifier);
+    fn add(&mut self, record: &Record<'_>, identifier: &str, extra: &[Vec<u8>]) {
+        self.writer().add(record, identifier, extra);
     }
     fn write(&mut self) -> io::Result<()> {
         self.writer().write()
@@ -171,7 +172,7 @@ impl LogWriter for TextLog {
         Ok(Mark { file: metadata.ino(), position: metadata.len(), extra: 0 })
     }
 
-    fn add(&mut self, record: &Record<'_>, _identifier: &str) {
+    fn add(&mut self, record: &Record<'_>, _identifier: &str, _extra: &[Vec<u8>]) {
         put_line(&mut self.batch, &mut self.stamper, record);
     }
 
@@ -241,7 +242,7 @@ mod tests {
 
     fn put(log: &mut TextLog, text: &str) -> Mark {
         let mark = log.mark().unwrap();
-        log.add(&record(text), "a");
+        log.add(&record(text), "a", &[]);
         log.write().unwrap();
         mark
     }

@@ -1,10 +1,10 @@
 //! Datagrams with their sender's credentials and the moment at which they were sent.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// A datagram as one [`receive`] saw it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Received {
     /// Its true length, which may be more than the buffer took.
     pub length: usize,
@@ -12,6 +12,8 @@ pub struct Received {
     pub pid: u32,
     /// CLOCK_REALTIME in nanoseconds when it was sent; 0 where the kernel gave none.
     pub time_ns: u64,
+    /// The first of the descriptors that came with it, where it was only looked at.
+    pub fd: Option<OwnedFd>,
 }
 
 /// Whether a datagram stays in the queue.
@@ -23,9 +25,10 @@ pub enum Take {
     Consume,
 }
 
-/// Room for exactly one timestamp and one set of credentials: descriptors that a sender attached find none left
-/// (they come last), and the kernel closes them. Nobody can fill our table.
+/// Room for exactly one timestamp and one set of credentials, and for one descriptor where it is wanted: all others that
+/// a sender attached find none left (they come last), and the kernel closes them. Nobody can fill our table.
 const CONTROL: usize = cmsg_space(size_of::<libc::timespec>()) + cmsg_space(size_of::<libc::ucred>());
+const CONTROL_AND_FD: usize = CONTROL + cmsg_space(size_of::<RawFd>());
 
 const fn cmsg_space(length: usize) -> usize {
     // SAFETY: only arithmetic.
@@ -33,7 +36,7 @@ const fn cmsg_space(length: usize) -> usize {
 }
 
 #[repr(C, align(8))]
-struct Control([u8; CONTROL]);
+struct Control([u8; CONTROL_AND_FD]);
 
 /// Asks for a timestamp with each datagram of a socket.
 pub fn stamp_datagrams(socket: BorrowedFd<'_>) -> io::Result<()> {
@@ -42,18 +45,18 @@ pub fn stamp_datagrams(socket: BorrowedFd<'_>) -> io::Result<()> {
 
 /// Receives the first datagram of the queue, or looks at it, without blocking. EAGAIN: there is none.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], take: Take) -> io::Result<Received> {
-    let mut control = Control([0; CONTROL]);
+    let mut control = Control([0; CONTROL_AND_FD]);
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     // SAFETY: an all-zero msghdr is a valid one: no name, no parts, no control data.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = &raw mut part;
     message.msg_iovlen = 1;
     message.msg_control = (&raw mut control).cast();
-    message.msg_controllen = CONTROL;
-    let peek = match take {
-        Take::Peek => libc::MSG_PEEK,
-        Take::Consume => 0,
+    let (peek, room) = match take {
+        Take::Peek => (libc::MSG_PEEK, CONTROL_AND_FD),
+        Take::Consume => (0, CONTROL),
     };
+    message.msg_controllen = room;
     // SAFETY: every pointer in `message` is to a live local or to `buffer`, with its own length.
     let length = unsafe {
         libc::recvmsg(
@@ -65,7 +68,7 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], take: Take) -> io::Res
     if length < 0 {
         return Err(io::Error::last_os_error());
     }
-    let mut received = Received { length: length as usize, pid: 0, time_ns: 0 };
+    let mut received = Received { length: length as usize, ..Received::default() };
     // SAFETY: the kernel has filled `message`; the macros stay within msg_controllen.
     let mut header = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
     while !header.is_null() {
@@ -87,6 +90,11 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], take: Take) -> io::Res
                 let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
                 let nanoseconds = u64::try_from(time.tv_nsec).unwrap_or(0);
                 received.time_ns = seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds);
+            }
+            (libc::SOL_SOCKET, libc::SCM_RIGHTS) if fits(size_of::<RawFd>()) => {
+                // SAFETY: the kernel wrote the number of a descriptor there that it has just made, and that is ours
+                // alone; there is room for no second one.
+                received.fd = Some(unsafe { OwnedFd::from_raw_fd(data.cast::<RawFd>().read_unaligned()) });
             }
             _ => (),
         }

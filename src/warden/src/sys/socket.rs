@@ -19,6 +19,27 @@ pub fn set_socket_bytes(fd: BorrowedFd<'_>, level: i32, option: i32, value: &[u8
     check(result.into()).map(drop)
 }
 
+/// getsockopt(2) of an integer.
+pub fn socket_option(fd: BorrowedFd<'_>, level: i32, option: i32) -> Result<i32, Errno> {
+    let mut value: libc::c_int = 0;
+    let mut size = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `size` bytes to `value`, and the size to `size`; both outlive the call.
+    let result =
+        unsafe { libc::getsockopt(fd.as_raw_fd(), level, option, (&raw mut value).cast(), &raw mut size) };
+    check(result.into()).map(|_| value)
+}
+
+/// Sets how much of a stream counts as looked at: see [`peeked`].
+pub fn set_peeked(stream: BorrowedFd<'_>, bytes: i32) -> Result<(), Errno> {
+    set_socket_option(stream, libc::SOL_SOCKET, libc::SO_PEEK_OFF, bytes)
+}
+
+/// Bytes of a stream that were looked at (MSG_PEEK) and are not consumed yet. The kernel counts them with the socket,
+/// once [`set_peeked`] was called, so the count outlives whoever looked.
+pub fn peeked(stream: BorrowedFd<'_>) -> Result<i32, Errno> {
+    socket_option(stream, libc::SOL_SOCKET, libc::SO_PEEK_OFF)
+}
+
 /// Binds a socket of vsock(7). `u32::MAX` is any context, or any port.
 pub fn bind_vsock(fd: BorrowedFd<'_>, context: u32, port: u32) -> Result<(), Errno> {
     // SAFETY: an all-zero sockaddr_vm is a valid one.

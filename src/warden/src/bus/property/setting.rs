@@ -2,7 +2,7 @@
 
 use super::super::value::Value;
 use super::super::world::Subject;
-use hostel_plan::SettingKey;
+use hostel_plan::{SettingKey, Unit};
 
 /// Properties that are called otherwise than the directive.
 const OTHERWISE: &[(&str, &str)] = &[
@@ -13,6 +13,7 @@ const OTHERWISE: &[(&str, &str)] = &[
     ("DeferAcceptUSec", "DeferAcceptSec"),
     ("CPUQuotaPerSecUSec", "CPUQuota"),
     ("TriggerLimitIntervalUSec", "TriggerLimitIntervalSec"),
+    ("LogRateLimitIntervalUSec", "LogRateLimitIntervalSec"),
 ];
 
 /// The value, where the plan has a setting of that name and the type is a plain one.
@@ -22,6 +23,9 @@ pub fn value(subject: &Subject<'_>, property: &str, signature: &str) -> Option<V
         return limit_value(subject, limit);
     }
     let unit = subject.unit.as_ref()?;
+    if property == "SyslogPriority" {
+        return Some(Value::Int32(syslog_priority(unit)));
+    }
     let own = SettingKey::from_name(directive);
     let values: Vec<&str> = unit
         .settings()
@@ -44,6 +48,10 @@ pub fn value(subject: &Subject<'_>, property: &str, signature: &str) -> Option<V
         "x" => last.parse().ok().map(Value::Int64),
         "u" if is_mode(directive) => u32::from_str_radix(last, 8).ok().map(Value::Uint32),
         "u" => last.parse().ok().map(Value::Uint32),
+        "aay" => {
+            let bytes = |text: &str| Value::array("y", text.bytes().map(Value::Byte));
+            Some(Value::array("ay", values.iter().map(|text| bytes(text))))
+        }
         "(bas)" => {
             let words: Vec<&str> = values.iter().map(|word| word.trim_start_matches('~')).collect();
             let allows = !values.iter().any(|word| word.starts_with('~'));
@@ -72,4 +80,13 @@ fn limit_value(subject: &Subject<'_>, name: &str) -> Option<Value> {
     let found =
         unit.settings_of(SettingKey::Limit).filter(|limit| limit.split(' ').next() == Some(name)).last()?;
     amount(found.split(' ').nth(column)?).map(Value::Uint64)
+}
+
+/// Facility and level of lines that say none, as one number.
+fn syslog_priority(unit: &Unit<'_>) -> i32 {
+    let of = |name: &str| {
+        let settings = unit.settings_of(SettingKey::Log);
+        settings.filter_map(|text| text.strip_prefix(name)?.strip_prefix('=')?.parse::<i32>().ok()).last()
+    };
+    of("SyslogFacility").unwrap_or(3) << 3 | of("SyslogLevel").unwrap_or(6)
 }

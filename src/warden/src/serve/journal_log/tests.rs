@@ -69,7 +69,7 @@ fn record<'a>(name: &'a str, text: &'a str) -> Record<'a> {
 
 fn put(log: &mut JournalLog, text: &str) -> Mark {
     let mark = log.mark().unwrap();
-    log.add(&record("a.service", text), "a");
+    log.add(&record("a.service", text), "a", &[]);
     log.write().unwrap();
     mark
 }
@@ -80,10 +80,10 @@ fn given_records_when_written_then_journalctl_finds_them_by_unit_as_journald_s_o
     let undo = make_undo().unwrap();
     let mut log = guest.log(Limits::default(), &undo);
     log.mark().unwrap();
-    log.add(&record("a.service", "said by it"), "the-a");
-    log.add(&Record { pid: 1, ..record(INIT, "a.service: failed: exit-code") }, INIT);
-    log.add(&Record { pid: 1, ..record(INIT, "Started b.service.") }, INIT);
-    log.add(&Record { origin: Origin::Syslog, ..record("b.service", "sshd[7]: hi: you") }, "b");
+    log.add(&record("a.service", "said by it"), "the-a", &[]);
+    log.add(&Record { pid: 1, ..record(INIT, "a.service: failed: exit-code") }, INIT, &[]);
+    log.add(&Record { pid: 1, ..record(INIT, "Started b.service.") }, INIT, &[]);
+    log.add(&Record { origin: Origin::Syslog, ..record("b.service", "sshd[7]: hi: you") }, "b", &[]);
     log.write().unwrap();
     drop(log);
     let Some(lines) = guest.journalctl(&["-u", "a.service", "-o", "cat"]) else { return };
@@ -126,7 +126,7 @@ fn given_a_batch_that_was_marked_only_when_a_successor_rolls_back_then_nothing_i
     let mut log = guest.log(Limits::default(), &undo);
     put(&mut log, "one");
     let mark = log.mark().unwrap();
-    log.add(&record("a.service", "two"), "a");
+    log.add(&record("a.service", "two"), "a", &[]);
     std::mem::forget(log);
     let mut next = guest.log(Limits::default(), &undo);
     assert!(next.roll_back(mark).unwrap());

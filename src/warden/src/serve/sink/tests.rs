@@ -4,8 +4,9 @@ use super::*;
 use crate::serve::datagrams::PLACES;
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::cell::RefCell;
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -15,6 +16,7 @@ struct Guest {
     spool: OwnedFd,
     state: OwnedFd,
     socket: OwnedFd,
+    streams: [OwnedFd; 3],
     log: Rc<RefCell<Disk>>,
     pipe: (OwnedFd, OwnedFd),
 }
@@ -36,7 +38,7 @@ impl LogWriter for Lines {
     fn mark(&mut self) -> io::Result<Mark> {
         Ok(Mark { file: 1, position: self.disk.borrow().lines.len() as u64, extra: 0 })
     }
-    fn add(&mut self, record: &Record<'_>, _identifier: &str) {
+    fn add(&mut self, record: &Record<'_>, _identifier: &str, _extra: &[Vec<u8>]) {
         self.batch.push(format!("{}: {}", record.name, String::from_utf8_lossy(record.text)));
     }
     fn write(&mut self) -> io::Result<()> {
@@ -70,6 +72,7 @@ impl Guest {
             spool: spool.fd().try_clone_to_owned().unwrap(),
             state: state.fd().try_clone_to_owned().unwrap(),
             socket: devlog.fd().try_clone_to_owned().unwrap(),
+            streams: Streams::create().unwrap(),
             log: Rc::default(),
             pipe: pipe_with(PipeFlags::CLOEXEC).unwrap(),
         }
@@ -84,8 +87,27 @@ impl Guest {
             writer: Lines { disk: self.log.clone(), batch: Vec::new() },
             units: Units::none(PathBuf::from("/nonexistent")),
             forwarder: Forwarder::new(&self.root),
+            rate: None,
         };
-        (Sink::adopt(parts, std::slice::from_mut(&mut devlog)).unwrap(), devlog)
+        let mut streams = self.streams();
+        let sources = Sources { datagrams: std::slice::from_mut(&mut devlog), streams: &mut streams };
+        (Sink::adopt(parts, sources).unwrap(), devlog)
+    }
+
+    /// What the next warden has of the streams.
+    fn streams(&self) -> Streams {
+        let streams = Streams::adopt(self.streams.each_ref().map(|fd| fd.try_clone().unwrap())).unwrap();
+        streams.publish(&self.root).unwrap();
+        streams
+    }
+
+    /// A program that opens a stream, accepted.
+    fn stream(&self) -> UnixStream {
+        let mut streams = self.streams();
+        let mut client = UnixStream::connect(Streams::path(&self.root)).unwrap();
+        streams.ready().unwrap();
+        client.write_all(b"cat\n\n30\n0\n0\n0\n0\n").unwrap();
+        client
     }
 
     fn print(&self, text: &str) {
@@ -103,9 +125,11 @@ impl Guest {
     /// A warden that receives and writes out everything; then the log.
     fn all_lines(&self) -> Vec<String> {
         let (mut sink, mut devlog) = self.warden();
+        let streams = self.streams();
         loop {
-            let taken = [self.take(&mut sink), sink.take_datagram(&mut devlog).unwrap()];
-            if taken == [Taken::Nothing; 2] {
+            let mut taken = vec![self.take(&mut sink), sink.take_datagram(&mut devlog).unwrap()];
+            taken.extend(streams.all().map(|(slot, stream)| sink.take_stream(slot, stream).unwrap()));
+            if taken.iter().all(|taken| matches!(taken, Taken::Nothing | Taken::End)) {
                 break;
             }
             if taken.contains(&Taken::Full) {
@@ -259,4 +283,42 @@ fn given_notes_of_our_own_when_the_warden_is_killed_then_they_are_there_once() {
     let (mut sink, _) = guest.warden();
     sink.note("something").unwrap();
     assert_eq!(guest.all_lines(), ["hostel-warden: something"]);
+}
+
+#[test]
+fn given_a_stream_when_a_warden_is_killed_at_any_step_of_a_piece_then_it_is_there_once() {
+    for step in 0..4 {
+        let guest = Guest::new("stream");
+        let mut client = guest.stream();
+        client.write_all(b"one\ntwo\n").unwrap();
+        let (mut sink, _) = guest.warden();
+        let streams = guest.streams();
+        let stream = streams.get(0).unwrap();
+        let mut buffer = [0; 100];
+        if step >= 1 {
+            let length = stream.look(&mut buffer).unwrap().unwrap();
+            let piece = Segment { time_ns: 1, unit: 0, length: length as u32, ..BLANK };
+            if step >= 2 {
+                sink.announce(Kind::Stream, piece).unwrap();
+            }
+            if step >= 3 {
+                sink.spool.append(&buffer[..length]).unwrap();
+            }
+        }
+        drop((sink, streams));
+        client.write_all(b"three").unwrap();
+        drop(client);
+        assert_eq!(guest.all_lines(), ["journal: one", "journal: two", "journal: three"], "step {step}");
+    }
+}
+
+#[test]
+fn given_a_stream_in_the_middle_of_a_line_when_a_successor_comes_then_it_goes_on() {
+    let guest = Guest::new("stream-carry");
+    let mut client = guest.stream();
+    client.write_all(b"be").unwrap();
+    assert!(guest.all_lines().is_empty());
+    client.write_all(b"gun\nend").unwrap();
+    drop(client);
+    assert_eq!(guest.all_lines(), ["journal: begun", "journal: end"]);
 }
