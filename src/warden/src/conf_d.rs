@@ -44,6 +44,16 @@ pub fn lines(root: &Root, folder: &str) -> Vec<Line> {
     files.into_values().flatten().flat_map(|path| lines_of(root, &path)).collect()
 }
 
+/// The lines of a main file, `systemd/journald.conf` and the like, and of its drop-ins, which count more. Of the main
+/// files the most important one alone counts.
+pub fn lines_with_main(root: &Root, file: &str) -> Vec<Line> {
+    let main =
+        FOLDERS.iter().map(|top| format!("{top}/{file}")).find(|path| root.read(path, FILE_MAX).is_ok());
+    let mut all: Vec<Line> = main.iter().flat_map(|path| lines_of(root, path)).collect();
+    all.extend(lines(root, &format!("{file}.d")));
+    all
+}
+
 fn lines_of(root: &Root, path: &str) -> Vec<Line> {
     let text = match root.read(path, FILE_MAX) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),

@@ -36,10 +36,10 @@ mod slice;
 mod socket;
 mod specifier;
 mod syntax;
-mod time;
+pub mod time;
 mod timer;
 mod unit;
-mod value;
+pub mod value;
 
 #[cfg(test)]
 mod guest_tests;

@@ -17,15 +17,21 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::time::{ClockId, clock_gettime};
 
+use super::journald_conf::{JournaldConf, Storage};
 use super::process::Process;
 use super::record::{INIT, JOURNAL, Origin, Record, SYSLOG, WARDEN};
 use super::state::{Mark, sum};
+use super::varlink::Wish;
 use super::writer::LogWriter;
 use crate::journal::{Identity, JournalFile, Moment, Reader, State};
 
 /// Name of the file that is written.
 pub const CURRENT: &str = "system.journal";
 const NEW: &str = ".system.journal.new";
+/// Smallest size of a file (journald's is the same).
+const FILE_MIN: u64 = 512 * 1024;
+/// Says that what was on /run is on disk now.
+const FLUSHED: &str = "run/systemd/journal/flushed";
 /// Folder below which the journal is kept on disk, if it is there.
 const PERSISTENT: &str = "var/log/journal";
 /// Where it is kept else, for the guest's life.
@@ -57,7 +63,11 @@ struct Current {
 /// The log.
 pub struct JournalLog {
     root: PathBuf,
+    conf: JournaldConf,
+    /// Where `conf` says nothing.
     limits: Limits,
+    /// Somebody wants the disk left alone.
+    is_relinquished: bool,
     undo: File,
     /// Number of the last batch.
     batch: u64,
@@ -77,12 +87,21 @@ pub fn is_read_in(root: &Path) -> bool {
 
 /// The folder that holds the journal of this machine: `None` where it has no id.
 pub fn folder(root: &Path) -> Option<PathBuf> {
+    folder_below(root, parent(root, JournaldConf::read(root).storage))
+}
+
+/// Below which folder it lies.
+fn parent(root: &Path, storage: Storage) -> &'static str {
+    match storage {
+        Storage::Persistent => PERSISTENT,
+        Storage::Auto if root.join(PERSISTENT).is_dir() => PERSISTENT,
+        Storage::Auto | Storage::Volatile | Storage::None => VOLATILE,
+    }
+}
+
+fn folder_below(root: &Path, parent: &str) -> Option<PathBuf> {
     let id = machine_id(root)?;
     let name: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
-    let parent = match root.join(PERSISTENT).is_dir() {
-        true => PERSISTENT,
-        false => VOLATILE,
-    };
     Some(root.join(parent).join(name))
 }
 
@@ -110,13 +129,14 @@ pub fn make_undo() -> io::Result<OwnedFd> {
 
 impl JournalLog {
     /// Of a guest that has a machine id; nothing is opened yet. `undo` outlives us.
-    pub fn new(root: PathBuf, limits: Limits, undo: OwnedFd) -> JournalLog {
+    pub fn new(root: PathBuf, conf: JournaldConf, limits: Limits, undo: OwnedFd) -> JournalLog {
         let undo = File::from(undo);
         let mut batch = [0; 8];
         // An empty one has had no batch.
         let batch = undo.read_exact_at(&mut batch, 0).map_or(0, |()| u64::from_le_bytes(batch));
         let (processes, common) = (HashMap::new(), Vec::new());
-        JournalLog { root, limits, undo, batch, current: None, processes, common, error: None }
+        let (is_relinquished, current, error) = (false, None, None);
+        JournalLog { root, conf, limits, is_relinquished, undo, batch, current, processes, common, error }
     }
 
     /// What has to outlive us.
@@ -124,9 +144,26 @@ impl JournalLog {
         self.undo.as_fd()
     }
 
+    fn parent(&self) -> &'static str {
+        if self.is_relinquished { VOLATILE } else { parent(&self.root, self.conf.storage) }
+    }
+
     fn folder(&self) -> io::Result<PathBuf> {
-        folder(&self.root)
+        self.folder_below(self.parent())
+    }
+
+    fn folder_below(&self, parent: &str) -> io::Result<PathBuf> {
+        folder_below(&self.root, parent)
             .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "etc/machine-id is empty or no id"))
+    }
+
+    /// How large it may be where it lies.
+    fn limits(&self) -> Limits {
+        let own = if self.parent() == PERSISTENT { self.conf.system } else { self.conf.runtime };
+        // As journald has it: a file is an eighth of all, where that is less.
+        let file = own.file.or(own.total.map(|total| self.limits.file.min(total / 8)));
+        let file = file.map_or(self.limits.file, |file| file.max(FILE_MIN));
+        Limits { file, total: own.total.unwrap_or(self.limits.total) }
     }
 
     fn identity(&self) -> io::Result<Identity> {
@@ -174,7 +211,7 @@ impl JournalLog {
     /// Makes the current file. It gets its name when it is whole.
     fn make(&self, path: &Path) -> io::Result<Current> {
         let folder = path.parent().unwrap_or(Path::new("/"));
-        fs::DirBuilder::new().recursive(true).mode(0o2755).create(folder)?;
+        make_folder(folder)?;
         let new = folder.join(NEW);
         let _ = fs::remove_file(&new);
         let file = options().create_new(true).open(&new)?;
@@ -183,7 +220,7 @@ impl JournalLog {
         rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())?;
         let before =
             newest(folder).and_then(|path| Reader::new(File::open(path).ok()?).ok()?.last_number().ok());
-        let mut journal = JournalFile::create(file, self.limits.file, id, self.identity()?, before)?;
+        let mut journal = JournalFile::create(file, self.limits().file, id, self.identity()?, before)?;
         journal.undo()?;
         journal.write()?;
         fs::rename(&new, path)?;
@@ -193,24 +230,59 @@ impl JournalLog {
     /// Files the current file away, and lets the oldest go.
     fn rotate(&mut self) -> io::Result<()> {
         let folder = self.folder()?;
-        let Some(mut current) = self.current.take() else { return Ok(()) };
-        current.journal.set_state(State::Archived)?;
-        current.journal.undo()?;
-        current.journal.write()?;
-        let name = format!("system@{}.journal", current.journal.archived_name()?);
-        fs::rename(folder.join(CURRENT), folder.join(name))?;
-        let mut files = archived(&folder);
+        let Some(current) = self.current.take() else { return Ok(()) };
+        archive(current.journal, &folder)?;
+        self.vacuum(&folder);
+        Ok(())
+    }
+
+    /// Lets the oldest go while there are too many, they are too large, or they are too old.
+    fn vacuum(&self, folder: &Path) {
+        let limits = self.limits();
+        let own = if self.parent() == PERSISTENT { self.conf.system } else { self.conf.runtime };
+        let oldest = self.conf.retention_us.map(|span| realtime().saturating_sub(span));
+        let mut files = archived(folder);
         let mut total: u64 = files.iter().map(|(_, _, length)| length).sum();
+        let mut count = files.len() as u64;
         files.sort();
         for (_, path, length) in files {
-            if total + self.limits.file <= self.limits.total {
+            let fits =
+                total + limits.file <= limits.total && own.files.is_none_or(|most| count < most.max(1));
+            if fits && oldest.is_none_or(|oldest| last_written(&path) >= oldest) {
                 break;
             }
             // One that stays is tried again with the next file.
             let _ = fs::remove_file(path);
             total -= length;
+            count -= 1;
         }
-        Ok(())
+    }
+
+    /// Moves what is on /run to the disk.
+    fn flush(&mut self) -> io::Result<()> {
+        self.is_relinquished = false;
+        if self.parent() != PERSISTENT {
+            return Ok(());
+        }
+        let (from, to) = (self.folder_below(VOLATILE)?, self.folder()?);
+        if from.is_dir() {
+            self.current = None;
+            if let Ok(file) = options().open(from.join(CURRENT)) {
+                // One that is no journal of ours stays where it is.
+                let _ = JournalFile::open(file, self.identity()?).and_then(|journal| archive(journal, &from));
+            }
+            make_folder(&to)?;
+            for (_, path, _) in archived(&from) {
+                let Some(name) = path.file_name() else { continue };
+                let new = to.join(NEW);
+                fs::copy(&path, &new)?;
+                fs::rename(&new, to.join(name))?;
+                fs::remove_file(&path)?;
+            }
+            let _ = fs::remove_dir(&from);
+            self.vacuum(&to);
+        }
+        fs::write(self.root.join(FLUSHED), "")
     }
 
     /// Fields that don't change within a batch.
@@ -270,7 +342,7 @@ impl LogWriter for JournalLog {
     fn mark(&mut self) -> io::Result<Mark> {
         self.processes.clear();
         self.set_common()?;
-        let limit = self.limits.file;
+        let limit = self.limits().file;
         if self.current()?.journal.is_full(limit)? {
             // A folder that can't be changed any more still takes entries: a file that is too long beats none.
             let _ = self.rotate();
@@ -299,6 +371,25 @@ impl LogWriter for JournalLog {
         current.journal.write()?;
         self.current = Some(current);
         Ok(())
+    }
+
+    fn fulfil(&mut self, wish: Wish) -> io::Result<()> {
+        match wish {
+            Wish::Sync => self.current()?.journal.file().sync_data(),
+            Wish::Rotate => {
+                self.current()?;
+                self.rotate()
+            }
+            Wish::Flush => self.flush(),
+            Wish::Relinquish => {
+                if let Some(mut current) = self.current.take() {
+                    current.journal.set_state(State::Offline)?;
+                    current.journal.write()?;
+                }
+                self.is_relinquished = true;
+                Ok(())
+            }
+        }
     }
 
     fn roll_back(&mut self, mark: Mark) -> io::Result<bool> {
@@ -332,6 +423,25 @@ fn options() -> OpenOptions {
     options.read(true).write(true).mode(0o640);
     options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC);
     options
+}
+
+fn make_folder(folder: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o2755).create(folder)
+}
+
+/// Files a file away, under a name that says what is in it.
+fn archive(mut journal: JournalFile, folder: &Path) -> io::Result<()> {
+    journal.set_state(State::Archived)?;
+    journal.undo()?;
+    journal.write()?;
+    let name = format!("system@{}.journal", journal.archived_name()?);
+    fs::rename(folder.join(CURRENT), folder.join(name))
+}
+
+/// When a file was last written to, in microseconds since 1970; of one that can't be seen, now.
+fn last_written(path: &Path) -> u64 {
+    let seconds = fs::metadata(path).ok().and_then(|metadata| u64::try_from(metadata.mtime()).ok());
+    seconds.map_or(u64::MAX, |seconds| seconds.saturating_mul(1_000_000))
 }
 
 /// Files that are no longer written: time of their first entry (by their name), path and length.
@@ -406,6 +516,8 @@ fn fields(record: &Record<'_>, identifier: &str, process: Option<&Process>) -> V
         }
         Origin::Stream { identifier } => {
             fields.push(field("_TRANSPORT", b"stdout"));
+            // A writer that names no facility has none.
+            fields.retain(|field| field != b"SYSLOG_FACILITY=0");
             if !identifier.is_empty() {
                 fields.push(field("SYSLOG_IDENTIFIER", identifier.as_bytes()));
             }

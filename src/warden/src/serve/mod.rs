@@ -12,6 +12,7 @@ mod datagrams;
 mod enclosed;
 mod forward;
 mod journal_log;
+mod journald_conf;
 mod lines;
 pub mod logs;
 mod manager;
@@ -30,6 +31,7 @@ mod streams;
 mod takeover;
 mod triggers;
 mod units;
+mod varlink;
 mod writer;
 
 pub use carry::Carry;

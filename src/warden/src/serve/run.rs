@@ -17,6 +17,7 @@ use super::sink::{Sink, Taken};
 use super::streams::Streams;
 use super::takeover::{NextPlan, held, hold};
 use super::triggers::Triggers;
+use super::varlink::{Varlink, Wish};
 use super::writer::Log;
 use super::{During, Options, ServeError, say_on_console};
 use crate::ctl::names;
@@ -29,6 +30,8 @@ const PARTIAL_AGE: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_secs(1);
 /// How long it may take, at the end, to empty pipes into which somebody still writes. Init gives us 3 s.
 const LAST_TURNS: Duration = Duration::from_secs(2);
+/// How long it may take to receive what came before journalctl asked, while others go on logging.
+const SYNC_TURNS: Duration = Duration::from_secs(1);
 /// Datagrams that get their turn before anything else is looked at.
 const DATAGRAMS: usize = 48;
 
@@ -39,11 +42,22 @@ const TRIGGERS: u64 = 3;
 const MANAGER: u64 = 4;
 const SYSLOGD: u64 = 5;
 const STREAMS: u64 = 6;
+const VARLINK: u64 = 7;
 
 /// Why nothing is received at the moment.
 struct Trouble {
     since: Instant,
     retry: Instant,
+}
+
+/// What it receives from, beside the pipes and the channel.
+pub struct Receiving {
+    /// The sockets of datagrams.
+    pub datagrams: Vec<Datagrams>,
+    /// The streams.
+    pub streams: Streams,
+    /// Wishes of journalctl's.
+    pub varlink: Option<Varlink>,
 }
 
 /// A serving warden.
@@ -53,6 +67,7 @@ pub struct Serve<'a> {
     sink: Sink<Log>,
     datagrams: Vec<Datagrams>,
     streams: Streams,
+    varlink: Option<Varlink>,
     manager: Option<ManagerSocket>,
     /// The log pipes, with indices of the plan in force.
     pub pipes: Pipes,
@@ -77,8 +92,7 @@ impl<'a> Serve<'a> {
         options: &'a Options,
         channel: Channel,
         sink: Sink<Log>,
-        datagrams: Vec<Datagrams>,
-        streams: Streams,
+        receiving: Receiving,
         manager: Option<ManagerSocket>,
     ) -> Result<Serve<'a>, ServeError> {
         let set = epoll::create(epoll::CreateFlags::CLOEXEC).during("make the epoll set")?;
@@ -89,6 +103,11 @@ impl<'a> Serve<'a> {
             epoll::add(&set, manager.awaited(), epoll::EventData::new_u64(MANAGER), epoll::EventFlags::IN)
                 .during("wait for the manager's socket")?;
         }
+        let Receiving { datagrams, streams, varlink } = receiving;
+        if let Some(varlink) = &varlink {
+            epoll::add(&set, varlink.fd(), epoll::EventData::new_u64(VARLINK), epoll::EventFlags::IN)
+                .during("wait for journalctl")?;
+        }
         let pipes = Pipes::new().during("make the epoll set of the log pipes")?;
         let (next_plan, stopping, triggers, trouble, listening) = (None, false, None, None, false);
         Ok(Serve {
@@ -97,6 +116,7 @@ impl<'a> Serve<'a> {
             sink,
             datagrams,
             streams,
+            varlink,
             manager,
             pipes,
             next_plan,
@@ -128,9 +148,35 @@ impl<'a> Serve<'a> {
             if all_seen && self.trouble.is_none() {
                 self.flush_partials(before);
             }
+            self.turn_varlink(all_seen);
             self.turn_triggers();
             self.turn_manager();
             self.channel.send_pending();
+        }
+    }
+
+    /// Does what journalctl asks for, when everything that came before is written out: `all_seen` says that nothing is
+    /// left to be received.
+    fn turn_varlink(&mut self, mut all_seen: bool) {
+        let Some(varlink) = &mut self.varlink else { return };
+        let asked = match varlink.turn() {
+            Ok(asked) => asked,
+            Err(error) => return self.complain(&format!("journalctl can't be answered: {error}")),
+        };
+        for asked in asked {
+            // What its asker logged before may have come since we last looked; others may log without end.
+            let until = Instant::now() + SYNC_TURNS;
+            while !all_seen || asked.wish == Wish::Sync {
+                all_seen = self.receive();
+                self.write_out();
+                if all_seen || self.trouble.is_some() || Instant::now() >= until {
+                    break;
+                }
+            }
+            let done = self.sink.fulfil(asked.wish);
+            if let Some(varlink) = &mut self.varlink {
+                varlink.answer(&asked, &done);
+            }
         }
     }
 

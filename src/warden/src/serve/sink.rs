@@ -25,16 +25,17 @@ use hostel_contract::channel::NO_UNIT;
 use super::carry::Carry;
 use super::datagrams::Datagrams;
 use super::forward::{Forwarder, Outgoing};
+use super::journald_conf::{JournaldConf, Storage};
 use super::lines::emit_note;
 use super::native;
 use super::rates::Verdict;
 use super::record::{JOURNAL, Origin, Record, SYSLOG, WARDEN, split_syslog};
-use super::rules::Rate;
 use super::spool::Spool;
 use super::state::{Kind, Mark, Progress, SEGMENTS_MAX, Segment, State};
 use super::stream_lines::Opener;
 use super::streams::{Stream, Streams};
 use super::units::Units;
+use super::varlink::Wish;
 use super::writer::LogWriter;
 
 /// Bytes that are written out at once, if a single segment isn't longer.
@@ -75,8 +76,7 @@ pub struct Sink<W> {
     /// Where a batch failed that could not be taken back yet.
     roll_back: Option<Mark>,
     buffer: Vec<u8>,
-    /// What all units may log that don't say something else.
-    rate: Option<Rate>,
+    conf: JournaldConf,
 }
 
 /// What a sink works with.
@@ -91,8 +91,8 @@ pub struct Parts<W> {
     pub units: Units,
     /// Where records go too.
     pub forwarder: Forwarder,
-    /// What all units may log that don't say something else.
-    pub rate: Option<Rate>,
+    /// What the guest says of its log as a whole.
+    pub conf: JournaldConf,
 }
 
 /// What it receives from.
@@ -106,7 +106,7 @@ pub struct Sources<'a> {
 impl<W: LogWriter> Sink<W> {
     /// Goes on where the held parts say that an earlier warden stopped.
     pub fn adopt(parts: Parts<W>, sources: Sources<'_>) -> io::Result<Sink<W>> {
-        let Parts { spool, state, writer, units, forwarder, rate } = parts;
+        let Parts { spool, state, writer, units, forwarder, conf } = parts;
         let carry = state.carry()?.and_then(|bytes| Carry::decode(&bytes)).unwrap_or_default();
         let roll_back = state.intent()?;
         let mut sink = Sink {
@@ -121,7 +121,7 @@ impl<W: LogWriter> Sink<W> {
             outgoing: Outgoing::default(),
             roll_back,
             buffer: Vec::new(),
-            rate,
+            conf,
         };
         sink.find_segments()?;
         sink.settle_last(sources.datagrams, sources.streams)?;
@@ -443,14 +443,14 @@ impl<W: LogWriter> Sink<W> {
     /// Converts the first segments, whose bytes are in the buffer, to records of the writer's batch; gives what is
     /// carried after them. Depends on nothing else, so that a successor comes to the same.
     fn convert(&mut self, count: usize, consumed: u64) -> Carry {
-        let Sink { carry, segments, buffer, writer, outgoing, forwarder, units, rate, .. } = self;
+        let Sink { carry, segments, buffer, writer, outgoing, forwarder, units, conf, .. } = self;
         let Carry { mut lines, mut streams, mut rates } = carry.clone();
         outgoing.clear();
-        let forward = forwarder.ready();
+        let forward = conf.forward && forwarder.ready();
         let mut emit = |record: &Record<'_>| {
             let (identifier, rules) = units.identifier_and_rules(record.name);
             let Some(record) = &rules.apply(record) else { return };
-            if let Some(rate) = rules.rate(*rate).filter(|_| Units::is_unit(record.name)) {
+            if let Some(rate) = rules.rate(conf.rate).filter(|_| Units::is_unit(record.name)) {
                 match rates.count(record.name, record.priority, record.time_ns / 1000, rate) {
                     Verdict::Suppressed => return,
                     Verdict::Logged { suppressed: 0 } => (),
@@ -462,9 +462,12 @@ impl<W: LogWriter> Sink<W> {
                     }
                 }
             }
-            writer.add(record, identifier, rules.extra());
+            let level = record.priority & 7;
+            if level <= conf.store_max && conf.storage != Storage::None {
+                writer.add(record, identifier, rules.extra());
+            }
             // As journald has it, what the sink itself says is for the log alone: the more so that the syslogd is slow.
-            if forward && record.name != WARDEN {
+            if forward && level <= conf.forward_max && record.name != WARDEN {
                 outgoing.add(record, identifier, forwarder.zone());
             }
         };
@@ -506,6 +509,11 @@ impl<W: LogWriter> Sink<W> {
             self.forwarder.send(&self.outgoing, first, |count| drop(state.set_forwarded(count)));
         }
         Ok(())
+    }
+
+    /// Does what somebody asks of the log, when everything that was received is written out.
+    pub fn fulfil(&mut self, wish: Wish) -> io::Result<()> {
+        self.writer.fulfil(wish)
     }
 
     /// From now on indices of units are of another plan. Everything that was received must be written out.

@@ -10,13 +10,15 @@ use super::channel::Channel;
 use super::datagrams::{Datagrams, PLACES};
 use super::forward::Forwarder;
 use super::journal_log::{self, JournalLog};
+use super::journald_conf::JournaldConf;
 use super::manager::ManagerSocket;
-use super::run::Serve;
+use super::run::{Receiving, Serve};
 use super::sink::{Parts, Sink, Sources};
 use super::spool::Spool;
 use super::state::State;
 use super::streams::{HELD, Streams};
 use super::units::Units;
+use super::varlink::{self, Varlink};
 use super::writer::{Log, TextLog};
 use super::{During, Options, ServeError, say_on_console};
 
@@ -158,6 +160,33 @@ fn streams(
     Ok(streams)
 }
 
+/// Where `journalctl` asks for what only the log's keeper can do, in a guest that has a journal.
+fn varlink(
+    options: &Options,
+    channel: &mut Channel,
+    inventory: &mut Inventory,
+) -> Result<Option<Varlink>, ServeError> {
+    if !journal_log::is_read_in(&options.root) {
+        return Ok(None);
+    }
+    let held = inventory.held.remove(varlink::HELD);
+    let is_new = held.is_none();
+    let socket = match held {
+        Some(socket) => socket,
+        None => Varlink::create().during("make the journal's varlink socket")?,
+    };
+    if is_new {
+        hold(options, channel, varlink::HELD, socket.as_fd())?;
+    }
+    let varlink = Varlink::adopt(socket).during("adopt the journal's varlink socket")?;
+    if let Err(error) = varlink.publish(&options.root) {
+        let path = Varlink::path(&options.root);
+        let text = format!("{} can't be made: {error}: journalctl --sync will fail", path.display());
+        say_on_console(&options.root, &text);
+    }
+    Ok(Some(varlink))
+}
+
 /// Where systemd's tools are answered, in a guest that has such.
 fn manager_socket(
     options: &Options,
@@ -183,17 +212,22 @@ fn manager_socket(
 }
 
 /// The log in the form that this guest reads.
-fn writer(options: &Options, channel: &mut Channel, inventory: &mut Inventory) -> Result<Log, ServeError> {
+fn writer(
+    options: &Options,
+    conf: &JournaldConf,
+    channel: &mut Channel,
+    inventory: &mut Inventory,
+) -> Result<Log, ServeError> {
     let root = &options.root;
     if !journal_log::is_read_in(root) || journal_log::folder(root).is_none() {
         let folder = root.join(paths::LOG_DIR.trim_start_matches('/'));
         return Ok(Log::Text(TextLog::new(folder, options.limits, log_group(root))));
     }
     if let Some(undo) = inventory.held.remove(held::UNDO) {
-        return Ok(Log::Journal(Box::new(JournalLog::new(root.clone(), options.journal, undo))));
+        return Ok(Log::Journal(Box::new(JournalLog::new(root.clone(), *conf, options.journal, undo))));
     }
     let undo = journal_log::make_undo().during("make the journal's undo record")?;
-    let log = JournalLog::new(root.clone(), options.journal, undo);
+    let log = JournalLog::new(root.clone(), *conf, options.journal, undo);
     hold(options, channel, held::UNDO, log.undo_fd())?;
     Ok(Log::Journal(Box::new(log)))
 }
@@ -213,6 +247,7 @@ pub fn take_over(options: &Options, channel: OwnedFd) -> Result<Option<Serve<'_>
     }
     let mut datagrams = datagrams(options, &mut channel, &mut inventory)?;
     let mut streams = streams(options, &mut channel, &mut inventory)?;
+    let varlink = varlink(options, &mut channel, &mut inventory)?;
     let manager = manager_socket(options, &mut channel, &mut inventory)?;
 
     // What waits in the spool is of the plan that the state names; what comes from now on, of the one in force.
@@ -234,13 +269,15 @@ pub fn take_over(options: &Options, channel: OwnedFd) -> Result<Option<Serve<'_>
             (before, Some(NextPlan { units, plan }))
         }
     };
-    let writer = writer(options, &mut channel, &mut inventory)?;
-    let (forwarder, rate) = (Forwarder::new(&options.root), None);
-    let parts = Parts { spool, state, writer, units, forwarder, rate };
+    let conf = JournaldConf::read(&options.root);
+    let writer = writer(options, &conf, &mut channel, &mut inventory)?;
+    let forwarder = Forwarder::new(&options.root);
+    let parts = Parts { spool, state, writer, units, forwarder, conf };
     let sources = Sources { datagrams: &mut datagrams, streams: &mut streams };
     let sink = Sink::adopt(parts, sources).during("adopt the sink")?;
 
-    let mut serve = Serve::new(options, channel, sink, datagrams, streams, manager)?;
+    let sources = Receiving { datagrams, streams, varlink };
+    let mut serve = Serve::new(options, channel, sink, sources, manager)?;
     serve.next_plan = next_plan;
     serve.stopping = inventory.stopping;
     if let Some(plan) = &inventory.plan {

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use super::journal_log::JournalLog;
 use super::record::{Record, Stamper, put_line};
 use super::state::Mark;
+use super::varlink::Wish;
 
 /// A log that can be taken back to where it was.
 pub trait LogWriter {
@@ -28,6 +29,8 @@ pub trait LogWriter {
     fn add(&mut self, record: &Record<'_>, identifier: &str, extra: &[Vec<u8>]);
     /// Writes the batch, all of it or an error, and begins the next one.
     fn write(&mut self) -> io::Result<()>;
+    /// Does what somebody asks of the log, between two batches.
+    fn fulfil(&mut self, wish: Wish) -> io::Result<()>;
     /// Takes the log back to where it was, and drops the batch. True where that place is still there.
     fn roll_back(&mut self, mark: Mark) -> io::Result<bool>;
 }
@@ -58,6 +61,9 @@ impl LogWriter for Log {
     }
     fn write(&mut self) -> io::Result<()> {
         self.writer().write()
+    }
+    fn fulfil(&mut self, wish: Wish) -> io::Result<()> {
+        self.writer().fulfil(wish)
     }
     fn roll_back(&mut self, mark: Mark) -> io::Result<bool> {
         self.writer().roll_back(mark)
@@ -184,6 +190,14 @@ impl LogWriter for TextLog {
         // What a burst needed is not kept for the quiet time after it.
         self.batch.shrink_to(64 * 1024);
         Ok(())
+    }
+
+    fn fulfil(&mut self, wish: Wish) -> io::Result<()> {
+        match (wish, &self.file) {
+            (Wish::Rotate, Some(_)) => self.rotate(),
+            (Wish::Sync, Some(file)) => file.sync_data(),
+            _ => Ok(()),
+        }
     }
 
     fn roll_back(&mut self, mark: Mark) -> io::Result<bool> {

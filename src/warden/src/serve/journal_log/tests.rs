@@ -17,7 +17,7 @@ impl Guest {
         Guest(root)
     }
     fn log(&self, limits: Limits, undo: &OwnedFd) -> JournalLog {
-        JournalLog::new(self.0.clone(), limits, undo.try_clone().unwrap())
+        JournalLog::new(self.0.clone(), JournaldConf::read(&self.0), limits, undo.try_clone().unwrap())
     }
     fn folder(&self) -> PathBuf {
         folder(&self.0).unwrap()
@@ -184,4 +184,59 @@ fn given_a_journal_that_was_removed_when_written_then_there_is_a_new_one() {
     fs::remove_file(guest.folder().join(CURRENT)).unwrap();
     put(&mut log, "two");
     assert_eq!(guest.messages(), ["two"]);
+}
+
+/// The names of all journal files below a folder of the guest, by their number.
+fn count(guest: &Guest, parent: &str) -> (usize, bool) {
+    let Ok(entries) = fs::read_dir(folder_below(&guest.0, parent).unwrap()) else { return (0, false) };
+    let names: Vec<_> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let archived = names.iter().filter(|name| name.starts_with("system@")).count();
+    (archived, names.iter().any(|name| name == CURRENT))
+}
+
+#[test]
+fn given_a_wish_to_rotate_when_fulfilled_then_the_next_entry_is_in_another_file() {
+    let guest = Guest::new("rotate-asked");
+    let mut log = guest.log(Limits::default(), &make_undo().unwrap());
+    put(&mut log, "one");
+    log.fulfil(Wish::Rotate).unwrap();
+    put(&mut log, "two");
+    log.fulfil(Wish::Sync).unwrap();
+    assert_eq!((count(&guest, PERSISTENT), guest.messages()), ((1, true), vec!["two".to_string()]));
+}
+
+#[test]
+fn given_a_journal_on_run_when_flushed_then_it_is_on_disk_and_all_of_it_is_read() {
+    let guest = Guest::new("flush");
+    fs::remove_dir(guest.0.join(PERSISTENT)).unwrap();
+    fs::create_dir_all(guest.0.join("run/systemd/journal")).unwrap();
+    let mut log = guest.log(Limits::default(), &make_undo().unwrap());
+    put(&mut log, "one");
+    log.fulfil(Wish::Flush).unwrap();
+    assert_eq!(count(&guest, VOLATILE), (0, true), "there is no place on disk");
+    fs::create_dir(guest.0.join(PERSISTENT)).unwrap();
+    log.fulfil(Wish::Flush).unwrap();
+    put(&mut log, "two");
+    assert_eq!((count(&guest, VOLATILE), count(&guest, PERSISTENT)), ((0, false), (1, true)));
+    if let Some(output) = guest.journalctl(&["-o", "cat"]) {
+        assert_eq!(output, "one\ntwo\n");
+    }
+    log.fulfil(Wish::Relinquish).unwrap();
+    put(&mut log, "three");
+    assert_eq!(count(&guest, VOLATILE), (0, true));
+}
+
+#[test]
+fn given_limits_in_journald_conf_when_rotated_then_they_hold() {
+    let guest = Guest::new("conf");
+    fs::create_dir_all(guest.0.join("etc/systemd")).unwrap();
+    fs::write(guest.0.join("etc/systemd/journald.conf"), "[Journal]\nSystemMaxFiles=2\nSystemMaxUse=8M\n")
+        .unwrap();
+    let mut log = guest.log(Limits::default(), &make_undo().unwrap());
+    for number in 0..6 {
+        put(&mut log, &format!("{number}"));
+        log.fulfil(Wish::Rotate).unwrap();
+    }
+    assert_eq!(log.limits().file, 1 << 20);
+    assert_eq!(count(&guest, PERSISTENT).0, 1, "there is room for one beside the next");
 }

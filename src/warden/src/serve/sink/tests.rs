@@ -46,6 +46,9 @@ impl LogWriter for Lines {
         disk.lines.append(&mut self.batch);
         if disk.full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
+    fn fulfil(&mut self, _wish: Wish) -> io::Result<()> {
+        Ok(())
+    }
     fn roll_back(&mut self, mark: Mark) -> io::Result<bool> {
         self.batch.clear();
         self.disk.borrow_mut().lines.truncate(mark.position as usize);
@@ -87,7 +90,7 @@ impl Guest {
             writer: Lines { disk: self.log.clone(), batch: Vec::new() },
             units: Units::none(PathBuf::from("/nonexistent")),
             forwarder: Forwarder::new(&self.root),
-            rate: None,
+            conf: JournaldConf::default(),
         };
         let mut streams = self.streams();
         let sources = Sources { datagrams: std::slice::from_mut(&mut devlog), streams: &mut streams };
