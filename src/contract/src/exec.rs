@@ -129,8 +129,9 @@ crate::code_enum! {
         ConfigurationDirectory = 241, "CONFIGURATION_DIRECTORY";
         /// Credentials.
         Credentials = 243, "CREDENTIALS";
-        /// EnvironmentFile=.
-        Environment = 245, "ENVIRONMENT";
+        /// Something that systemd misses before it makes a process: EnvironmentFile=, a stream's socket or descriptor.
+        /// The unit's result is `resources`.
+        Resources = 245, "RESOURCES";
         /// Sockets of a socket unit.
         Socket = 246, "SOCKET";
         /// PIDFile=.

@@ -101,6 +101,8 @@ crate::code_enum! {
         Mounted = 20, "mounted";
         /// A device or swap is there.
         Plugged = 21, "plugged";
+        /// A timer has nothing left to wait for. On the page it waits: the warden is who knows.
+        Elapsed = 22, "elapsed";
     }
 }
 

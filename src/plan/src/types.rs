@@ -210,7 +210,8 @@ impl EdgeKind {
 
 /// Bits of a unit that need no number.
 pub mod unit_flags {
-    /// Has Condition*= or Assert*= to evaluate before its first start step.
+    /// Has Condition*= or Assert*= to evaluate before its first start step, or something else without which there is to be
+    /// no process.
     pub const CONDITIONS: u32 = 1 << 0;
     /// RemainAfterExit=.
     pub const REMAIN_AFTER_EXIT: u32 = 1 << 1;

@@ -130,7 +130,8 @@ pub enum Event {
     },
     /// Whoever asked is gone: its answer is not wanted, its job goes on.
     RequestDropped(RequestId),
-    /// A socket, timer or path fired: start what it triggers. Of a service: its connection was accepted.
+    /// A socket, timer or path fired: start what it triggers. Of a service: its connection was accepted. Of a mount: it
+    /// is no longer there.
     Triggered(UnitId),
     /// `Action::Spawn` made this process.
     Spawned {

@@ -8,6 +8,7 @@ use crate::life::Cause;
 use crate::policy;
 use crate::state::{Job, State, UnitState, flag, work};
 use crate::{Supervisor, UnitId};
+use hostel_contract::exec::ExecStep;
 use hostel_contract::status::UnitResult;
 use hostel_plan::{Exit, ExitList, Phase, Restart, ServiceType, Unit, command_flags, unit_flags};
 
@@ -128,6 +129,18 @@ impl Supervisor<'_> {
                 if is_main {
                     self.react(unit, Cause::Executed, UnitResult::Success);
                 }
+            }
+            // No process as systemd has it: what becomes of this one is nobody's concern.
+            Report::Failed { step, .. } if step == ExecStep::Resources.code() => {
+                self.conditions_hold(unit);
+                let state = self.at(unit);
+                state.blame(UnitResult::Resources);
+                if is_main {
+                    state.main_pid = 0;
+                } else {
+                    state.control_pid = 0;
+                }
+                self.react(unit, Cause::SpawnFailed, UnitResult::Resources);
             }
             // The exit that follows says with which status.
             Report::Skipped | Report::Failed { .. } => {

@@ -49,22 +49,15 @@ impl Supervisor<'_> {
     /// What can be said of a request before any job is thought of.
     fn admits_request(&self, def: &Unit<'_>, operation: Operation, job: Job) -> Result<(), ControlResult> {
         let state = self.get(def.id()).state();
-        let (stops, starts) = match job {
-            Job::Stop => (true, false),
-            Job::Restart => (true, true),
-            Job::Start => (false, true),
-            Job::Reload | Job::Verify => (false, false),
-        };
         if self.header.shutdown != 0 && job != Job::Stop {
             return Err(ControlResult::Refused);
         }
         if def.has(unit_flags::NOT_FOUND) && (job != Job::Stop || state.is_settled()) {
             return Err(ControlResult::NoSuchUnit);
         }
-        let refused = (def.has(unit_flags::MASKED) && job != Job::Stop)
-            || (def.has(unit_flags::REFUSE_MANUAL_START) && starts)
-            || (def.has(unit_flags::REFUSE_MANUAL_STOP) && stops)
-            || (job == Job::Reload && !can_reload(def));
+        // RefuseManualStart= and RefuseManualStop= bind people, whom the warden asks for: not what it does by itself.
+        let refused =
+            (def.has(unit_flags::MASKED) && job != Job::Stop) || (job == Job::Reload && !can_reload(def));
         if refused {
             return Err(ControlResult::Refused);
         }

@@ -31,10 +31,17 @@ impl Supervisor<'_> {
         }
         match def.kind() {
             UnitKind::Socket => self.socket_triggered(&def),
-            UnitKind::Timer | UnitKind::Path => self.start_triggered(&def),
+            UnitKind::Timer => {
+                self.at(unit).set(flag::FIRED);
+                self.visit_later(unit, work::ROW);
+                self.start_triggered(&def);
+            }
+            UnitKind::Path => self.start_triggered(&def),
             // It has its connection.
             UnitKind::Service => self.visit_later(unit, work::START),
-            UnitKind::Target | UnitKind::Mount | UnitKind::Slice | UnitKind::Swap | UnitKind::Device => {}
+            // Somebody unmounted it.
+            UnitKind::Mount => self.descend(unit, State::StopPost),
+            UnitKind::Target | UnitKind::Slice | UnitKind::Swap | UnitKind::Device => {}
         }
     }
 
@@ -71,12 +78,12 @@ impl Supervisor<'_> {
         self.tell(def.id(), &[EdgeKind::Triggers], work::START, |_| true);
     }
 
-    /// A service changed: its sockets look again whose they are, and its paths are *running* or *waiting*.
+    /// A service changed: its sockets look again whose they are, and its timers and paths are *running* or *waiting*.
     pub(crate) fn sockets_look(&mut self, unit: UnitId) {
         let def = self.def(unit);
         for other in def.edges_of(&[EdgeKind::TriggeredBy]) {
             let work = match self.def(other).kind() {
-                UnitKind::Socket => work::SOCKET,
+                UnitKind::Socket | UnitKind::Timer => work::SOCKET,
                 UnitKind::Path => work::ROW,
                 _ => continue,
             };
@@ -89,11 +96,17 @@ impl Supervisor<'_> {
     /// Watches a listening socket, or leaves it to its service.
     pub(crate) fn socket_looks(&mut self, unit: UnitId) {
         let def = self.def(unit);
-        if def.kind() != UnitKind::Socket || self.state(unit) != State::Active {
+        let is_timer = def.kind() == UnitKind::Timer;
+        if !(is_timer || def.kind() == UnitKind::Socket) || self.state(unit) != State::Active {
             return;
         }
         match self.holder(&def) {
+            Holder::Service if is_timer => {}
             Holder::Service => self.unwatch(unit),
+            _ if is_timer => {
+                self.at(unit).clear(flag::FIRED);
+                self.visit_later(unit, work::ROW);
+            }
             Holder::Nobody if self.header.shutdown != 0 => {}
             Holder::Nobody => self.watch(unit),
             Holder::StartLimit => {
@@ -122,10 +135,11 @@ impl Supervisor<'_> {
     }
 
     /// Whether what an active unit triggers is left to itself for now: a socket that its service has, a path whose
-    /// service is up (systemd's *running*).
+    /// service is up, a timer that has started its service (systemd's *running*).
     pub(crate) fn watching(&self, def: &Unit<'_>) -> Watching {
         let watches = match def.kind() {
             UnitKind::Path => !matches!(self.holder(def), Holder::Service),
+            UnitKind::Timer => !self.get(def.id()).has(flag::FIRED),
             _ => self.get(def.id()).has(flag::WATCHING),
         };
         if watches { Watching::Init } else { Watching::Service }

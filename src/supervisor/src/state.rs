@@ -165,7 +165,7 @@ impl State {
         }
     }
 
-    /// systemd's sub-state, for a unit of this kind; `watching` says whether a socket or path is watched.
+    /// systemd's sub-state, for a unit of this kind; `watching` says whether a socket, timer or path is watched.
     pub(crate) fn sub(self, kind: UnitKind, watching: Watching) -> SubState {
         match self {
             State::Dead => SubState::Dead,
@@ -178,10 +178,9 @@ impl State {
             State::Exited => SubState::Exited,
             State::Active => match (kind, watching) {
                 (UnitKind::Socket, Watching::Init) => SubState::Listening,
-                (UnitKind::Socket | UnitKind::Path, Watching::Service) | (UnitKind::Service, _) => {
-                    SubState::Running
-                }
-                (UnitKind::Timer, _) | (UnitKind::Path, Watching::Init) => SubState::Waiting,
+                (UnitKind::Socket | UnitKind::Path | UnitKind::Timer, Watching::Service)
+                | (UnitKind::Service, _) => SubState::Running,
+                (UnitKind::Timer | UnitKind::Path, Watching::Init) => SubState::Waiting,
                 (UnitKind::Mount, _) => SubState::Mounted,
                 (UnitKind::Device | UnitKind::Swap, _) => SubState::Plugged,
                 (UnitKind::Target | UnitKind::Slice, _) => SubState::Active,
@@ -286,6 +285,8 @@ pub(crate) mod flag {
     pub const SKIP_LOGGED: u32 = 1 << 23;
     /// It was started too often, whatever its result is: what triggers it goes with it.
     pub const LIMIT_HIT: u32 = 1 << 24;
+    /// A timer has fired, and what it started has not ended.
+    pub const FIRED: u32 = 1 << 25;
 
     /// What outlives a life: cleared by no start.
     pub const KEPT: u32 = JOB_RUNNING | JOB_BOOT | AWAITING | GROUP_USED | SKIP_LOGGED;

@@ -16,6 +16,7 @@ mod exec;
 mod fronts;
 mod install;
 pub mod journal;
+mod mounted;
 mod page;
 pub mod parsers;
 mod path;
@@ -53,6 +54,7 @@ usage: hostel-warden COMMAND [ARGUMENT...]
                                        make, remove, clean files of tmpfiles.d(5)
 
  compile, exec, serve, bus             for hostel-init
+ act-on                                for units with FailureAction= and the like
 ";
 
 /// Called by this name, the program is `analyze`: for roots whose systemd has no such tool.
@@ -78,7 +80,9 @@ pub fn main() -> ExitCode {
         "tmpfiles" => tmpfiles::run(rest),
         "logs" => serve::logs::run(rest),
         "list" | "status" | "start" | "stop" | "restart" | "try-restart" | "reload" | "kill"
-        | "reset-failed" | "shutdown" | "plan" | "analyze" | "daemon-reload" => ctl::run(command, rest),
+        | "reset-failed" | "shutdown" | "plan" | "analyze" | "daemon-reload" | "act-on" => {
+            ctl::run(command, rest)
+        }
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             ExitCode::SUCCESS

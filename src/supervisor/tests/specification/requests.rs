@@ -56,7 +56,6 @@ fn given_units_that_can_not_be_asked_when_asked_then_the_answer_says_why() {
     let mut guest = Guest::of([
         unit("gone.service").flag(unit_flags::NOT_FOUND),
         service("masked.service").flag(unit_flags::MASKED),
-        service("auto.service").flag(unit_flags::REFUSE_MANUAL_START | unit_flags::REFUSE_MANUAL_STOP),
         service("plain.service"),
     ]);
     let mut ask = |name: &str, operation| {
@@ -67,8 +66,6 @@ fn given_units_that_can_not_be_asked_when_asked_then_the_answer_says_why() {
     assert_eq!(ask("gone.service", Operation::Stop), Some(NoSuchUnit));
     assert_eq!(ask("masked.service", Operation::Start), Some(Refused));
     assert_eq!(ask("masked.service", Operation::Stop), Some(Done));
-    assert_eq!(ask("auto.service", Operation::Start), Some(Refused));
-    assert_eq!(ask("auto.service", Operation::Stop), Some(Refused));
     assert_eq!(ask("plain.service", Operation::Reload), Some(Refused));
     assert_eq!(ask("plain.service", Operation::TryRestart), Some(Done));
     assert_eq!(ask("plain.service", Operation::Stop), Some(Done));

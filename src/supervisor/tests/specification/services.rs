@@ -2,6 +2,7 @@
 
 use crate::guest::*;
 use hostel_contract::control::ControlResult::*;
+use hostel_contract::exec::ExecStep;
 use hostel_contract::status::UnitResult;
 use hostel_plan::*;
 use hostel_supervisor::*;
@@ -329,4 +330,19 @@ fn given_a_service_that_says_reloading_when_it_says_ready_then_it_was_reloading_
     assert_eq!(guest.state("a.service"), State::ReloadNotify);
     guest.says("a.service", Notification::Ready);
     assert_eq!(guest.state("a.service"), State::Running);
+}
+
+#[test]
+fn given_something_that_its_process_needs_is_missing_when_started_then_it_is_as_if_there_had_been_no_process()
+{
+    let missing = Report::Failed { step: ExecStep::Resources.code(), errno: 2 };
+    for (name, kind) in [("a.service", ServiceType::Simple), ("b.service", ServiceType::Oneshot)] {
+        let mut guest = Guest::of([service_of(name, kind).flag(unit_flags::CONDITIONS)]);
+        let request = guest.start(name);
+        guest.main_reports(name, missing);
+        guest.strays_end(name);
+        assert_eq!((guest.answer(request), guest.state(name)), (Some(Failed), State::Failed));
+        let row = guest.row(name);
+        assert_eq!((row.result, row.exit_kind), (UnitResult::Resources.code(), 0));
+    }
 }

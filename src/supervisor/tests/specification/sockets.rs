@@ -155,6 +155,37 @@ fn given_a_path_when_what_it_triggers_comes_and_goes_then_it_is_running_and_wait
 }
 
 #[test]
+fn given_a_timer_when_it_fires_then_it_is_running_until_its_unit_ends_and_not_when_another_starts_that() {
+    let mut guest = Guest::of([unit("a.timer").edge(EdgeKind::Triggers, "a.service"), service("a.service")]);
+    let sub = |guest: &mut Guest| SubState::from_code(guest.row("a.timer").sub);
+    guest.start("a.timer");
+    guest.start("a.service");
+    assert_eq!(sub(&mut guest), Some(SubState::Waiting));
+    guest.is_triggered("a.timer");
+    assert_eq!(sub(&mut guest), Some(SubState::Running));
+    guest.main_ends("a.service", exited(0));
+    assert_eq!(sub(&mut guest), Some(SubState::Waiting));
+}
+
+#[test]
+fn given_a_mount_when_somebody_unmounts_it_then_it_is_down_without_a_command_and_what_is_bound_to_it_stops() {
+    let mut guest = Guest::of([
+        unit("a.mount").runs(Phase::Start).runs(Phase::Stop),
+        service("b.service").edge(EdgeKind::BindsTo, "a.mount").after("a.mount"),
+        service("c.service").edge(EdgeKind::Requires, "a.mount").after("a.mount"),
+    ]);
+    for name in ["b.service", "c.service"] {
+        guest.start(name);
+    }
+    guest.control_ends("a.mount", exited(0));
+    guest.spawns();
+    guest.is_triggered("a.mount");
+    assert_eq!((guest.state("a.mount"), guest.result("a.mount")), (State::Dead, UnitResult::Success));
+    assert_eq!(guest.spawns(), [""; 0]);
+    assert!(!guest.is_up("b.service") && guest.is_up("c.service"));
+}
+
+#[test]
 fn given_accept_when_connections_come_then_each_has_an_instance_and_one_too_many_is_turned_away() {
     let mut guest = Guest::of([
         unit("a.socket")

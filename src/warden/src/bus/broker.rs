@@ -46,6 +46,10 @@ pub struct Broker {
     users: HashMap<String, u32>,
     ready: VecDeque<Call>,
     subscribers: BTreeSet<String>,
+    /// Names whose owners we hear of.
+    watched: BTreeSet<String>,
+    /// Those of them that have lost theirs, and have no other.
+    lost: BTreeSet<String>,
 }
 
 impl Broker {
@@ -157,6 +161,23 @@ impl Broker {
         }
     }
 
+    /// Asks to be told of the owners of these names.
+    pub fn watch_names<'a>(&mut self, names: impl Iterator<Item = &'a String>) {
+        if !self.is_there {
+            return;
+        }
+        for name in names {
+            if self.watched.insert(name.clone()) {
+                self.ask(BUS, BUS_PATH, BUS, "AddMatch", vec![match_rule(name).into()], Awaited::Nothing);
+            }
+        }
+    }
+
+    /// The names that have lost their owner since this was last asked.
+    pub fn take_lost(&mut self) -> BTreeSet<String> {
+        std::mem::take(&mut self.lost)
+    }
+
     /// The next call that may be carried out.
     pub fn next(&mut self) -> Option<Call> {
         loop {
@@ -262,12 +283,17 @@ impl Broker {
             return;
         }
         match message.member.as_str() {
-            // A subscriber is gone.
+            // A subscriber is gone, or a service's name.
             "NameOwnerChanged" => {
-                if let [who, _, new] = message.body.as_slice()
-                    && new.text() == Some("")
-                {
-                    self.unsubscribe(who.text().unwrap_or(""));
+                if let [who, _, new] = message.body.as_slice() {
+                    let who = who.text().unwrap_or("");
+                    if new.text() != Some("") {
+                        self.lost.remove(who);
+                    } else if self.watched.contains(who) {
+                        self.lost.insert(who.to_owned());
+                    } else {
+                        self.unsubscribe(who);
+                    }
                 }
             }
             // dbus-daemon --systemd-activation wants a service: that one may ask.

@@ -13,9 +13,9 @@ use super::world::World;
 use crate::ctl::client::Client;
 use crate::ctl::reload;
 use crate::install::Install;
-use hostel_contract::control::{ControlOp, ControlReply, ControlResult, UNITS_ONLY};
+use hostel_contract::control::{ControlOp, ControlReply, ControlResult, KILL_MAIN, UNITS_ONLY};
 use hostel_contract::paths;
-use hostel_contract::status::{ActiveState, StatusRow, UnitResult};
+use hostel_contract::status::{ActiveState, StatusRow, SubState, UnitResult};
 use hostel_plan::UnitId;
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::fs::inotify;
@@ -355,11 +355,28 @@ impl Server {
             dispatch::call(self, call);
             self.announce();
         }
+        self.broker.watch_names(self.world.bus_names().keys());
+        for name in self.broker.take_lost() {
+            self.name_lost(&name);
+        }
         self.broker.flush();
         if self.broker.drop_closed() {
             self.interests.remove(&BUS);
             self.idle_since = Instant::now();
         }
+    }
+
+    /// A name has no owner any more. A service of Type=dbus does not run without (systemd.service(5)): it is told to
+    /// end, and what follows is what follows the end of its main process.
+    fn name_lost(&mut self, name: &str) {
+        self.look();
+        let Some(subject) = self.world.bus_names().get(name).and_then(|id| self.world.known(*id)) else {
+            return;
+        };
+        let signal = subject.unit.as_ref().map(|unit| u32::from(unit.kill_signal()));
+        let (Some(signal), SubState::Running) = (signal, subject.sub()) else { return };
+        // Where init has no room for the request, a service runs on without its name.
+        let _ = init::ask(ControlOp::Kill, KILL_MAIN, signal, &subject.name);
     }
 
     /// Sends an answer to whoever asked.

@@ -6,11 +6,13 @@
 
 use crate::compile::lookup::{Files, Lookup};
 use crate::ctl::page::{self, Raw};
+use crate::page::UnitTimes;
+use crate::timer;
 use hostel_contract::status::{ActiveState, GuestState, StatusHeader, StatusRow, SubState};
-use hostel_plan::{EdgeKind, Plan, SettingKey, Unit, UnitId, unit_flags};
+use hostel_plan::{EdgeKind, Plan, ServiceType, SettingKey, Unit, UnitId, UnitKind, unit_flags};
 use rustix::time::{ClockId, clock_gettime};
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 /// How a unit names others, so that systemd keeps those in memory with it.
@@ -33,6 +35,8 @@ pub struct World {
     checksum: u64,
     /// Other names of units.
     aliases: HashMap<String, UnitId>,
+    /// Services of Type=dbus by the names that they own while they run.
+    bus_names: BTreeMap<String, UnitId>,
     page: Option<Raw>,
     /// Which units systemd would have in memory, once that was asked for.
     loaded: OnceCell<Vec<bool>>,
@@ -66,6 +70,7 @@ impl World {
             plan: Vec::new(),
             checksum: 0,
             aliases: HashMap::new(),
+            bus_names: BTreeMap::new(),
             page: None,
             loaded: OnceCell::new(),
             lookup: Rc::new(Lookup::scan()),
@@ -83,6 +88,12 @@ impl World {
             unit.settings_of(SettingKey::Alias).map(move |alias| (alias.to_owned(), unit.id()))
         });
         self.aliases = aliases.collect();
+        let owners = plan
+            .units()
+            .filter(|unit| unit.kind() == UnitKind::Service && unit.service_type() == ServiceType::Dbus);
+        let named =
+            owners.filter_map(|unit| Some((unit.setting(SettingKey::BusName)?.to_owned(), unit.id())));
+        self.bus_names = named.collect();
         self.checksum = plan.checksum();
         self.plan = bytes;
         self.page = None;
@@ -139,6 +150,11 @@ impl World {
     /// A unit's row; all zero where there is none.
     pub fn row(&self, id: UnitId) -> StatusRow {
         self.page.as_ref().map(|page| page.row(id.index())).unwrap_or_else(page::no_row)
+    }
+
+    /// Services of Type=dbus, by the names that they own while they run.
+    pub fn bus_names(&self) -> &BTreeMap<String, UnitId> {
+        &self.bus_names
     }
 
     /// The unit files.
@@ -238,9 +254,18 @@ impl Subject<'_> {
         ActiveState::from_code(self.row.active).unwrap_or(ActiveState::Inactive)
     }
 
-    /// SubState.
+    /// SubState. Init does not know that a timer has nothing left to wait for.
     pub fn sub(&self) -> SubState {
-        SubState::from_code(self.row.sub).unwrap_or(SubState::Dead)
+        let sub = SubState::from_code(self.row.sub).unwrap_or(SubState::Dead);
+        let timer = self.unit.as_ref().filter(|unit| unit.kind() == UnitKind::Timer);
+        let (Some(timer), SubState::Waiting) = (timer, sub) else { return sub };
+        let triggered = timer.edges(EdgeKind::Triggers).next().map(|id| self.world.row(id));
+        let began = self.world.header().map_or(0, |header| header.began_usec);
+        let since = self.row.since_ms.saturating_mul(1000);
+        match timer::has_elapsed(timer, since, began, UnitTimes::of(triggered), timer::Now::read()) {
+            true => SubState::Elapsed,
+            false => sub,
+        }
     }
 
     /// The last value of a setting.

@@ -2,6 +2,7 @@
 //!
 //! Pure. [`Draft::take`] gives each assignment to the section that it belongs to.
 
+use super::action::Actions;
 use super::directive::Directive;
 use super::load::{Loaded, Pull};
 use super::name::UnitName;
@@ -66,6 +67,8 @@ pub struct Draft {
     pub force_unmount: bool,
     /// SloppyOptions=.
     pub sloppy_options: bool,
+    /// FailureAction= and the like.
+    pub actions: Actions,
     /// Why the unit can't be loaded; said already.
     pub bad: bool,
 }
@@ -73,8 +76,13 @@ pub struct Draft {
 impl Draft {
     /// A unit with systemd's defaults.
     pub fn new(name: &UnitName) -> Self {
+        let mut model = UnitModel::new(name.full(), name.kind());
+        // IgnoreOnIsolate='s default: systemd.unit(5).
+        let ignores =
+            matches!(name.kind(), UnitKind::Slice | UnitKind::Device | UnitKind::Mount | UnitKind::Swap);
+        model.flags |= if ignores { unit_flags::IGNORE_ON_ISOLATE } else { 0 };
         Draft {
-            model: UnitModel::new(name.full(), name.kind()),
+            model,
             name: name.clone(),
             default_dependencies: true,
             mounts_for: Vec::new(),
@@ -87,6 +95,7 @@ impl Draft {
             lazy_unmount: false,
             force_unmount: false,
             sloppy_options: false,
+            actions: Actions::default(),
             bad: false,
         }
     }

@@ -10,6 +10,7 @@
 //!
 //! A unit that is wrong costs itself, never the plan: init must come up with whatever is left.
 
+mod action;
 mod boot;
 mod bus;
 mod command;

@@ -190,6 +190,7 @@ impl Selection<'_> {
             None => self.read(&name, pull, notes),
         };
         let Some(mut draft) = draft else { return };
+        let companion = super::action::companion(&mut draft);
         let slice = defaults::add_own(&mut draft);
         for (_, other) in &mut draft.model.edges {
             if let Some(target) = UnitName::parse(other) {
@@ -210,6 +211,10 @@ impl Selection<'_> {
         }
         if let Some(slice) = slice {
             self.want(&slice, Pull::Strong);
+        }
+        if let Some(mut companion) = companion {
+            defaults::add_own(&mut companion);
+            self.drafts.insert(companion.model.name.clone(), companion);
         }
         self.text += draft.text_size();
         self.drafts.insert(own, draft);
@@ -261,6 +266,19 @@ fn skipped(read: Draft, reason: &str) -> Draft {
     draft
 }
 
+/// Does a setting ask for something without which the unit doesn't start, not even as a process? Conditions, and what
+/// systemd looks for before it makes one.
+fn is_judged_at_start(key: SettingKey, value: &str) -> bool {
+    match key {
+        SettingKey::Condition => true,
+        SettingKey::EnvironmentFile => !value.starts_with('-'),
+        SettingKey::StandardInput | SettingKey::StandardOutput | SettingKey::StandardError => {
+            value == "socket" || value.starts_with("fd:")
+        }
+        _ => false,
+    }
+}
+
 /// The last step of each unit, when all are known.
 fn finished(mut draft: Draft, names: &BTreeSet<String>, root: &Root) -> UnitModel {
     if draft.name.kind() == UnitKind::Mount
@@ -269,7 +287,7 @@ fn finished(mut draft: Draft, names: &BTreeSet<String>, root: &Root) -> UnitMode
         mount::add_commands(&mut draft, root);
     }
     let mut model = draft.model;
-    if model.settings.iter().any(|(key, _)| *key == SettingKey::Condition) {
+    if model.settings.iter().any(|(key, value)| is_judged_at_start(*key, value)) {
         model.flags |= unit_flags::CONDITIONS;
     }
     model.edges.retain(|(_, other)| names.contains(other));

@@ -106,6 +106,8 @@ pub fn take(draft: &mut Draft, d: &mut Directive<'_>) -> bool {
         }
         // For readers, who find it in the file.
         "Documentation" | "SourcePath" => {}
+        // The same: the plan has whom it concerns in IgnoreOnIsolate=.
+        "AllowIsolate" => drop(d.boolean()),
         "DefaultDependencies" => {
             draft.default_dependencies = d.boolean().unwrap_or(draft.default_dependencies)
         }
@@ -114,7 +116,7 @@ pub fn take(draft: &mut Draft, d: &mut Directive<'_>) -> bool {
         "JobTimeoutSec" | "JobRunningTimeoutSec" => {
             draft.model.job_timeout_ms = d.timeout().unwrap_or(draft.model.job_timeout_ms);
         }
-        _ => return start_limit(draft, d),
+        _ => return super::action::take(draft, d) || start_limit(draft, d),
     }
     true
 }

@@ -3,6 +3,7 @@
 //! Asking init goes over its control socket; looking reads the status page and the list of unit names, and disturbs
 //! nobody. Everything that comes from a service (STATUS=) is printed with control characters escaped.
 
+mod act_on;
 mod analyze;
 pub mod client;
 pub mod names;
@@ -131,6 +132,7 @@ fn dispatch(name: &str, arguments: &Arguments<'_>) -> Result<u8, Refusal> {
         "status" => show::status(arguments),
         "plan" => plan::run(arguments),
         "analyze" => analyze::run(arguments),
+        "act-on" => act_on::run(arguments),
         "kill" => kill(arguments),
         "shutdown" => shutdown(arguments),
         "daemon-reload" => {
@@ -200,12 +202,20 @@ fn kill(arguments: &Arguments<'_>) -> Result<u8, Refusal> {
 /// `shutdown poweroff|reboot|halt`
 fn shutdown(arguments: &Arguments<'_>) -> Result<u8, Refusal> {
     arguments.only(&[])?;
-    let kind = match arguments.rest.as_slice() {
-        ["poweroff"] => ShutdownKind::PowerOff,
-        ["reboot"] => ShutdownKind::Reboot,
-        ["halt"] => ShutdownKind::Halt,
-        _ => return Err(Refusal::usage("write poweroff, reboot or halt")),
-    };
+    match arguments.rest.as_slice() {
+        [kind] => end(shutdown_kind(kind)?),
+        _ => Err(Refusal::usage("write poweroff, reboot or halt")),
+    }
+}
+
+fn shutdown_kind(word: &str) -> Result<ShutdownKind, Refusal> {
+    let known = [ShutdownKind::PowerOff, ShutdownKind::Reboot, ShutdownKind::Halt];
+    let found = known.into_iter().find(|kind| kind.name() == word);
+    found.ok_or_else(|| Refusal::usage("write poweroff, reboot or halt"))
+}
+
+/// Ends the guest.
+fn end(kind: ShutdownKind) -> Result<u8, Refusal> {
     let reply = Client::connect()?.ask(ControlOp::Shutdown, NO_WAIT, u32::from(kind.code()), "")?;
     report("shutdown", &reply)
 }

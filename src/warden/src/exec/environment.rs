@@ -379,8 +379,7 @@ fn read_files(environment: &mut Environment, job: &Job<'_>, setting: &str) -> Re
             }
             Err(_) if optional => {}
             Err(error) => {
-                return Err(error)
-                    .at(ExecStep::Environment, || format!("EnvironmentFile={}", path.display()));
+                return Err(error).at(ExecStep::Resources, || format!("EnvironmentFile={}", path.display()));
             }
         }
     }

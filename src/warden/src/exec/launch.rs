@@ -125,7 +125,7 @@ fn prepare(job: &Job<'_>) -> Result<std::convert::Infallible, Stopped> {
     };
     let environment = environment::build(job, &launch)?;
     let argv = arguments(job, &command, &environment)?;
-    limits::set_limits(job);
+    limits::set_limits(job, uid);
     let filters = match confinement {
         Confinement::None => seccomp::Filters::default(),
         Confinement::Full | Confinement::KeepsUser => seccomp::wanted(job),

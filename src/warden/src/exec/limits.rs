@@ -79,8 +79,13 @@ fn set_open_files() {
     }
 }
 
+/// A lower LimitNPROC= is not set for root. systemd's root is exempt from it. The kernel exempts the machine's root only
+/// (copy_process in kernel/fork.c), and counts all processes of a guest's root against the limit of each: one of 10
+/// would mean that the service can't fork.
+const ROOT_PROCESSES: u64 = 1024;
+
 /// Sets the limits of a unit. RestrictRealtime= takes that for real time away, where the unit says nothing of it.
-pub fn set_limits(job: &Job<'_>) {
+pub fn set_limits(job: &Job<'_>, uid: u32) {
     set_open_files();
     if job.directive(SettingKey::Sandbox, "RestrictRealtime").is_some_and(super::job::is_yes) {
         let _ = rustix::process::setrlimit(Resource::Rtprio, Rlimit { current: Some(0), maximum: Some(0) });
@@ -90,6 +95,14 @@ pub fn set_limits(job: &Job<'_>) {
             job.log.line(&format!("Limit{text}: not understood, ignored"));
             continue;
         };
+        if resource == Resource::Nproc && uid == 0 && wanted.current.is_some_and(|most| most < ROOT_PROCESSES)
+        {
+            let most = in_words(wanted.current);
+            job.log.line(&format!(
+                "Limit{name}={most}: the kernel counts all processes of this guest's root against it, runs without"
+            ));
+            continue;
+        }
         match rustix::process::setrlimit(resource, wanted) {
             Ok(()) => {}
             Err(Errno::PERM) => {

@@ -4,7 +4,7 @@
 //! another's files. So what is made or removed for a unit is reached component by component, on descriptors, and a
 //! symbolic link on the way counts only if root placed it.
 
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, StatxFlags, Uid};
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::io::Read;
@@ -34,7 +34,17 @@ pub fn expand_wildcards(pattern: &str) -> Vec<PathBuf> {
     if !pattern.contains(['*', '?', '[']) {
         return vec![pattern.into()];
     }
-    glob::glob(pattern).map(|paths| paths.flatten().collect()).unwrap_or_default()
+    // As glob(3): a name that begins with a dot is only matched by a dot. (The crate's own option for it lets `.a*` match
+    // nothing.)
+    let begins = |path: &Path| {
+        path.components().map(|part| part.as_os_str().as_bytes().first() == Some(&b'.')).collect()
+    };
+    let asked: Vec<bool> = begins(Path::new(pattern));
+    let is_meant = |path: &PathBuf| {
+        let found: Vec<bool> = begins(path);
+        found.iter().zip(&asked).all(|(found, asked)| *asked || !found)
+    };
+    glob::glob(pattern).map(|paths| paths.flatten().filter(is_meant).collect()).unwrap_or_default()
 }
 
 /// What to do where a directory on the way is missing.
@@ -128,11 +138,10 @@ pub fn open_file(path: &Path) -> Result<OwnedFd, Errno> {
     Err(Errno::LOOP)
 }
 
-/// Gives a directory and all that is in it to an owner, without following a link or leaving the file system.
+/// Gives a directory and all that is in it to an owner, without following a link or leaving the mount.
 pub fn give_tree(directory: &OwnedFd, uid: Uid, gid: Gid) -> Result<(), Errno> {
-    let device = rustix::fs::fstat(directory)?.st_dev;
     each_entry(directory, &mut |parent, name, stat| {
-        if stat.st_dev != device {
+        if !is_of_mount(parent, name)? {
             return Ok(());
         }
         rustix::fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
@@ -144,7 +153,16 @@ pub fn give_tree(directory: &OwnedFd, uid: Uid, gid: Gid) -> Result<(), Errno> {
     rustix::fs::chownat(directory, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
 }
 
-/// Removes what is below `name` in `parent`, and it: never through a link, never in another file system.
+/// Is an entry of a directory in the same mount? The device's number doesn't tell: in an overlay files have others than
+/// directories.
+fn is_of_mount(directory: &OwnedFd, name: &OsStr) -> Result<bool, Errno> {
+    let mount = |name: &OsStr, flags| {
+        rustix::fs::statx(directory, name, flags, StatxFlags::MNT_ID).map(|stat| stat.stx_mnt_id)
+    };
+    Ok(mount(name, AtFlags::SYMLINK_NOFOLLOW)? == mount(OsStr::new(""), AtFlags::EMPTY_PATH)?)
+}
+
+/// Removes what is below `name` in `parent`, and it: never through a link, never in another mount.
 /// Nothing there is no error.
 pub fn remove_tree(parent: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
     let stat = match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -155,8 +173,8 @@ pub fn remove_tree(parent: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
         return rustix::fs::unlinkat(parent, name, AtFlags::empty());
     }
     let directory = open_child(parent, name)?;
-    each_entry(&directory, &mut |directory, name, entry| {
-        if entry.st_dev == stat.st_dev { remove_tree(directory, name) } else { Err(Errno::XDEV) }
+    each_entry(&directory, &mut |directory, name, _| {
+        if is_of_mount(directory, name)? { remove_tree(directory, name) } else { Err(Errno::XDEV) }
     })?;
     match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
         Err(Errno::NOENT) => Ok(()),
@@ -238,6 +256,20 @@ mod tests {
         assert!(!base.path().join("gone").exists());
         assert!(base.path().join("kept").exists());
         assert_eq!(remove_tree(&parent, OsStr::new("gone")), Ok(()));
+    }
+
+    #[test]
+    fn given_names_with_a_dot_in_front_when_wildcards_are_expanded_then_they_match_only_by_a_dot() {
+        let base = crate::testing::TempDir::new();
+        for name in ["seen", ".hidden"] {
+            std::fs::write(base.path().join(name), "").unwrap();
+        }
+        let found = |pattern: &str| {
+            let paths = expand_wildcards(base.path().join(pattern).to_str().unwrap());
+            paths.iter().map(|path| path.file_name().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(found("*"), ["seen"]);
+        assert_eq!(found(".h*"), [".hidden"]);
     }
 
     #[test]

@@ -163,13 +163,19 @@ impl Opener<'_> {
             }
             Target::Socket => match self.job.descriptors.first() {
                 Some(socket) => share(socket, step),
-                None => Err(Failure::new(step, "`socket`, but the unit was not started by one")),
+                None => {
+                    let text = "`socket`, but the unit was not started by one";
+                    Err(Failure::new(ExecStep::Resources, text))
+                }
             },
             Target::Named(name) => {
                 let at = self.names.iter().position(|known| known == name);
                 match at.and_then(|at| self.job.descriptors.get(at)) {
                     Some(fd) => share(fd, step),
-                    None => Err(Failure::new(step, format!("the unit has no descriptor named `{name}`"))),
+                    None => {
+                        let text = format!("the unit has no descriptor named `{name}`");
+                        Err(Failure::new(ExecStep::Resources, text))
+                    }
                 }
             }
             Target::Terminal(control) if direction == Direction::In => {

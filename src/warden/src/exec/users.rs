@@ -165,6 +165,8 @@ pub fn identity(job: &Job<'_>) -> Result<Identity, Failure> {
         supplementary.push(group(name)?);
     }
     let groups = match &user {
+        // Group 0 is no user's that would be looked up for more: get_supplementary_groups of systemd.
+        Some(_) if gid == Some(0) => Some(supplementary),
         Some(user) => {
             let mut all = match job.is_on(SettingKey::DynamicUser) {
                 true => groups_of(&text_of(GROUP), &user.name),

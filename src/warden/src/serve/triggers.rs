@@ -1,4 +1,4 @@
-//! What starts units by itself and is the warden's to wait for: the timers and path units of one plan.
+//! What starts or ends units by itself and is the warden's to wait for: the timers, path units and mounts of one plan.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -7,13 +7,15 @@ use std::path::PathBuf;
 use hostel_plan::Plan;
 use rustix::event::epoll::{self, EventData, EventFlags};
 
+use crate::mounted::Mounts;
 use crate::path::Paths;
 use crate::timer::{Due, Watch};
 
-/// The timers and path units of the plan in force.
+/// The timers, path units and mounts of the plan in force.
 pub struct Triggers {
     timers: Watch,
     paths: Paths,
+    mounts: Mounts,
     checksum: u64,
 }
 
@@ -23,7 +25,8 @@ impl Triggers {
         let parsed =
             Plan::parse(&bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string()))?;
         let (paths, checksum) = (Paths::new(&parsed, page.clone())?, parsed.checksum());
-        Ok(Triggers { timers: Watch::new(bytes, page)?, paths, checksum })
+        let mounts = Mounts::new(&parsed, page.clone())?;
+        Ok(Triggers { timers: Watch::new(bytes, page)?, paths, mounts, checksum })
     }
 
     /// Checksum of their plan.
@@ -38,13 +41,17 @@ impl Triggers {
         }
         // Told once: while init takes in a plan, what happened at a path can't be acted on, and stays unread.
         epoll::add(set, self.paths.fd(), EventData::new_u64(data), EventFlags::IN | EventFlags::ET)?;
+        if let Some(table) = self.mounts.fd() {
+            epoll::add(set, table, EventData::new_u64(data), EventFlags::PRI)?;
+        }
         Ok(())
     }
 
-    /// To be called at each wake-up: what is to be started now. What goes wrong is told to `complain`, a line each.
+    /// To be called at each wake-up: what is to be started now, or is gone. What goes wrong is told to `complain`, a line each.
     pub fn turn(&mut self, complain: &mut dyn FnMut(String)) -> Vec<Due> {
         let mut due = self.timers.turn(complain);
         due.extend(self.paths.turn(complain));
+        due.extend(self.mounts.turn());
         due
     }
 }

@@ -129,6 +129,27 @@ pub fn next_elapse(expression: &str, after: u64) -> Option<u64> {
     calendar.next_elapse(after, &zone)
 }
 
+/// Will a timer that is on not elapse again, as things are? Then it is *elapsed*, as systemd has it. `since`: when it
+/// became active, and `began`: when the guest did, both in microseconds of the monotonic clock.
+pub fn has_elapsed(unit: &Unit<'_>, since: u64, began: u64, triggered: UnitTimes, now: Now) -> bool {
+    let calendar = |text| next_elapse(text, now.realtime).is_some();
+    let served = |at: u64| triggered.started.saturating_add(page::BLUR) >= at;
+    let monotonic = |text: &str| {
+        let (base, span) = text.split_once('=').unwrap_or((text, ""));
+        let span = span.parse().unwrap_or(0);
+        match BASES.iter().find(|(known, _)| *known == base).map(|(_, base)| *base) {
+            Some(Base::Timer) => !served(since.saturating_add(span)),
+            // What was over before the timer was on is none of its elapses.
+            Some(Base::Guest) => began.saturating_add(span) >= since && !served(began.saturating_add(span)),
+            Some(Base::UnitStart) => triggered.started > 0,
+            Some(Base::UnitEnd) => triggered.started > 0,
+            None => false,
+        }
+    };
+    !unit.settings_of(SettingKey::OnCalendar).any(calendar)
+        && !unit.settings_of(SettingKey::TimerMonotonic).any(monotonic)
+}
+
 /// All timers of a plan.
 pub struct Timers {
     guest: Guest,

@@ -108,7 +108,7 @@ fn given_settings_of_the_environment_when_started_then_they_come_in_systemds_ord
     let text = Case::start(&["/bin/true"])
         .set(SettingKey::EnvironmentFile, "/none/such")
         .run()
-        .failed(ExecStep::Environment);
+        .failed(ExecStep::Resources);
     assert!(text.contains("/none/such"), "{text}");
 }
 

@@ -3,6 +3,7 @@
 pub mod activation;
 mod ending;
 pub mod environment;
+mod isolate;
 mod query;
 mod tables;
 mod unit_files;

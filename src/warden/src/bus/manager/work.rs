@@ -11,8 +11,8 @@ use super::super::property;
 use super::super::server::Server;
 use super::super::value::Value;
 use super::super::world::Subject;
-use super::ending;
 use super::units::{first, full_name, plan_name, unit_name};
+use super::{ending, isolate};
 use hostel_contract::control::{ControlOp, ControlReply, ControlResult};
 use hostel_contract::paths::WANTED;
 use hostel_contract::status::ActiveState;
@@ -206,6 +206,12 @@ pub fn enqueue(server: &mut Server, unit: &str, verb: Verb, mode: &str) -> Resul
         return Ok(Made::NeedsPlan);
     };
     let unit = plan_name(server, id);
+    if mode == "isolate" {
+        if let Some(failure) = lacking(server, &unit) {
+            return Err(failure);
+        }
+        isolate::stop_others(&server.world, id)?;
+    }
     let id = match init::ask(verb.op(), 0, 0, &unit)? {
         Asked::Waits(client) => {
             let id = server.wait_for_job(&unit, verb.kind(), client);
@@ -262,8 +268,8 @@ fn admit(subject: &Subject<'_>, asked: &str, verb: Verb, mode: &str) -> Result<(
         let text = "Operation refused, unit may not be isolated.";
         return Err(Failure::new(name::NO_ISOLATION, text));
     }
-    if mode == "isolate" {
-        return Err(Failure::unsupported("isolating a unit"));
+    if mode == "isolate" && verb != Verb::Start {
+        return Err(Failure::invalid("Isolate is only valid for start."));
     }
     Ok(())
 }

@@ -185,7 +185,24 @@ pub fn memory() -> u64 {
     (info.totalram as u64).saturating_mul(u64::from(info.mem_unit))
 }
 
-/// `v1`, `v2`, or names of controllers that the guest has.
+/// Controllers by systemd's names; it judges by no other.
+const CONTROLLERS: [&str; 13] = [
+    "cpu",
+    "cpuacct",
+    "cpuset",
+    "io",
+    "blkio",
+    "memory",
+    "devices",
+    "pids",
+    "bpf-firewall",
+    "bpf-devices",
+    "bpf-foreign",
+    "bpf-socket-bind",
+    "bpf-restrict-network-interfaces",
+];
+
+/// `v1`, `v2`, or names of controllers that the guest has. What is no controller's name is passed over.
 pub fn has_controllers(value: &str) -> bool {
     let unified = Path::new("/sys/fs/cgroup/cgroup.controllers");
     match value {
@@ -193,7 +210,8 @@ pub fn has_controllers(value: &str) -> bool {
         "v1" => !unified.exists(),
         names => {
             let have = text_of(unified);
-            names.split_whitespace().all(|name| have.split_whitespace().any(|known| known == name))
+            let mut asked = names.split_whitespace().filter(|name| CONTROLLERS.contains(name));
+            asked.all(|name| have.split_whitespace().any(|known| known == name))
         }
     }
 }

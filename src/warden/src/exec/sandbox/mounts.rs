@@ -8,6 +8,7 @@
 use super::entries::{Entry, Kind, opinion};
 use super::{devices, lost};
 use crate::exec::job::Job;
+use crate::mounted::mount_points;
 use crate::sys::{MountAttributes, set_mount_attributes};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -287,39 +288,10 @@ fn inaccessible(path: &Path) -> Result<PathBuf, Errno> {
     }
 }
 
-/// The mount points of a mountinfo file (proc(5)), its octal escapes resolved.
-fn mount_points(mountinfo: &[u8]) -> Vec<PathBuf> {
-    let field = |line: &[u8]| line.split(|byte| *byte == b' ').nth(4).map(unescape);
-    mountinfo.split(|byte| *byte == b'\n').filter_map(field).collect()
-}
-
-/// `\040` is a blank.
-fn unescape(text: &[u8]) -> PathBuf {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let [byte, tail @ ..] = rest {
-        let octal = match tail {
-            [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', ..] if *byte == b'\\' => {
-                Some((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'))
-            }
-            _ => None,
-        };
-        out.push(octal.unwrap_or(*byte));
-        rest = if octal.is_some() { &tail[3..] } else { tail };
-    }
-    PathBuf::from(OsString::from_vec(out))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
-
-    #[test]
-    fn given_mountinfo_when_read_then_mount_points_are_unescaped() {
-        let text = b"22 1 0:21 / /mnt/a\\040b rw - tmpfs t rw\n23 1 0:22 / / rw - ext4 d rw\n";
-        assert_eq!(mount_points(text), [PathBuf::from("/mnt/a b"), PathBuf::from("/")]);
-    }
 
     #[test]
     fn given_links_below_a_root_when_followed_then_they_never_leave_it() {
