@@ -76,6 +76,18 @@ pub enum Command {
     Logs(LogsArgs),
     /// Wait until a guest has ended; exits with its status
     Wait(WaitArgs),
+    /// Processes of running guests
+    Ps(PsArgs),
+    /// What running guests use: processors, memory, devices, tasks, and what they wait for
+    Stats(StatsArgs),
+    /// The same, again and again
+    Top(TopArgs),
+    /// Let all processes of a guest stand still
+    Freeze(GuestArgs),
+    /// Let them go on
+    Thaw(GuestArgs),
+    /// Kill a guest at once, or send a signal to processes of it
+    Kill(KillArgs),
     /// Change a guest's configuration; limits of a running guest change at once
     Set(SetArgs),
     /// A guest's configuration
@@ -288,6 +300,67 @@ pub struct WaitArgs {
     pub json: bool,
 }
 
+/// Arguments of `ps`.
+#[derive(Args, Debug)]
+pub struct PsArgs {
+    /// The guests [default: all]
+    #[arg(value_name = "NAME")]
+    pub guests: Vec<GuestName>,
+    /// Print facts as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `stats`.
+#[derive(Args, Debug)]
+pub struct StatsArgs {
+    /// The guests [default: all]
+    #[arg(value_name = "NAME")]
+    pub guests: Vec<GuestName>,
+    /// Print facts as JSON
+    #[arg(long, conflicts_with = "prometheus")]
+    pub json: bool,
+    /// Print Prometheus' text format
+    #[arg(long)]
+    pub prometheus: bool,
+}
+
+/// Arguments of `top`.
+#[derive(Args, Debug)]
+pub struct TopArgs {
+    /// The guests [default: all]
+    #[arg(value_name = "NAME")]
+    pub guests: Vec<GuestName>,
+    /// How long between two looks, in seconds
+    #[arg(long, default_value = "2", value_parser = seconds, value_name = "SECONDS")]
+    pub every: Duration,
+    /// How often [default: for ever]
+    #[arg(long, short = 'n', value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub times: Option<u32>,
+}
+
+/// A guest, and nothing more.
+#[derive(Args, Debug)]
+pub struct GuestArgs {
+    /// The guest
+    #[arg(value_name = "NAME")]
+    pub guest: GuestName,
+}
+
+/// Arguments of `kill`.
+#[derive(Args, Debug)]
+pub struct KillArgs {
+    /// The guest
+    #[arg(value_name = "NAME")]
+    pub guest: GuestName,
+    /// The signal: a name or a number
+    #[arg(long, short, default_value = "KILL", value_parser = signal_number, value_name = "SIGNAL")]
+    pub signal: i32,
+    /// Processes of it, by the host's numbers, as `ps` prints them [default: all of the guest]
+    #[arg(value_name = "PID")]
+    pub pids: Vec<i32>,
+}
+
 /// Arguments of `set`.
 #[derive(Args, Debug)]
 pub struct SetArgs {
@@ -329,6 +402,38 @@ pub struct RmArgs {
     pub force: bool,
 }
 
+/// Signals of signal(7) that make sense from a command line.
+const SIGNALS: &[(&str, i32)] = &[
+    ("HUP", libc::SIGHUP),
+    ("INT", libc::SIGINT),
+    ("QUIT", libc::SIGQUIT),
+    ("ABRT", libc::SIGABRT),
+    ("KILL", libc::SIGKILL),
+    ("USR1", libc::SIGUSR1),
+    ("USR2", libc::SIGUSR2),
+    ("ALRM", libc::SIGALRM),
+    ("TERM", libc::SIGTERM),
+    ("CONT", libc::SIGCONT),
+    ("STOP", libc::SIGSTOP),
+    ("TSTP", libc::SIGTSTP),
+    ("WINCH", libc::SIGWINCH),
+    ("PWR", libc::SIGPWR),
+];
+
+fn signal_number(text: &str) -> Result<i32, Error> {
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let named = SIGNALS.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
+    let number = named.or_else(|| text.parse().ok().filter(|number| (1..=64).contains(number)));
+    number.ok_or_else(|| {
+        let names: Vec<&str> = SIGNALS.iter().map(|(name, _)| *name).collect();
+        Error::Invalid(format!(
+            "{text:?} is no signal: give a number from 1 to 64, or one of {}",
+            names.join(", ")
+        ))
+    })
+}
+
 fn seconds(text: &str) -> Result<Duration, Error> {
     let wrong = || Error::Invalid(format!("{text:?} isn't a number of seconds, as in 90 or 0.5"));
     let seconds: f64 = text.strip_suffix('s').unwrap_or(text).parse().map_err(|_| wrong())?;
@@ -343,6 +448,16 @@ mod tests {
     fn given_the_command_line_when_checked_by_clap_then_it_is_consistent() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn given_signals_when_parsed_then_names_and_numbers_count_and_nonsense_is_refused() {
+        for (text, number) in [("TERM", 15), ("sigkill", 9), ("34", 34)] {
+            assert_eq!(signal_number(text).unwrap(), number);
+        }
+        for nonsense in ["", "0", "65", "FOO"] {
+            assert!(signal_number(nonsense).is_err(), "{nonsense}");
+        }
     }
 
     #[test]

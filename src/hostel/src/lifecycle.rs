@@ -3,7 +3,7 @@
 //! While the keeper lives, the end is its business: it execs `hostel __ended`. A guest whose keeper was killed is
 //! adopted by whichever command comes next; when it has ended, that command cleans up.
 
-use crate::context::cgroup::GuestCgroup;
+use crate::context::cgroup::{Freezer, GuestCgroup};
 use crate::error::{Doing, Error, Result};
 use crate::name::GuestName;
 use crate::network;
@@ -221,6 +221,12 @@ pub fn kill(record: &Record, pidfd: &OwnedFd) {
 
 fn end_init(record: &Record, pidfd: &OwnedFd, timeout: Duration) -> Result<Stopped> {
     use std::os::fd::AsFd;
+    // Who stands still hears nothing.
+    if let Some(cgroup) = record.cgroup.as_deref().map(GuestCgroup::existing)
+        && cgroup.is_frozen()
+    {
+        cgroup.turn(Freezer::Thawed, PATIENCE)?;
+    }
     match ask_to_stop(pidfd) {
         // Gone already.
         Err(e) if e.raw_os_error() == Some(libc::ESRCH) => return Ok(Stopped::InOrder),

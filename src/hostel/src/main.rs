@@ -33,6 +33,7 @@ mod store;
 mod sys;
 mod terminal;
 mod unit_status;
+mod usage;
 
 use clap::Parser;
 use cli::{Cli, Command};
@@ -107,6 +108,12 @@ fn run(cli: &Cli) -> Result<u8> {
         Command::Enter(args) => command::enter::enter(&places, args),
         Command::Logs(args) => command::logs::logs(&places, programs, args),
         Command::Wait(args) => command::stop::wait(&places, args),
+        Command::Ps(args) => command::usage::ps(&places, args),
+        Command::Stats(args) => command::usage::stats(&places, args),
+        Command::Top(args) => command::usage::top(&places, args),
+        Command::Freeze(args) => command::freeze::freeze(&places, args),
+        Command::Thaw(args) => command::freeze::thaw(&places, args),
+        Command::Kill(args) => command::freeze::kill(&places, args),
         Command::Set(args) => command::set::set(&places, args),
         Command::Show(args) => command::set::show(&places, args),
         Command::Edit(args) => command::set::edit(&places, args),

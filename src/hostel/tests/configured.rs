@@ -110,3 +110,64 @@ fn given_a_configuration_with_a_mistake_when_used_then_file_and_line_are_named_a
     assert_eq!(edited.code, 0, "{edited:?}");
     assert_eq!(tool.done(&["show", &tool.guest]).stdout, "# mine\n[network]\nkind = \"veth\"\n");
 }
+
+#[test]
+#[ignore = "needs root and the built programs: cargo xtask test --all"]
+fn given_a_running_guest_when_frozen_then_it_stands_still_until_thawed_and_a_stop_still_stops_it() {
+    let tool = Tool::new();
+    tool.create(&["--volatile"]);
+    tool.done(&["start", &tool.guest]);
+    if tool.facts()["cgroup"].is_null() {
+        assert!(tool.call(&["freeze", &tool.guest]).stderr.contains("no cgroup"));
+        return;
+    }
+    let counter = "i=0; while :; do i=$((i+1)); echo $i > /tmp/count; sleep 0.01; done >/dev/null 2>&1 &";
+    tool.done(&["exec", &tool.guest, "--", "/bin/sh", "-c", counter]);
+    tool.done(&["freeze", &tool.guest]);
+    // A frozen guest takes nobody in: what it does is seen from outside.
+    let cpu = || -> u64 {
+        let stats: serde_json::Value =
+            serde_json::from_str(&tool.done(&["stats", &tool.guest, "--json"]).stdout).unwrap();
+        stats[0]["cpu_usec"].as_u64().unwrap()
+    };
+    let before = cpu();
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert_eq!(cpu(), before, "nothing of it runs");
+    tool.done(&["thaw", &tool.guest]);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while cpu() == before {
+        assert!(std::time::Instant::now() < deadline, "it goes on");
+    }
+    tool.done(&["freeze", &tool.guest]);
+    tool.done(&["stop", &tool.guest]);
+    tool.assert_clean();
+}
+
+#[test]
+#[ignore = "needs root and the built programs: cargo xtask test --all"]
+fn given_a_running_guest_when_asked_what_it_does_then_its_processes_and_only_they_are_shown_and_reached() {
+    let tool = Tool::new();
+    tool.create(&["--volatile"]);
+    tool.done(&["start", &tool.guest]);
+    let rows: serde_json::Value =
+        serde_json::from_str(&tool.done(&["ps", &tool.guest, "--json"]).stdout).unwrap();
+    let rows = rows.as_array().unwrap();
+    let of = |command: &str| rows.iter().find(|row| row["command"] == command);
+    assert_eq!(of("init").unwrap()["guest_pid"], 1);
+    let sleeper = of("sleep").expect("the sleeping service")["pid"].as_i64().unwrap();
+    let own = std::process::id();
+    assert!(rows.iter().all(|row| row["pid"] != own));
+    let refused = tool.call(&["kill", &tool.guest, &own.to_string()]);
+    assert_eq!(refused.code, 2, "a process of somebody else's: {refused:?}");
+    tool.done(&["kill", &tool.guest, "--signal", "TERM", &sleeper.to_string()]);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while tool.done(&["ps", &tool.guest]).stdout.contains(" sleep") {
+        assert!(std::time::Instant::now() < deadline, "the signal has reached it");
+    }
+    let metrics = tool.done(&["stats", "--prometheus"]).stdout;
+    assert!(metrics.contains(&format!("hostel_tasks{{guest=\"{}\"}}", tool.guest)), "{metrics}");
+    assert!(tool.done(&["top", "-n", "1"]).stdout.contains(&tool.guest));
+    tool.done(&["kill", &tool.guest]);
+    assert_eq!(tool.call(&["ps", &tool.guest]).code, 3, "it was killed");
+    tool.assert_clean();
+}

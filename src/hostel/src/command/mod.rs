@@ -3,6 +3,7 @@
 pub mod boot;
 pub mod create;
 pub mod enter;
+pub mod freeze;
 pub mod list;
 pub mod logs;
 pub mod run;
@@ -10,6 +11,7 @@ pub mod set;
 pub mod start;
 pub mod status;
 pub mod stop;
+pub mod usage;
 
 use crate::error::{Error, Result};
 use serde::Serialize;

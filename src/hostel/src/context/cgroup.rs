@@ -37,6 +37,15 @@ pub struct GuestCgroup {
     outer: PathBuf,
 }
 
+/// Whether a guest's processes run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freezer {
+    /// They stand still.
+    Frozen,
+    /// They run.
+    Thawed,
+}
+
 /// What kind of tree this host has.
 pub struct Tree {
     /// Where guests' cgroups are made.
@@ -158,6 +167,31 @@ impl GuestCgroup {
     /// Ends every process of the guest. False: this kernel has no `cgroup.kill` (before Linux 5.14).
     pub fn kill(&self) -> bool {
         fs::write(self.outer.join("cgroup.kill"), "1").is_ok()
+    }
+
+    /// Lets every process of the guest stand still, or go on, and returns when they do.
+    ///
+    /// Errors: a kernel before 5.2 has no `cgroup.freeze`; a process that can't be halted within `patience`.
+    pub fn turn(&self, wanted: Freezer, patience: Duration) -> Result<()> {
+        let file = self.outer.join("cgroup.freeze");
+        fs::write(&file, if wanted == Freezer::Frozen { "1" } else { "0" }).on("writing", &file)?;
+        let deadline = Instant::now() + patience;
+        while self.is_frozen() != (wanted == Freezer::Frozen) {
+            if Instant::now() >= deadline {
+                return Err(Error::Timeout(format!(
+                    "{} isn't as it was asked to be after {} s: a process hangs in the kernel (`ps -eo pid,stat,wchan`)",
+                    file.display(),
+                    patience.as_secs()
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// Does every process of the guest stand still?
+    pub fn is_frozen(&self) -> bool {
+        fs::read_to_string(self.outer.join("cgroup.events")).is_ok_and(|events| events.contains("frozen 1"))
     }
 
     /// Processes in the guest's cgroups, counted; 0 where the cgroups are gone.
