@@ -41,6 +41,9 @@ crate::code_enum! {
         /// begins with the plan's checksum (8 bytes, little-endian). One of another plan than the one in force is
         /// ignored: the warden looks anew when it has that.
         Trigger = 9, "trigger";
+        /// Init to warden: the signal `unit` came, which init leaves to the warden (`crate::request`). `argument` is 1 where
+        /// it came from inside the guest. One that came several times is told once.
+        Signal = 10, "signal";
     }
 }
 

@@ -19,6 +19,7 @@ pub mod exec;
 pub mod keeper;
 pub mod log;
 pub mod paths;
+pub mod request;
 pub mod shutdown;
 pub mod status;
 

@@ -10,8 +10,9 @@ use crate::sys::process::{exit, kill};
 use crate::system::leave;
 use core::sync::atomic::{AtomicBool, Ordering};
 use hostel_contract::ShutdownKind;
+use hostel_contract::request::Meaning as Asked;
 use hostel_contract::shutdown::EXIT_CRASH;
-use hostel_init::signals::{self, Meaning, Origin, meaning};
+use hostel_init::signals::{self, Meaning, meaning};
 use hostel_init::text::Part;
 
 /// Longest single wait.
@@ -36,8 +37,9 @@ pub fn run(template: &str, parts: &[Part<'_>]) -> ! {
     loop {
         reap();
         let Some(arrived) = sys::signal::wait(WAIT_MS) else { continue };
-        let origin = if arrived.sender == 0 { Origin::Outside } else { Origin::Inside };
-        if let Meaning::Shutdown(kind) = meaning(arrived.signal, origin) {
+        if let Meaning::End(Asked::Shutdown(kind) | Asked::AtOnce(kind)) =
+            meaning(arrived.signal, arrived.sender)
+        {
             end(kind);
         }
     }

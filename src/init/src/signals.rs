@@ -1,13 +1,10 @@
-//! What a signal to PID 1 means: one table, keyed by the signal and by whether it came from outside the guest.
-//!
-//! Different inits give the same signal different meanings, and hosts differ in what they send: LXC sends RTMIN+3
-//! to an init that blocks it, else PWR; Docker and Kubernetes send TERM; Hostel sends RTMIN+4. Inside a guest,
-//! systemd's `telinit u` sends TERM and means "execute yourself anew", and must not stop the guest.
+//! What a signal to PID 1 means to init itself, out of the table of all requests (`hostel_contract::request`): what ends the
+//! guest in every family it does, the rest is the warden's, which may ask for an end all the same.
 
-use hostel_contract::ShutdownKind;
+use hostel_contract::request::{self, Request, Row, Sender, TABLE};
 
-/// SIGRTMIN as the C library has it: the kernel's first two are its own.
-pub const RTMIN: u8 = 34;
+pub use hostel_contract::request::RTMIN;
+
 /// The last signal there is.
 pub const MAX: u8 = 64;
 /// Numbers that are the same on all processors that we build for.
@@ -41,58 +38,68 @@ pub const WINCH: u8 = 28;
 /// Power failure.
 pub const PWR: u8 = 30;
 
-/// Where a signal came from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Origin {
-    /// From another pid namespace, or from the kernel: the sender's pid is 0.
-    Outside,
-    /// From a process of the guest.
-    Inside,
-}
-
-/// What a signal asks for.
+/// What init does about a signal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Meaning {
-    /// End the guest.
-    Shutdown(ShutdownKind),
+    /// As the table says.
+    End(request::Meaning),
     /// Children may have ended.
     Children,
-    /// Nothing; said in the log, since somebody expected something.
-    Refused,
+    /// It is told to the warden.
+    Told,
     /// Nothing.
     Nothing,
 }
 
-/// One row: these signals, from there, mean that. The first that fits counts.
-type Row = (u8, Option<Origin>, Meaning);
+/// Is it a row that init acts on? Those end the guest, whatever its family.
+const fn is_own(row: &Row) -> bool {
+    row.family.is_none()
+        && matches!(row.request, Request::Signal(_))
+        && matches!(row.meaning, request::Meaning::Shutdown(_) | request::Meaning::AtOnce(_))
+}
 
-const TABLE: &[Row] = &[
-    (CHLD, None, Meaning::Children),
-    // Docker, Kubernetes, podman: stop.
-    (TERM, Some(Origin::Outside), Meaning::Shutdown(ShutdownKind::PowerOff)),
-    // systemd's `telinit u`, and package scripts that mean re-execution: not a stop.
-    (TERM, Some(Origin::Inside), Meaning::Refused),
-    // LXC's default for an init that doesn't block RTMIN+3; a UPS daemon in the guest.
-    (PWR, None, Meaning::Shutdown(ShutdownKind::PowerOff)),
-    // Ctrl-Alt-Del, as the kernel sends it.
-    (INT, None, Meaning::Shutdown(ShutdownKind::Reboot)),
-    // systemd's own (systemd(1), "Signals"): halt, power off, reboot, kexec.
-    (RTMIN + 3, None, Meaning::Shutdown(ShutdownKind::Halt)),
-    (RTMIN + 4, None, Meaning::Shutdown(ShutdownKind::PowerOff)),
-    (RTMIN + 5, None, Meaning::Shutdown(ShutdownKind::Reboot)),
-    (RTMIN + 6, None, Meaning::Shutdown(ShutdownKind::Reboot)),
-    // Reload of the configuration, re-execution, states: understood by other inits.
-    (HUP, None, Meaning::Refused),
-    (USR1, None, Meaning::Refused),
-    (USR2, None, Meaning::Refused),
-];
+const fn count_own() -> usize {
+    let (mut count, mut at) = (0, 0);
+    while at < TABLE.len() {
+        count += is_own(&TABLE[at]) as usize;
+        at += 1;
+    }
+    count
+}
+
+/// Signal, sender, meaning.
+type Own = (u8, Option<Sender>, request::Meaning);
+
+/// Init's part of the table, and a bit for each signal that has rows which are the warden's; made when init is compiled.
+const fn split() -> ([Own; count_own()], u64) {
+    let mut own = [(0, None, request::Meaning::Nothing); count_own()];
+    let (mut told, mut count, mut at) = (0, 0, 0);
+    while at < TABLE.len() {
+        let row = &TABLE[at];
+        if let Request::Signal(signal) = row.request {
+            if is_own(row) {
+                own[count] = (signal, row.from, row.meaning);
+                count += 1;
+            } else {
+                told |= 1 << signal;
+            }
+        }
+        at += 1;
+    }
+    (own, told)
+}
+
+static OWN: ([Own; count_own()], u64) = split();
 
 /// What `signal` from there means.
-pub fn meaning(signal: u8, origin: Origin) -> Meaning {
-    TABLE
-        .iter()
-        .find(|(number, from, _)| *number == signal && from.is_none_or(|f| f == origin))
-        .map_or(Meaning::Nothing, |(_, _, meaning)| *meaning)
+pub fn meaning(signal: u8, from: Sender) -> Meaning {
+    let own = OWN.0.iter().find(|(number, by, _)| *number == signal && by.is_none_or(|by| by == from));
+    match own {
+        Some((_, _, meaning)) => Meaning::End(*meaning),
+        None if signal == CHLD => Meaning::Children,
+        None if OWN.1.checked_shr(signal.into()).unwrap_or(0) & 1 == 1 => Meaning::Told,
+        None => Meaning::Nothing,
+    }
 }
 
 /// The signal that the main command gets for one that came to us; `None`: it gets none. It gets them all, but that a
@@ -117,26 +124,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn given_term_from_outside_when_looked_up_then_the_guest_powers_off() {
-        assert_eq!(meaning(TERM, Origin::Outside), Meaning::Shutdown(ShutdownKind::PowerOff));
-    }
-
-    #[test]
-    fn given_term_from_inside_when_looked_up_then_nothing_stops() {
-        assert_eq!(meaning(TERM, Origin::Inside), Meaning::Refused);
-    }
-
-    #[test]
-    fn given_the_stop_signal_of_any_host_when_looked_up_then_it_is_a_shutdown() {
-        for signal in [PWR, INT, RTMIN + 3, RTMIN + 4, RTMIN + 5] {
-            assert!(matches!(meaning(signal, Origin::Outside), Meaning::Shutdown(_)), "{signal}");
+    fn given_every_signal_when_looked_up_then_init_and_the_table_agree_in_every_family() {
+        for (signal, from) in
+            (1..=64).flat_map(|signal| [(signal, Sender::Inside), (signal, Sender::Outside)])
+        {
+            for family in request::Family::ALL {
+                let table = request::meaning(Request::Signal(signal), from, *family);
+                match meaning(signal, from) {
+                    Meaning::End(end) => assert_eq!(Some(end), table, "{signal}"),
+                    Meaning::Children => assert_eq!((signal, table), (CHLD, None)),
+                    Meaning::Told => {}
+                    Meaning::Nothing => assert_eq!(table, None, "{signal} is left to nobody"),
+                }
+            }
         }
     }
 
     #[test]
-    fn given_a_signal_that_is_in_no_row_when_looked_up_then_it_means_nothing() {
-        assert_eq!(meaning(WINCH, Origin::Outside), Meaning::Nothing);
-        assert_eq!(meaning(255, Origin::Inside), Meaning::Nothing);
+    fn given_a_signal_that_is_none_when_looked_up_then_it_means_nothing() {
+        for signal in [0, 65, 128, 255] {
+            assert_eq!(meaning(signal, Sender::Outside), Meaning::Nothing);
+        }
     }
 
     #[test]

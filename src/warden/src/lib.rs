@@ -20,6 +20,8 @@ mod mounted;
 mod page;
 pub mod parsers;
 mod path;
+mod prepare;
+mod requests;
 mod serve;
 mod signals;
 mod sys;
@@ -42,7 +44,9 @@ usage: hostel-warden COMMAND [ARGUMENT...]
  kill [-s SIGNAL] UNIT...              signal a unit's processes
  reset-failed UNIT...                  forget a failure
  daemon-reload [--units]               read the unit files anew; --units: without generators
- shutdown poweroff|reboot|halt         end the guest
+ shutdown [-hPHrkc] [TIME] [MESSAGE]   end the guest, now or at a time, or not
+ halt|poweroff|reboot [-f]             end it now; -f: without stopping units
+ telinit LEVEL, runlevel, wall [TEXT]  as sysvinit has them
  logs [UNIT] [-n LINES] [-f] [--json]  what was logged
  plan --print [FILE] | --diff OLD NEW  plans as text
  sysusers [--root DIR]                 make users and groups of sysusers.d(5)
@@ -53,18 +57,27 @@ usage: hostel-warden COMMAND [ARGUMENT...]
  tmpfiles --create|--remove|--clean [--boot] [--prefix DIR]
                                        make, remove, clean files of tmpfiles.d(5)
 
- compile, exec, serve, bus             for hostel-init
+ compile, exec, serve, bus, prepare    for hostel-init
  act-on                                for units with FailureAction= and the like
 ";
 
 /// Called by this name, the program is `analyze`: for roots whose systemd has no such tool.
 const ANALYZE: &str = "systemd-analyze";
 
+/// The applet that this is called as.
+fn applet(name: Option<&OsString>) -> Option<&'static str> {
+    let name = Path::new(name?).file_name()?.to_str()?;
+    requests::applets::NAMES.into_iter().find(|applet| *applet == name)
+}
+
 /// The program.
 pub fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
     if args.first().is_some_and(|name| Path::new(name).file_name() == Some(OsStr::new(ANALYZE))) {
         return ctl::run("analyze", &args[1..]);
+    }
+    if let Some(name) = applet(args.first()) {
+        return requests::applets::run(name, &args[1..]);
     }
     let (command, rest) = match args.get(1).and_then(|a| a.to_str()) {
         Some(command) => (command, &args[2..]),
@@ -76,13 +89,15 @@ pub fn main() -> ExitCode {
         "serve" => serve::run(rest),
         "bus" => bus::run(rest),
         "check" => fronts::check(rest),
+        "prepare" => prepare::run(),
+        "shutdown" | "halt" | "poweroff" | "reboot" | "telinit" | "runlevel" | "wall" => {
+            requests::applets::run(command, rest)
+        }
         "sysusers" => sysusers::run(rest),
         "tmpfiles" => tmpfiles::run(rest),
         "logs" => serve::logs::run(rest),
         "list" | "status" | "start" | "stop" | "restart" | "try-restart" | "reload" | "kill"
-        | "reset-failed" | "shutdown" | "plan" | "analyze" | "daemon-reload" | "act-on" => {
-            ctl::run(command, rest)
-        }
+        | "reset-failed" | "plan" | "analyze" | "daemon-reload" | "act-on" => ctl::run(command, rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             ExitCode::SUCCESS

@@ -3,6 +3,7 @@
 use super::arch::{SIGACTION_WORDS, number};
 use super::call::{Errno, call4};
 use super::descriptor::{BorrowedFd, OwnedFd};
+use hostel_contract::request::Sender;
 
 const SIG_SETMASK: usize = 2;
 const ALL: u64 = u64::MAX;
@@ -15,8 +16,13 @@ const SET_SIZE: usize = 8;
 pub struct Arrived {
     /// Its number.
     pub signal: u8,
-    /// Sender; 0: from outside our pid namespace, or the kernel itself.
-    pub sender: u32,
+    /// From whom.
+    pub sender: Sender,
+}
+
+/// A pid of 0 is one of another pid namespace, or the kernel itself.
+fn sender(pid: u32) -> Sender {
+    if pid == 0 { Sender::Outside } else { Sender::Inside }
 }
 
 /// What a signal does.
@@ -81,7 +87,10 @@ pub fn next(descriptor: BorrowedFd<'_>) -> Option<Arrived> {
         return None;
     }
     let [a, b, c, d, _, _, _, _, _, _, _, _, e, f, g, h, ..] = info;
-    Some(Arrived { signal: u32::from_le_bytes([a, b, c, d]) as u8, sender: u32::from_le_bytes([e, f, g, h]) })
+    Some(Arrived {
+        signal: u32::from_le_bytes([a, b, c, d]) as u8,
+        sender: sender(u32::from_le_bytes([e, f, g, h])),
+    })
 }
 
 /// Waits for one of all (blocked) signals, at most so long. For the emergency loop: needs no descriptor.
@@ -96,5 +105,5 @@ pub fn wait(milliseconds: u64) -> Option<Arrived> {
             (&raw const mask as usize, info.as_mut_ptr() as usize, time.as_ptr() as usize);
         call4(mask, info, time, SET_SIZE, number::RT_SIGTIMEDWAIT)
     };
-    Some(Arrived { signal: signal.ok()? as u8, sender: info[4] })
+    Some(Arrived { signal: signal.ok()? as u8, sender: sender(info[4]) })
 }

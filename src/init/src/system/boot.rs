@@ -25,7 +25,7 @@ const FD_OUTPUT: u32 = 3;
 /// Where it finds the plan in force.
 const FD_IN_FORCE: u32 = 4;
 /// Exit status of a child whose exec failed, as shells have it.
-const EXIT_NO_EXEC: i32 = 127;
+pub(super) const EXIT_NO_EXEC: i32 = 127;
 
 /// A compilation that runs.
 pub struct Compilation {

@@ -12,6 +12,7 @@ use crate::sys::process::{Program, kill};
 use crate::sys::socket::{Calls, pair, send};
 use crate::sys::wait::event;
 use hostel_contract::channel::{ChannelMessage, ChannelOp, FD_CHANNEL, FD_PLAN, NO_UNIT};
+use hostel_contract::request::Sender;
 use hostel_contract::{ShutdownKind, Text};
 use hostel_init::signals;
 use hostel_plan::UnitId;
@@ -53,6 +54,8 @@ pub struct Warden {
     /// Answer that waits for room; nothing is read from the warden before it is gone.
     answer: Option<ChannelMessage>,
     stopping: Option<ShutdownKind>,
+    /// Signals that it is to be told of, a bit each: from outside, from inside.
+    signals: [u64; 2],
     /// There's a plan that it doesn't know of.
     new_plan: bool,
     waits_for_room: bool,
@@ -73,6 +76,7 @@ impl Warden {
             greeting: Greeting::Done,
             answer: None,
             stopping: None,
+            signals: [0; 2],
             new_plan: false,
             waits_for_room: false,
             born_ms: 0,
@@ -86,6 +90,12 @@ impl Warden {
     /// Its process, while it runs.
     pub fn pid(&self) -> Option<u32> {
         self.pid
+    }
+
+    /// It is to be told of this signal.
+    pub fn signal(&mut self, signal: u8, from: Sender) {
+        let [outside, inside] = &mut self.signals;
+        *(if from == Sender::Inside { inside } else { outside }) |= 1 << (signal & 63);
     }
 
     /// When [`System::warden_is_due`] is to be called.
@@ -339,6 +349,14 @@ impl System {
         }
         if announce_pipe(&mut guest.slots, channel)? {
             return Ok(true);
+        }
+        for (from, signals) in warden.signals.iter_mut().enumerate() {
+            if *signals != 0 {
+                let signal = signals.trailing_zeros() as u16;
+                transmit(channel, message(ChannelOp::Signal, signal, from as u32), None)?;
+                *signals &= *signals - 1;
+                return Ok(true);
+            }
         }
         if let Some(kind) = warden.stopping {
             transmit(channel, message(ChannelOp::Stopping, NO_UNIT, u32::from(kind.code())), None)?;

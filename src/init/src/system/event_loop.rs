@@ -6,8 +6,9 @@ use super::tables::Purpose;
 use super::{NEVER, System};
 use crate::sys;
 use crate::sys::wait::Event;
+use hostel_contract::request::Meaning as Asked;
 use hostel_contract::status::{GuestState, StatusRow};
-use hostel_init::signals::{Meaning, Origin, meaning};
+use hostel_init::signals::{Meaning, meaning};
 use hostel_supervisor::Event as Happened;
 
 /// Signals taken in one round.
@@ -72,15 +73,15 @@ impl System {
     fn take_signals(&mut self) {
         for _ in 0..SIGNALS_MAX {
             let Some(arrived) = sys::signal::next(self.signals.as_fd()) else { return };
-            let origin = if arrived.sender == 0 { Origin::Outside } else { Origin::Inside };
-            match meaning(arrived.signal, origin) {
+            match meaning(arrived.signal, arrived.sender) {
                 Meaning::Children => self.children = true,
-                Meaning::Shutdown(kind) => self.shut_down(kind),
-                Meaning::Refused => {
-                    let (signal, sender) = (arrived.signal, arrived.sender);
-                    self.log.say("not acted on: signal {} of process {}", &[signal.into(), sender.into()]);
+                Meaning::End(Asked::Shutdown(kind)) => self.shut_down(kind),
+                Meaning::End(Asked::AtOnce(kind)) => {
+                    self.shut_down(kind);
+                    self.begin_ending(kind);
                 }
-                Meaning::Nothing => {}
+                Meaning::Told => self.warden.signal(arrived.signal, arrived.sender),
+                Meaning::End(_) | Meaning::Nothing => {}
             }
         }
     }

@@ -18,6 +18,7 @@ mod cgroup;
 pub mod channel;
 pub mod control;
 mod event_loop;
+mod foreign;
 mod log;
 mod messages;
 mod notify;
@@ -121,6 +122,9 @@ struct System {
 /// The role. Never returns: see [`shutdown`] for the ways out.
 pub fn run() -> ! {
     if sys::process::own_pid() != 1 {
+        if let (Some(warden), true) = (open_warden(), sys::start::argument(1).is_some()) {
+            sys::process::exit(foreign::ask(&warden));
+        }
         complain::complain(
             "hostel-init: not PID 1 of a guest. Start guests with `hostel start`, or run one command: hostel-init -- COMMAND",
             &[],
@@ -137,6 +141,8 @@ pub fn run() -> ! {
 
 impl System {
     fn new() -> Result<Self, Errno> {
+        let warden_file = open_warden();
+        foreign::prepare(warden_file.as_ref());
         let poll = poll::Poll::new()?;
         let signals = sys::signal::descriptor()?;
         poll.add(signals.as_fd(), poll::Source::Signals, event::IN)?;
@@ -161,7 +167,7 @@ impl System {
         let mut system = System {
             poll,
             signals,
-            warden_file: open_warden(),
+            warden_file,
             reserve,
             cgroups,
             log,
@@ -182,7 +188,8 @@ impl System {
     }
 }
 
-/// The warden's file: where the environment says, beside our own, or in the spawner's mount.
+/// The warden's file: where the environment says, beside our own, or where packages have it: a kernel starts us without
+/// a /proc that says where we are.
 fn open_warden() -> Option<OwnedFd> {
     let open = |path: &CStr| file::open(None, path, flag::PATH).ok();
     if let Some(found) = sys::start::variable(paths::ENV_WARDEN).and_then(open) {
@@ -197,5 +204,5 @@ fn open_warden() -> Option<OwnedFd> {
             return Some(found);
         }
     }
-    open(c"/run/hostel/bin/hostel-warden")
+    open(c"/usr/lib/hostel/hostel-warden")
 }

@@ -134,7 +134,6 @@ fn dispatch(name: &str, arguments: &Arguments<'_>) -> Result<u8, Refusal> {
         "analyze" => analyze::run(arguments),
         "act-on" => act_on::run(arguments),
         "kill" => kill(arguments),
-        "shutdown" => shutdown(arguments),
         "daemon-reload" => {
             arguments.only(&["--units"])?;
             let argument = if arguments.has("--units") { UNITS_ONLY } else { 0 };
@@ -197,15 +196,6 @@ fn kill(arguments: &Arguments<'_>) -> Result<u8, Refusal> {
         worst = worst.max(report(&format!("kill {unit}"), &reply)?);
     }
     Ok(worst)
-}
-
-/// `shutdown poweroff|reboot|halt`
-fn shutdown(arguments: &Arguments<'_>) -> Result<u8, Refusal> {
-    arguments.only(&[])?;
-    match arguments.rest.as_slice() {
-        [kind] => end(shutdown_kind(kind)?),
-        _ => Err(Refusal::usage("write poweroff, reboot or halt")),
-    }
 }
 
 fn shutdown_kind(word: &str) -> Result<ShutdownKind, Refusal> {

@@ -27,6 +27,8 @@ pub struct Message {
     pub op: ChannelOp,
     /// Index of a unit, or `NO_UNIT`.
     pub unit: u16,
+    /// As the operation says.
+    pub argument: u32,
     /// Name of a held descriptor.
     pub name: Text<32>,
     /// What came with it.
@@ -95,8 +97,8 @@ impl Channel {
             }
             let Some(record) = ChannelMessage::decode(&bytes[..length]) else { continue };
             let Some(op) = ChannelOp::from_code(record.op) else { continue };
-            let ChannelMessage { unit, name, .. } = record;
-            return Ok(Next::Message(Message { op, unit, name, fd }));
+            let ChannelMessage { unit, argument, name, .. } = record;
+            return Ok(Next::Message(Message { op, unit, argument, name, fd }));
         }
     }
 

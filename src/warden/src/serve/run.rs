@@ -3,10 +3,11 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use hostel_contract::channel::{ChannelOp, NO_UNIT};
 use hostel_contract::paths;
+use hostel_contract::request::Sender;
 use rustix::event::{Timespec, epoll};
 
 use super::channel::{Channel, Message, Next};
@@ -22,6 +23,7 @@ use super::writer::Log;
 use super::{During, Options, ServeError, say_on_console};
 use crate::ctl::names;
 use crate::page::read_plan;
+use crate::requests::{Requests, utmp};
 
 /// A line whose end does not come is logged without it after this long. (systemd has no such limit, but sees the
 /// stream's end; our pipes have none.)
@@ -32,6 +34,8 @@ const RETRY: Duration = Duration::from_secs(1);
 const LAST_TURNS: Duration = Duration::from_secs(2);
 /// How long it may take to receive what came before journalctl asked, while others go on logging.
 const SYNC_TURNS: Duration = Duration::from_secs(1);
+/// How often a moment of the clock on the wall is looked at, at least.
+const WALL_CLOCK: Duration = Duration::from_secs(60);
 /// Datagrams that get their turn before anything else is looked at.
 const DATAGRAMS: usize = 48;
 
@@ -43,6 +47,7 @@ const MANAGER: u64 = 4;
 const SYSLOGD: u64 = 5;
 const STREAMS: u64 = 6;
 const VARLINK: u64 = 7;
+const REQUESTS: u64 = 8;
 
 /// Why nothing is received at the moment.
 struct Trouble {
@@ -69,6 +74,7 @@ pub struct Serve<'a> {
     streams: Streams,
     varlink: Option<Varlink>,
     manager: Option<ManagerSocket>,
+    requests: Option<Requests>,
     /// The log pipes, with indices of the plan in force.
     pub pipes: Pipes,
     /// A plan that is in force, and of which the sink doesn't know yet.
@@ -93,7 +99,7 @@ impl<'a> Serve<'a> {
         channel: Channel,
         sink: Sink<Log>,
         receiving: Receiving,
-        manager: Option<ManagerSocket>,
+        (manager, requests): (Option<ManagerSocket>, Option<Requests>),
     ) -> Result<Serve<'a>, ServeError> {
         let set = epoll::create(epoll::CreateFlags::CLOEXEC).during("make the epoll set")?;
         let channel_flags = epoll::EventFlags::IN;
@@ -108,6 +114,10 @@ impl<'a> Serve<'a> {
             epoll::add(&set, varlink.fd(), epoll::EventData::new_u64(VARLINK), epoll::EventFlags::IN)
                 .during("wait for journalctl")?;
         }
+        if let Some(requests) = &requests {
+            epoll::add(&set, requests.fd(), epoll::EventData::new_u64(REQUESTS), epoll::EventFlags::IN)
+                .during("wait for the pipes of other inits")?;
+        }
         let pipes = Pipes::new().during("make the epoll set of the log pipes")?;
         let (next_plan, stopping, triggers, trouble, listening) = (None, false, None, None, false);
         Ok(Serve {
@@ -118,6 +128,7 @@ impl<'a> Serve<'a> {
             streams,
             varlink,
             manager,
+            requests,
             pipes,
             next_plan,
             stopping,
@@ -151,6 +162,7 @@ impl<'a> Serve<'a> {
             self.turn_varlink(all_seen);
             self.turn_triggers();
             self.turn_manager();
+            self.turn_requests();
             self.channel.send_pending();
         }
     }
@@ -193,6 +205,31 @@ impl<'a> Serve<'a> {
         }
     }
 
+    /// Does what is asked over pipes, or due.
+    fn turn_requests(&mut self) {
+        let mut said = Vec::new();
+        if let Some(requests) = &mut self.requests {
+            requests.turn(&mut |line| said.push(line));
+        }
+        self.say_all(&said);
+    }
+
+    /// Does what a signal means that init leaves to us.
+    fn signalled(&mut self, signal: u8, from: Sender) {
+        let mut said = Vec::new();
+        if let Some(requests) = &mut self.requests {
+            requests.signal(signal, from, &mut |line| said.push(line));
+        }
+        self.say_all(&said);
+    }
+
+    fn say_all(&mut self, lines: &[String]) {
+        if !lines.is_empty() {
+            lines.iter().for_each(|line| self.complain(line));
+            self.write_out();
+        }
+    }
+
     /// Watches the timers and path units of a plan, in place of those before, lists its units for people, and
     /// gives it to whoever answers systemd's tools.
     pub fn follow_plan(&mut self, plan: BorrowedFd<'_>) {
@@ -227,10 +264,7 @@ impl<'a> Serve<'a> {
         for due in triggers.turn(&mut |line| complaints.push(line)) {
             self.channel.trigger(triggers.plan(), due.unit.0, due.timer.0);
         }
-        if !complaints.is_empty() {
-            complaints.iter().for_each(|line| self.complain(line));
-            self.write_out();
-        }
+        self.say_all(&complaints);
     }
 
     /// Puts pipes and /dev/log into the set, or takes them out: nothing is received while it could not be kept, or
@@ -283,12 +317,16 @@ impl<'a> Serve<'a> {
         let partial = self.sink.oldest_partial().filter(|_| self.listening).map(|grew| grew + PARTIAL_AGE);
         let retry = self.trouble.as_ref().map(|trouble| trouble.retry);
         let manager = self.manager.as_ref().and_then(ManagerSocket::deadline);
-        let timeout = partial.into_iter().chain(retry).chain(manager).min().map(|at| {
+        // By the clock on the wall, and so looked at again now and then: it may be set.
+        let due = self.requests.as_ref().and_then(Requests::deadline);
+        let due =
+            due.map(|at| now + at.duration_since(SystemTime::now()).unwrap_or_default().min(WALL_CLOCK));
+        let timeout = partial.into_iter().chain(retry).chain(manager).chain(due).min().map(|at| {
             // Rounded up: a wait that ends too early is made again for nothing.
             at.saturating_duration_since(now) + Duration::from_millis(1)
         });
         let timeout = timeout.and_then(|left| Timespec::try_from(left).ok());
-        let mut events = [MaybeUninit::<epoll::Event>::uninit(); 8];
+        let mut events = [MaybeUninit::<epoll::Event>::uninit(); 9];
         match epoll::wait(&self.set, &mut events, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error).during("wait"),
@@ -314,7 +352,14 @@ impl<'a> Serve<'a> {
                 }
             }
             (ChannelOp::Plan, Some(plan)) => self.take_plan(plan),
-            (ChannelOp::Stopping, _) => self.stopping = true,
+            (ChannelOp::Stopping, _) => {
+                utmp::stopping(&self.options.root);
+                self.stopping = true;
+            }
+            (ChannelOp::Signal, _) => {
+                let from = if message.argument == 0 { Sender::Outside } else { Sender::Inside };
+                self.signalled(message.unit as u8, from);
+            }
             _ => (),
         }
     }

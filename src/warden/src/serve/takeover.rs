@@ -21,6 +21,7 @@ use super::units::Units;
 use super::varlink::{self, Varlink};
 use super::writer::{Log, TextLog};
 use super::{During, Options, ServeError, say_on_console};
+use crate::requests::{self, Pipe, Requests, utmp};
 
 /// Names under which init holds what is ours.
 pub mod held {
@@ -43,6 +44,8 @@ struct Inventory {
     pipes: Vec<(u16, OwnedFd)>,
     plan: Option<OwnedFd>,
     stopping: bool,
+    /// Wardens before this one.
+    before: u32,
 }
 
 impl Inventory {
@@ -52,7 +55,10 @@ impl Inventory {
         loop {
             let Some(message) = channel.wait().during("receive from init")? else { return Ok(None) };
             match (message.op, message.fd) {
-                (ChannelOp::Welcome, _) => return Ok(Some(inventory)),
+                (ChannelOp::Welcome, _) => {
+                    inventory.before = message.argument;
+                    return Ok(Some(inventory));
+                }
                 (ChannelOp::LogPipe, Some(fd)) => inventory.pipes.push((message.unit, fd)),
                 (ChannelOp::Held, Some(fd)) => drop(inventory.held.insert(message.name.lossy().into(), fd)),
                 (ChannelOp::Plan, Some(fd)) => inventory.plan = Some(fd),
@@ -211,6 +217,37 @@ fn manager_socket(
     Ok(Some(manager))
 }
 
+/// The pipes of other inits, each held by init.
+fn requests(
+    options: &Options,
+    channel: &mut Channel,
+    inventory: &mut Inventory,
+) -> Result<Option<Requests>, ServeError> {
+    let root = &options.root;
+    let mut pipes = Vec::new();
+    for place in requests::PLACES.iter().filter(|place| place.is_looked_for(root)) {
+        match inventory.held.remove(place.held) {
+            Some(fd) => pipes.push(Pipe::adopt(place, fd)),
+            None => match Pipe::create(place, root) {
+                Ok(pipe) => {
+                    hold(options, channel, place.held, pipe.fd())?;
+                    pipes.push(pipe);
+                }
+                Err(error) => {
+                    say_on_console(root, &format!("{} can't be made: {error}", place.held));
+                }
+            },
+        }
+    }
+    match Requests::new(root, pipes) {
+        Ok(requests) => Ok(Some(requests)),
+        Err(error) => {
+            say_on_console(root, &format!("no pipe and no schedule is looked at: {error}"));
+            Ok(None)
+        }
+    }
+}
+
 /// The log in the form that this guest reads.
 fn writer(
     options: &Options,
@@ -249,6 +286,10 @@ pub fn take_over(options: &Options, channel: OwnedFd) -> Result<Option<Serve<'_>
     let mut streams = streams(options, &mut channel, &mut inventory)?;
     let varlink = varlink(options, &mut channel, &mut inventory)?;
     let manager = manager_socket(options, &mut channel, &mut inventory)?;
+    let requests = requests(options, &mut channel, &mut inventory)?;
+    if inventory.before == 0 {
+        utmp::booted(&options.root);
+    }
 
     // What waits in the spool is of the plan that the state names; what comes from now on, of the one in force.
     let same = state.snapshot().plan == units.checksum();
@@ -277,7 +318,7 @@ pub fn take_over(options: &Options, channel: OwnedFd) -> Result<Option<Serve<'_>
     let sink = Sink::adopt(parts, sources).during("adopt the sink")?;
 
     let sources = Receiving { datagrams, streams, varlink };
-    let mut serve = Serve::new(options, channel, sink, sources, manager)?;
+    let mut serve = Serve::new(options, channel, sink, sources, (manager, requests))?;
     serve.next_plan = next_plan;
     serve.stopping = inventory.stopping;
     if let Some(plan) = &inventory.plan {

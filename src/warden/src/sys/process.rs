@@ -101,3 +101,9 @@ pub fn ignore_ending_signals() {
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
 }
+
+/// Signals PID 1. rustix has real-time signals for programs only that know libc's own numbering.
+pub fn signal_init(signal: u8) -> Result<(), Errno> {
+    // SAFETY: touches no memory; a number that is no signal is refused.
+    check(unsafe { libc::kill(1, signal.into()) }.into()).map(drop)
+}
