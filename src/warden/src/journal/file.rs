@@ -30,6 +30,8 @@ const FIELD_BUCKETS: u64 = 333;
 const ARRAY_MIN: u64 = 4;
 /// Data objects, and ends of rows of arrays, that are remembered: those that most entries have.
 const KNOWN_MAX: usize = 512;
+/// Longest data object that is remembered.
+const KNOWN_LENGTH_MAX: usize = 1024;
 /// Longest chain of objects of one bucket that is walked: a file with a longer one is broken, or made to be slow.
 const CHAIN_MAX: u64 = 100_000;
 
@@ -56,10 +58,29 @@ pub struct JournalFile {
     pages: Pages,
     key: [u8; 16],
     identity: Identity,
-    /// Data objects by their hash. Whether one is what is looked for is seen by its bytes.
-    known: FxHashMap<u64, u64>,
-    /// The last array of a row, and how many items are in those before it, by where the row begins.
-    ends: FxHashMap<u64, (u64, u64)>,
+    /// Data objects that were looked for again: what most entries have.
+    known: FxHashMap<Box<[u8]>, Known>,
+    /// Ends of rows of arrays, by where the row begins.
+    ends: FxHashMap<u64, End>,
+}
+
+/// A data object.
+#[derive(Clone, Copy)]
+struct Known {
+    object: u64,
+    hash: u64,
+    /// What it adds to an entry's own hash.
+    xor: u64,
+}
+
+/// The last array of a row.
+#[derive(Clone, Copy)]
+struct End {
+    array: u64,
+    /// Items of the arrays before it.
+    before: u64,
+    /// Its own.
+    items: u64,
 }
 
 fn broken(what: &str) -> io::Error {
@@ -229,10 +250,10 @@ impl JournalFile {
         let mut items: Vec<(u64, u64)> = Vec::with_capacity(24);
         let mut xor = 0;
         for bytes in fields {
-            let (object, hash) = self.data_object(bytes)?;
-            if items.iter().all(|&(known, _)| known != object) {
-                items.push((object, hash));
-                xor ^= jenkins::hash64(bytes);
+            let known = self.data_object(bytes)?;
+            if items.iter().all(|&(object, _)| object != known.object) {
+                items.push((known.object, known.hash));
+                xor ^= known.xor;
             }
         }
         items.sort_unstable();
@@ -311,22 +332,22 @@ impl JournalFile {
     }
 
     /// The data object of `FIELD=value`, which is made where there is none.
-    fn data_object(&mut self, bytes: &[u8]) -> io::Result<(u64, u64)> {
-        let hash = self.hash(bytes);
-        if let Some(&object) = self.known.get(&hash)
-            && self.is(object, data::PAYLOAD, bytes)?
-        {
-            return Ok((object, hash));
+    fn data_object(&mut self, bytes: &[u8]) -> io::Result<Known> {
+        if let Some(known) = self.known.get(bytes) {
+            return Ok(*known);
         }
-        let object = match self.find(header::DATA_TABLE, data::PAYLOAD, hash, bytes)? {
-            Some(object) => object,
-            None => self.new_data_object(hash, bytes)?,
+        let (hash, xor) = (self.hash(bytes), jenkins::hash64(bytes));
+        let Some(object) = self.find(header::DATA_TABLE, data::PAYLOAD, hash, bytes)? else {
+            return Ok(Known { object: self.new_data_object(hash, bytes)?, hash, xor });
         };
-        if self.known.len() >= KNOWN_MAX {
-            self.known.clear();
+        let known = Known { object, hash, xor };
+        if bytes.len() <= KNOWN_LENGTH_MAX {
+            if self.known.len() >= KNOWN_MAX {
+                self.known.clear();
+            }
+            self.known.insert(bytes.into(), known);
         }
-        self.known.insert(hash, object);
-        Ok((object, hash))
+        Ok(known)
     }
 
     fn new_data_object(&mut self, hash: u64, bytes: &[u8]) -> io::Result<u64> {
@@ -414,13 +435,13 @@ impl JournalFile {
     fn link(&mut self, first: u64, index: u64, entry: u64) -> io::Result<()> {
         // Where to go on: the pointer to an array, and how many items come before that.
         let (mut pointer, mut before, mut items) = (first, 0, 0);
-        let mut array = match self.ends.get(&first) {
-            Some(&(end, its_before)) => {
-                before = its_before;
-                end
+        if let Some(end) = self.ends.get(&first).copied() {
+            if index >= end.before && index < end.before + end.items {
+                return self.set(end.array + array::ITEMS + (index - end.before) * 8, entry);
             }
-            None => self.pages.word(first)?,
-        };
+            (pointer, before, items) = (end.array + array::NEXT, end.before + end.items, end.items);
+        }
+        let mut array = self.pages.word(pointer)?;
         while array != 0 {
             items = self.pages.word(array + OBJECT_SIZE)?.saturating_sub(array::ITEMS) / 8;
             if items == 0 {
@@ -428,7 +449,7 @@ impl JournalFile {
             }
             if index < before + items {
                 self.set(array + array::ITEMS + (index - before) * 8, entry)?;
-                return self.remember_end(first, array, before);
+                return self.remember_end(first, End { array, before, items });
             }
             before += items;
             pointer = array + array::NEXT;
@@ -439,14 +460,14 @@ impl JournalFile {
         self.set(array + array::ITEMS + (index - before) * 8, entry)?;
         self.set(pointer, array)?;
         self.count_up(header::N_ENTRY_ARRAYS)?;
-        self.remember_end(first, array, before)
+        self.remember_end(first, End { array, before, items })
     }
 
-    fn remember_end(&mut self, first: u64, array: u64, before: u64) -> io::Result<()> {
+    fn remember_end(&mut self, first: u64, end: End) -> io::Result<()> {
         if self.ends.len() >= KNOWN_MAX {
             self.ends.clear();
         }
-        self.ends.insert(first, (array, before));
+        self.ends.insert(first, end);
         Ok(())
     }
 }

@@ -6,7 +6,6 @@
 //! looks meanwhile sees the old end. A batch that was cut in half is undone from [`Pages::undo`], which its maker has
 //! to keep where it outlives the writer.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -21,6 +20,8 @@ const CACHED: usize = 256;
 struct Page {
     bytes: Box<[u8; PAGE]>,
     changed: bool,
+    /// Its words that are in [`Pages::before`], a bit each.
+    saved: [u64; PAGE / 512],
 }
 
 /// The file.
@@ -31,15 +32,15 @@ pub struct Pages {
     /// Bytes that are in the file.
     written: u64,
     cache: FxHashMap<u64, Page>,
-    /// Words of the file that the batch changes, as they were.
-    before: BTreeMap<u64, u64>,
+    /// Words of the file that the batch changes, by offset, as they were. Each once.
+    before: Vec<(u64, u64)>,
 }
 
 impl Pages {
     /// Of an open file, which nobody else writes.
     pub fn new(file: File) -> io::Result<Pages> {
         let length = file.metadata()?.len();
-        Ok(Pages { file, length, written: length, cache: FxHashMap::default(), before: BTreeMap::new() })
+        Ok(Pages { file, length, written: length, cache: FxHashMap::default(), before: Vec::new() })
     }
 
     /// The file below.
@@ -67,7 +68,7 @@ impl Pages {
                         Err(error) => return Err(error),
                     }
                 }
-                Ok(place.insert(Page { bytes, changed: false }))
+                Ok(place.insert(Page { bytes, changed: false, saved: [0; PAGE / 512] }))
             }
         }
     }
@@ -138,14 +139,26 @@ impl Pages {
 
     /// Changes the word at an offset that is a multiple of 8.
     pub fn set_word(&mut self, at: u64, value: u64) -> io::Result<()> {
-        let before = self.word(at)?;
+        if !at.is_multiple_of(8) || at >= self.length {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "an offset of the journal is none"));
+        }
+        let is_old = at < self.written;
+        let inside = (at % PAGE as u64) as usize;
+        let page = self.page(at / PAGE as u64)?;
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&page.bytes[inside..inside + 8]);
+        let before = u64::from_le_bytes(bytes);
         if before == value {
             return Ok(());
         }
-        if at < self.written {
-            self.before.entry(at).or_insert(before);
+        page.bytes[inside..inside + 8].copy_from_slice(&value.to_le_bytes());
+        page.changed = true;
+        let (word, bit) = (inside / 8 / 64, 1 << (inside / 8 % 64));
+        if is_old && page.saved[word] & bit == 0 {
+            page.saved[word] |= bit;
+            self.before.push((at, before));
         }
-        self.put(at, &value.to_le_bytes())
+        Ok(())
     }
 
     /// Appends bytes, and zeros up to the next multiple of 8. Says where they are.
@@ -172,7 +185,7 @@ impl Pages {
     /// What makes the file again what it was before the batch, once the batch is (partly) written: words by offset,
     /// in front of them the file's length.
     pub fn undo(&self) -> Vec<u8> {
-        let words = self.before.iter().flat_map(|(&at, &word)| [at, word]);
+        let words = self.before.iter().flat_map(|&(at, word)| [at, word]);
         [self.written].into_iter().chain(words).flat_map(u64::to_le_bytes).collect()
     }
 
@@ -230,7 +243,10 @@ impl Pages {
                 }
             }
         }
-        self.cache.values_mut().for_each(|page| page.changed = false);
+        self.cache.values_mut().for_each(|page| {
+            page.changed = false;
+            page.saved = [0; PAGE / 512];
+        });
         if self.cache.len() > CACHED {
             self.cache.clear();
             self.cache.shrink_to_fit();

@@ -17,8 +17,11 @@ use super::enclosed;
 use super::state::Kind;
 use crate::sys::{Received, Take, receive, stamp_datagrams};
 
-/// More than a sender can send without raising its own limits (net.core.wmem_max). What is longer is cut.
-pub const DATAGRAM_MAX: usize = 256 * 1024;
+/// More than a sender can send without the right to raise its own limits (net.core.wmem_max). What is longer is cut.
+pub const DATAGRAM_MAX: usize = enclosed::ENCLOSED_MAX;
+/// Bytes of the buffer for a datagram, to begin with, and most that are kept for the next one.
+const BUFFER: usize = 8 * 1024;
+const BUFFER_KEPT: usize = 64 * 1024;
 /// Datagrams that may wait while no warden reads: systemd's own value for the same limit. It counts for sockets
 /// that are made later, and not every guest may set it; 10, a new network namespace's, makes senders wait sooner.
 const QUEUE: u32 = 512;
@@ -76,7 +79,7 @@ impl Datagrams {
 
     /// The one that an earlier warden made.
     pub fn adopt(place: &'static Place, socket: OwnedFd) -> Datagrams {
-        Datagrams { place, socket, buffer: vec![0; 8 * 1024] }
+        Datagrams { place, socket, buffer: vec![0; BUFFER] }
     }
 
     /// What its datagrams are.
@@ -144,9 +147,9 @@ impl Datagrams {
 
     /// Removes the first datagram from the queue.
     pub fn consume(&mut self) -> io::Result<()> {
-        if self.buffer.len() > DATAGRAM_MAX {
-            // What an enclosed file needed is not kept.
-            self.buffer = vec![0; 8 * 1024];
+        if self.buffer.len() > BUFFER_KEPT {
+            // What a long one needed is not kept.
+            self.buffer = vec![0; BUFFER];
         }
         receive(self.socket.as_fd(), &mut [], Take::Consume).map(drop)
     }

@@ -13,6 +13,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::time::{ClockId, clock_gettime};
@@ -25,6 +26,8 @@ use super::varlink::Wish;
 use super::writer::LogWriter;
 use crate::journal::{Identity, JournalFile, Moment, Reader, State};
 
+/// How long what was found out of a process counts: journald's own.
+const FACTS_AGE: Duration = Duration::from_secs(1);
 /// Name of the file that is written.
 pub const CURRENT: &str = "system.journal";
 const NEW: &str = ".system.journal.new";
@@ -72,10 +75,12 @@ pub struct JournalLog {
     /// Number of the last batch.
     batch: u64,
     current: Option<Current>,
-    /// Who wrote to this batch.
+    /// Who wrote of late.
     processes: HashMap<u32, Option<Process>>,
     /// Fields that every entry has.
     common: Vec<Vec<u8>>,
+    /// When these two were looked up.
+    looked: Option<Instant>,
     /// Why the batch can't be written.
     error: Option<io::Error>,
 }
@@ -135,8 +140,20 @@ impl JournalLog {
         // An empty one has had no batch.
         let batch = undo.read_exact_at(&mut batch, 0).map_or(0, |()| u64::from_le_bytes(batch));
         let (processes, common) = (HashMap::new(), Vec::new());
-        let (is_relinquished, current, error) = (false, None, None);
-        JournalLog { root, conf, limits, is_relinquished, undo, batch, current, processes, common, error }
+        let (is_relinquished, current, looked, error) = (false, None, None, None);
+        JournalLog {
+            root,
+            conf,
+            limits,
+            is_relinquished,
+            undo,
+            batch,
+            current,
+            processes,
+            common,
+            looked,
+            error,
+        }
     }
 
     /// What has to outlive us.
@@ -200,12 +217,18 @@ impl JournalLog {
             }
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 // Somebody else's, or a broken one: kept, as journald keeps those, under a name that says so.
-                let now = realtime();
-                fs::rename(path, path.with_file_name(format!("system@{now:016x}-{:016x}.journal~", inode)))?;
+                fs::rename(path, path.with_file_name(broken_name(inode)))?;
                 self.make(path)
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// A file that turns out to be broken makes way for another, with which the batch is tried again.
+    fn set_aside(&mut self) -> io::Result<()> {
+        let Some(current) = self.current.take() else { return Ok(()) };
+        let path = self.folder()?.join(CURRENT);
+        fs::rename(&path, path.with_file_name(broken_name(current.inode)))
     }
 
     /// Makes the current file. It gets its name when it is whole.
@@ -285,7 +308,7 @@ impl JournalLog {
         fs::write(self.root.join(FLUSHED), "")
     }
 
-    /// Fields that don't change within a batch.
+    /// Fields that don't change from one message to the next.
     fn set_common(&mut self) -> io::Result<()> {
         let hex = |id: [u8; 16]| id.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let Identity { machine, boot } = self.identity()?;
@@ -340,8 +363,11 @@ impl JournalLog {
 
 impl LogWriter for JournalLog {
     fn mark(&mut self) -> io::Result<Mark> {
-        self.processes.clear();
-        self.set_common()?;
+        if self.looked.is_none_or(|looked| looked.elapsed() >= FACTS_AGE) {
+            self.processes.clear();
+            self.set_common()?;
+            self.looked = Some(Instant::now());
+        }
         let limit = self.limits().file;
         if self.current()?.journal.is_full(limit)? {
             // A folder that can't be changed any more still takes entries: a file that is too long beats none.
@@ -363,6 +389,9 @@ impl LogWriter for JournalLog {
 
     fn write(&mut self) -> io::Result<()> {
         if let Some(error) = self.error.take() {
+            if error.kind() == io::ErrorKind::InvalidData {
+                self.set_aside()?;
+            }
             return Err(error);
         }
         let Some(mut current) = self.current.take() else { return Ok(()) };
@@ -427,6 +456,10 @@ fn options() -> OpenOptions {
 
 fn make_folder(folder: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o2755).create(folder)
+}
+
+fn broken_name(inode: u64) -> String {
+    format!("system@{:016x}-{inode:016x}.journal~", realtime())
 }
 
 /// Files a file away, under a name that says what is in it.

@@ -458,8 +458,9 @@ impl<'a> Serve<'a> {
         for slot in ready {
             let Some(stream) = self.streams.get(slot) else { continue };
             match self.sink.take_stream(slot, stream)? {
-                Taken::Some | Taken::Nothing => (),
-                Taken::Full => all = false,
+                Taken::Nothing => (),
+                // There may be more than one turn of it.
+                Taken::Some | Taken::Full => all = false,
                 Taken::End => self.streams.remove(slot)?,
             }
         }

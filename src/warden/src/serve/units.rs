@@ -2,11 +2,13 @@
 //!
 //! Reads the plan once, and then only the status page and /proc/PID/cgroup.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use hostel_contract::channel::NO_UNIT;
 use hostel_contract::status::{GuestState, MAGIC, StatusHeader, StatusRow, row_offset};
@@ -15,6 +17,11 @@ use hostel_plan::{Phase, Plan, SettingKey, Unit};
 use super::record::{INIT, JOURNAL, SYSLOG, WARDEN};
 use super::rules::{PLAIN, Rules};
 use crate::page::read_plan;
+
+/// How long a sender counts as what it was: journald's own.
+const SENDER_AGE: Duration = Duration::from_secs(1);
+/// Senders that are remembered.
+const SENDERS_MAX: usize = 256;
 
 struct Named {
     name: Box<str>,
@@ -34,12 +41,21 @@ pub struct Units {
     status_path: PathBuf,
     /// Opened when first needed: init makes it, and may do so after our start.
     status: Option<File>,
+    /// Units of processes that sent something of late, and when they were looked up.
+    senders: HashMap<u32, (u16, Instant)>,
 }
 
 impl Units {
     /// Of no plan: every unit is unknown.
     pub fn none(status_path: PathBuf) -> Units {
-        Units { checksum: 0, units: Vec::new(), gone: Vec::new(), status_path, status: None }
+        Units {
+            checksum: 0,
+            units: Vec::new(),
+            gone: Vec::new(),
+            status_path,
+            status: None,
+            senders: HashMap::new(),
+        }
     }
 
     /// Of the plan in this file. An error says why it is none.
@@ -55,7 +71,14 @@ impl Units {
                 rules: Rules::of(&unit),
             })
             .collect();
-        Ok(Units { checksum: plan.checksum(), units, gone: Vec::new(), status_path, status: None })
+        Ok(Units {
+            checksum: plan.checksum(),
+            units,
+            gone: Vec::new(),
+            status_path,
+            status: None,
+            senders: HashMap::new(),
+        })
     }
 
     /// Of the plan, as the status page has it too.
@@ -148,14 +171,25 @@ impl Units {
     }
 
     /// The unit that a process belongs to by its cgroup; `NO_UNIT` for none.
-    pub fn of_process(&self, pid: u32) -> u16 {
+    pub fn of_process(&mut self, pid: u32) -> u16 {
         if pid == 0 || self.units.is_empty() {
             return NO_UNIT;
         }
-        match std::fs::read(format!("/proc/{pid}/cgroup")) {
+        let now = Instant::now();
+        if let Some((unit, looked)) = self.senders.get(&pid)
+            && now.duration_since(*looked) < SENDER_AGE
+        {
+            return *unit;
+        }
+        let unit = match std::fs::read(format!("/proc/{pid}/cgroup")) {
             Ok(text) => self.of_cgroups(&text),
             Err(_) => NO_UNIT,
+        };
+        if self.senders.len() >= SENDERS_MAX {
+            self.senders.clear();
         }
+        self.senders.insert(pid, (unit, now));
+        unit
     }
 
     /// The innermost folder of the unified hierarchy's line that is named like a unit.
