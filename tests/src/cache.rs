@@ -36,8 +36,24 @@ pub const DEBIAN12: Distribution =
 /// Debian 13.
 pub const DEBIAN13: Distribution =
     Distribution { name: "debian13", suite: "trixie", packages: PACKAGES, postgresql: "17" };
-/// All that the tests boot.
+/// All that the short tests boot.
 pub const DISTRIBUTIONS: [Distribution; 2] = [DEBIAN12, DEBIAN13];
+
+/// Debian 11.
+pub const DEBIAN11: Distribution =
+    Distribution { name: "debian11", suite: "bullseye", packages: PACKAGES, postgresql: "13" };
+/// What will be the next Debian, as it is when the guest is made.
+pub const DEBIAN_TESTING: Distribution =
+    Distribution { name: "debian-testing", suite: "testing", packages: PACKAGES, postgresql: "18" };
+/// A Debian 12 for others to put packages into: with what an administrator's tools need, and no more.
+pub const DEBIAN12_BARE: Distribution = Distribution {
+    name: "debian12-bare",
+    suite: "bookworm",
+    packages: "systemd-sysv,dbus,openssh-server,cron,python3-apt",
+    postgresql: "",
+};
+/// What only the long tests boot.
+pub const FOR_LONG_TESTS: [Distribution; 3] = [DEBIAN11, DEBIAN_TESTING, DEBIAN12_BARE];
 
 /// Debian 12 with four services, which the benchmarks boot: none of them has a slow start or stop of its own.
 pub const DEBIAN12_FOUR: Distribution = Distribution {
@@ -60,6 +76,12 @@ impl fmt::Display for Missing {
 impl std::error::Error for Missing {}
 
 impl Distribution {
+    /// Debian's number of it, or `testing`.
+    pub fn release(&self) -> &'static str {
+        let release = self.name.strip_prefix("debian").unwrap_or(self.name);
+        release.trim_start_matches('-')
+    }
+
     /// What it was made from. One that was made from something else is made anew.
     pub fn recipe(&self) -> String {
         format!("mmdebstrap --variant=minbase --include={} {}\n", self.packages, self.suite)
@@ -104,6 +126,8 @@ impl Distribution {
 pub fn mmdebstrap(packages: &str, suite: &str, target: &Path) -> Command {
     let mut command = Command::new("mmdebstrap");
     command.args(["--mode=root", "--variant=minbase", "--quiet"]);
+    // A mirror may be a snapshot, which for testing is out of date after a week.
+    command.arg("--aptopt=Acquire::Check-Valid-Until \"false\"");
     command.arg(format!("--include={packages}")).arg(suite).arg(target);
     command
 }

@@ -13,7 +13,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hostel_tests::cache::{DEBIAN12, DEBIAN13, Distribution};
+use hostel_tests::cache::{DEBIAN_TESTING, DEBIAN11, DEBIAN12, DEBIAN13, Distribution};
 use hostel_tests::guest::Builder;
 use hostel_tests::oracle::Nspawn;
 use hostel_tests::{Guest, cli, paths};
@@ -158,10 +158,6 @@ fn reasons(release: &str) -> BTreeMap<String, String> {
     text.lines().filter(|line| !line.starts_with('#')).filter_map(row).collect()
 }
 
-fn release(distribution: &Distribution) -> &'static str {
-    if distribution.name == DEBIAN12.name { "12" } else { "13" }
-}
-
 fn under_hostel(distribution: Distribution) -> BTreeMap<String, Vec<String>> {
     let guest = builder(distribution, "systemctl").start();
     let outcome = cli::exec(&guest.name, &["sh", "-s"], script().as_bytes());
@@ -169,7 +165,7 @@ fn under_hostel(distribution: Distribution) -> BTreeMap<String, Vec<String>> {
 }
 
 fn says_the_same(distribution: Distribution) {
-    let release = release(&distribution);
+    let release = distribution.release();
     let real = answers(&read(&format!("debian{release}.answers")));
     let ours = under_hostel(distribution);
     let reasons = reasons(release);
@@ -241,9 +237,21 @@ mod long {
         says_the_same(DEBIAN13);
     }
 
+    #[test]
+    #[ignore = "boots a guest: cargo xtask test --all"]
+    fn given_debian_11s_systemctl_when_each_verb_is_used_then_it_says_what_it_says_under_systemd() {
+        says_the_same(DEBIAN11);
+    }
+
+    #[test]
+    #[ignore = "boots a guest: cargo xtask test --all"]
+    fn given_testings_systemctl_when_each_verb_is_used_then_it_says_what_it_says_under_systemd() {
+        says_the_same(DEBIAN_TESTING);
+    }
+
     /// The answers that are kept are those of real systemd.
     fn are_systemds(distribution: Distribution) {
-        let release = release(&distribution);
+        let release = distribution.release();
         let guest = builder(distribution, "systemctl-real").create();
         let mut nspawn = Nspawn::start(&guest.shared_root(), &format!("{}-nspawn", guest.name))
             .unwrap_or_else(|error| panic!("{error}"));
@@ -269,5 +277,17 @@ mod long {
     #[ignore = "boots systemd: cargo xtask test --all"]
     fn given_debian_13s_systemd_when_each_verb_is_used_then_it_answers_what_is_kept() {
         are_systemds(DEBIAN13);
+    }
+
+    #[test]
+    #[ignore = "boots systemd: cargo xtask test --all"]
+    fn given_debian_11s_systemd_when_each_verb_is_used_then_it_answers_what_is_kept() {
+        are_systemds(DEBIAN11);
+    }
+
+    #[test]
+    #[ignore = "boots systemd: cargo xtask test --all"]
+    fn given_testings_systemd_when_each_verb_is_used_then_it_answers_what_is_kept() {
+        are_systemds(DEBIAN_TESTING);
     }
 }

@@ -8,11 +8,11 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hostel_tests::cache::{self, DISTRIBUTIONS, Distribution};
+use hostel_tests::cache::{self, DISTRIBUTIONS, Distribution, FOR_LONG_TESTS};
 use hostel_tests::oracle;
 use hostel_tests::run::run;
 
-use crate::shell::{About, Done, Error, no_arguments, show};
+use crate::shell::{About, Done, Error, show};
 use crate::{packages, unit_files};
 
 /// How long a checksum of a tar may take.
@@ -20,18 +20,29 @@ const DIGEST_LIMIT: Duration = Duration::from_secs(120);
 
 /// `cargo xtask guests`.
 pub fn task(arguments: &[String]) -> Done {
-    no_arguments(arguments)?;
     packages::install(packages::FOR_TESTS)?;
-    all()
+    match arguments {
+        [] => for_short_tests(),
+        [all] if all == "--all" => for_short_tests().and_then(|()| for_long_tests()),
+        _ => Err(Error::Wrong("takes only --all".into())),
+    }
 }
 
-/// Makes what is not in the cache yet.
-pub fn all() -> Done {
+/// Makes what is not in the cache yet of what the short tests need.
+pub fn for_short_tests() -> Done {
     for distribution in &DISTRIBUTIONS {
         make(distribution)?;
     }
     unit_files::make()?;
-    ask_oracles()
+    ask_oracles(&DISTRIBUTIONS)
+}
+
+/// Makes what is not in the cache yet of what `--all` needs besides.
+pub fn for_long_tests() -> Done {
+    for distribution in &FOR_LONG_TESTS {
+        make(distribution)?;
+    }
+    ask_oracles(&FOR_LONG_TESTS)
 }
 
 /// Makes one guest, if it is not in the cache yet.
@@ -89,10 +100,10 @@ fn remove_tree(folder: &Path) -> Done {
     if folder.exists() { fs::remove_dir_all(folder).about("remove", folder) } else { Ok(()) }
 }
 
-/// Asks the oracle about all guests at once, for it mostly waits.
-fn ask_oracles() -> Done {
+/// Asks the oracle about several guests at once, for it mostly waits.
+fn ask_oracles(distributions: &[Distribution]) -> Done {
     let mut asked = Vec::new();
-    for distribution in DISTRIBUTIONS {
+    for distribution in distributions {
         let file = distribution.oracle_file().map_err(|missing| Error::Wrong(missing.to_string()))?;
         if !file.is_file() {
             println!("Asking systemd about {}: it takes a minute after its boot.", distribution.name);

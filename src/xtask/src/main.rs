@@ -31,7 +31,7 @@ const TASKS: &[Task] = &[
     task("test", "[--all] [FILTER]", "run every test; --all: also those that take long", test::task),
     task("bench", "[NAME]", "measure Hostel beside its peers", bench::task),
     task("fuzz", "[SECONDS]", "run every fuzz target so long", fuzz::task),
-    task("guests", "", "make the Debian guests of the tests, where the cache has none", guests::task),
+    task("guests", "[--all]", "make the Debian guests of the tests, where the cache has none", guests::task),
     task("lint", "", "check the format, and run clippy on both workspaces", lint::task),
 ];
 

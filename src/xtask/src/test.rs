@@ -82,7 +82,10 @@ pub fn task(arguments: &[String]) -> Done {
     let choice = choose(arguments)?;
     packages::install(packages::FOR_TESTS)?;
     build::programs()?;
-    guests::all()?;
+    guests::for_short_tests()?;
+    if choice.all {
+        guests::for_long_tests()?;
+    }
     compile_plans()?;
     let binaries = binaries::build()?;
     let environment = environment(&choice);

@@ -47,7 +47,7 @@ pub fn task(arguments: &[String]) -> Done {
     packages::install(packages::FOR_TESTS)?;
     packages::install(packages::FOR_BENCHES)?;
     build::programs()?;
-    guests::all()?;
+    guests::for_short_tests()?;
     for bench in chosen {
         let table = (bench.run)()?;
         table.print();
