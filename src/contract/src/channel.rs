@@ -44,6 +44,9 @@ crate::code_enum! {
         /// Init to warden: the signal `unit` came, which init leaves to the warden (`crate::request`). `argument` is 1 where
         /// it came from inside the guest. One that came several times is told once.
         Signal = 10, "signal";
+        /// Warden to init: PIDFile= of the running service `unit` names the process `argument`; `name` as for `Trigger`.
+        /// A daemon that replaces itself (nginx at an upgrade) has written its successor there before it ends.
+        MainPid = 11, "main-pid";
     }
 }
 

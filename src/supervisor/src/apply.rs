@@ -113,11 +113,13 @@ impl Supervisor<'_> {
         }
     }
 
-    /// READY=1 ends a reload that was announced by RELOADING=1.
+    /// READY=1 ends a reload that was announced by RELOADING=1; that of a command ends with the command.
     fn reload_ready(&mut self, unit: UnitId) {
         if self.get(unit).has(flag::RELOADING) {
             self.at(unit).clear(flag::RELOADING);
-            self.end_reload(unit);
+            if self.state(unit) == State::ReloadNotify {
+                self.end_reload(unit);
+            }
         }
     }
 }

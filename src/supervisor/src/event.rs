@@ -6,6 +6,9 @@ use hostel_plan::{Phase, UnitId};
 /// A process of the guest; never 0.
 pub type Pid = u32;
 
+/// Who says what no process of the unit says: init itself, for the warden that has read a file.
+pub const NOBODY: Pid = 0;
+
 /// A request that waits for its answer: init's own handle for the connection that it came by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestId(pub u16);
@@ -98,7 +101,7 @@ pub enum Notification {
     Reloading,
     /// STOPPING=1.
     Stopping,
-    /// MAINPID=, and init has checked that it is a process of the unit.
+    /// MAINPID= or, from [`NOBODY`], PIDFile=; and init has checked that it is a process of the unit.
     MainPid(Pid),
     /// WATCHDOG=1.
     Watchdog,

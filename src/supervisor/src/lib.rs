@@ -37,7 +37,9 @@ mod socket;
 mod state;
 
 pub use action::{Action, Message, Recipient, Spawn};
-pub use event::{Event, ExitKind, ExitStatus, JobMode, Notification, Operation, Pid, Report, RequestId};
+pub use event::{
+    Event, ExitKind, ExitStatus, JobMode, NOBODY, Notification, Operation, Pid, Report, RequestId,
+};
 pub use replan::Misfit;
 pub use state::{Header, Job, State, UnitState};
 

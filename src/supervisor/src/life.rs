@@ -348,10 +348,10 @@ const fn meaning(cause: Cause, state: State) -> Step {
         (C::Watchdog, S::FinalSigterm | S::FinalSigkill | S::Cleaning) => T::Stay,
 
         (C::Ready, S::Start) => T::ReadyAtStart,
-        (C::Ready, S::ReloadNotify) => T::ReloadReady,
+        (C::Ready, S::StartPost | S::Reload | S::ReloadNotify) => T::ReloadReady,
         // A second READY=1, or one from a process that is not asked for it.
         (C::Ready, S::Dead | S::Failed | S::AutoRestart | S::Check | S::Condition | S::StartPre) => T::Stay,
-        (C::Ready, S::PidFile | S::StartPost | S::Running | S::Exited | S::Active | S::Reload) => T::Stay,
+        (C::Ready, S::PidFile | S::Running | S::Exited | S::Active) => T::Stay,
         (C::Ready, S::Stop | S::Abort | S::StopSigterm | S::StopSigkill | S::StopPost) => T::Stay,
         (C::Ready, S::FinalSigterm | S::FinalSigkill | S::Cleaning) => T::Stay,
 

@@ -1,7 +1,7 @@
 //! sd_notify(3): what a unit makes of what its processes say. Init reads the datagrams, and checks what they name.
 
 use crate::action::Message;
-use crate::event::{Notification, Pid};
+use crate::event::{NOBODY, Notification, Pid};
 use crate::life::Cause;
 use crate::policy;
 use crate::state::{State, flag, work};
@@ -42,9 +42,10 @@ impl Supervisor<'_> {
     fn listens_to(&self, unit: UnitId, sender: Pid) -> bool {
         let def = self.def(unit);
         let state = self.get(unit);
-        let main = sender != 0 && sender == state.main_pid;
-        let control = sender != 0 && sender == state.control_pid && !state.has(flag::HELPER);
+        let main = sender == state.main_pid;
+        let control = sender == state.control_pid && !state.has(flag::HELPER);
         match def.notify_access() {
+            _ if sender == NOBODY => true,
             NotifyAccess::None => false,
             NotifyAccess::Main => main,
             NotifyAccess::Exec => main || control,

@@ -13,10 +13,11 @@ use crate::sys::socket::{Calls, pair, send};
 use crate::sys::wait::event;
 use hostel_contract::channel::{ChannelMessage, ChannelOp, FD_CHANNEL, FD_PLAN, NO_UNIT};
 use hostel_contract::request::Sender;
+use hostel_contract::status::ActiveState;
 use hostel_contract::{ShutdownKind, Text};
 use hostel_init::signals;
 use hostel_plan::UnitId;
-use hostel_supervisor::Event;
+use hostel_supervisor::{Event, NOBODY, Notification};
 
 /// Descriptors that a warden may give to hold.
 const HELD_MAX: usize = 32;
@@ -236,9 +237,12 @@ impl System {
                 }
             }
             // One that names another plan crossed a reload: the warden looks anew when it has heard of that.
-            Some(ChannelOp::Trigger)
+            Some(op @ (ChannelOp::Trigger | ChannelOp::MainPid))
                 if message.name.0.starts_with(&self.guest.plan.checksum().to_le_bytes()) =>
             {
+                if op == ChannelOp::MainPid {
+                    return self.pid_file_names(UnitId(message.unit), message.argument);
+                }
                 let unit = u16::try_from(message.argument).ok().map(UnitId);
                 if let Some(unit) = unit.and_then(|unit| self.guest.plan.unit(unit)) {
                     self.feed(Event::Triggered(unit.id()));
@@ -246,6 +250,15 @@ impl System {
             }
             // What only init says, or what a newer warden knows.
             _ => {}
+        }
+    }
+
+    /// A service that is up may have another main process than before. While it starts, its own helper reads the file.
+    fn pid_file_names(&mut self, unit: UnitId, pid: u32) {
+        let is_up = self.guest.supervisor.row(unit).active == ActiveState::Active.code();
+        if is_up && self.guest.plan.unit(unit).is_some() && self.belongs(unit, pid) {
+            let notification = Notification::MainPid(pid);
+            self.feed(Event::Notified { unit, sender: NOBODY, notification });
         }
     }
 

@@ -368,6 +368,11 @@ impl Guest {
         self.event(Event::Notified { unit, sender, notification });
     }
 
+    pub fn pid_file_names(&mut self, name: &str, pid: Pid) {
+        let unit = self.id(name);
+        self.event(Event::Notified { unit, sender: NOBODY, notification: Notification::MainPid(pid) });
+    }
+
     pub fn is_triggered(&mut self, name: &str) {
         let unit = self.id(name);
         self.event(Event::Triggered(unit));

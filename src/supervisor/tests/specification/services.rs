@@ -283,6 +283,20 @@ fn given_main_pid_by_notification_when_that_process_ends_unseen_then_its_group_s
 }
 
 #[test]
+fn given_a_daemon_that_replaced_itself_when_its_pid_file_names_the_successor_then_the_service_lives_on() {
+    let mut guest = Guest::of([service("a.service")]);
+    guest.start("a.service");
+    let first = guest.main("a.service");
+    guest.says("a.service", Notification::MainPid(4711));
+    assert_eq!(guest.main("a.service"), first, "NotifyAccess=none hears no process of the unit");
+    guest.has_strays("a.service");
+    guest.pid_file_names("a.service", 4711);
+    assert_eq!((guest.state("a.service"), guest.main("a.service")), (State::Running, Some(4711)));
+    guest.strays_end("a.service");
+    assert_eq!((guest.state("a.service"), guest.main("a.service")), (State::Dead, None));
+}
+
+#[test]
 fn given_exec_reload_when_reloaded_then_it_runs_and_a_failure_leaves_the_service_up() {
     let mut guest = Guest::of([service("a.service").runs(Phase::Reload)]);
     guest.start("a.service");
@@ -345,4 +359,18 @@ fn given_something_that_its_process_needs_is_missing_when_started_then_it_is_as_
         let row = guest.row(name);
         assert_eq!((row.result, row.exit_kind), (UnitResult::Resources.code(), 0));
     }
+}
+
+#[test]
+fn given_a_daemon_that_says_reloading_and_ready_while_its_reload_command_runs_then_that_ends_the_reload() {
+    let notifies = service_of("a.service", ServiceType::Notify).runs(Phase::Reload);
+    let mut guest = Guest::of([notifies]);
+    guest.start("a.service");
+    guest.says("a.service", Notification::Ready);
+    let request = guest.ask("a.service", Operation::Reload);
+    guest.says("a.service", Notification::Reloading);
+    guest.says("a.service", Notification::Ready);
+    assert_eq!((guest.answer(request), guest.state("a.service")), (None, State::Reload));
+    guest.control_ends("a.service", exited(0));
+    assert_eq!((guest.answer(request), guest.state("a.service")), (Some(Done), State::Running));
 }

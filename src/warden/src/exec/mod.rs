@@ -25,7 +25,7 @@ mod launch;
 mod limits;
 mod monitor;
 mod open_file;
-mod pid_file;
+pub mod pid_file;
 pub mod safe_path;
 mod sandbox;
 mod seccomp;

@@ -32,9 +32,14 @@ pub fn main_process(job: &Job<'_>) -> Result<u32, Failure> {
     }
 }
 
-/// PIDFile=, which is below /run where it is no absolute path.
+/// PIDFile=.
 fn file_of(job: &Job<'_>) -> Option<PathBuf> {
-    job.setting(SettingKey::PidFile).map(|file| Path::new("/run").join(file))
+    job.setting(SettingKey::PidFile).map(absolute)
+}
+
+/// The path that PIDFile= means: below /run where it is no absolute one.
+pub fn absolute(file: &str) -> PathBuf {
+    Path::new("/run").join(file)
 }
 
 /// Removes what a daemon that was killed left: its number is soon another process'.
@@ -75,7 +80,7 @@ fn wait(path: &Path) -> Result<u32, Failure> {
 
 /// The live process that the file names; none where there's no file yet, or nothing in it, or a dead one.
 /// An error is something that waiting doesn't mend: a link that another user placed.
-fn read(path: &Path) -> Result<Option<u32>, Errno> {
+pub fn read(path: &Path) -> Result<Option<u32>, Errno> {
     let file = match safe_path::open_file(path) {
         Err(Errno::PERM | Errno::LOOP) => return Err(Errno::PERM),
         Err(_) => return Ok(None),

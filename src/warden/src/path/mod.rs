@@ -15,12 +15,14 @@
 //! also at when a watched path was last changed: if that is after the last life of what it triggers, the change was
 //! missed. Only that something was *removed* between two wardens can't be seen.
 
+mod pid_file;
 mod spec;
 
 use crate::page::{PlanPage, UnitTimes};
 use crate::timer::{Due, Now};
 use hostel_contract::status::{ActiveState, StatusRow};
 use hostel_plan::{EdgeKind, Plan, SettingKey, Unit, UnitId, UnitKind};
+pub use pid_file::PidFiles;
 use rustix::event::epoll;
 use rustix::fs::inotify;
 use rustix::io::Errno;

@@ -162,11 +162,20 @@ impl Channel {
     /// Asks init to start `unit`, because `cause` (its timer or path) fired, by the indices of the plan with this
     /// checksum. Never waits.
     pub fn trigger(&mut self, plan: u64, unit: u16, cause: u16) {
+        self.tell(plan, message(ChannelOp::Trigger, unit, u32::from(cause), ""));
+    }
+
+    /// Has init know what main process a service has by its PIDFile=.
+    pub fn main_process(&mut self, plan: u64, unit: u16, pid: u32) {
+        self.tell(plan, message(ChannelOp::MainPid, unit, pid, ""));
+    }
+
+    /// Tells init something about a unit of a plan. While init takes nothing it waits, and the newest are kept.
+    fn tell(&mut self, plan: u64, about: ChannelMessage) {
         if self.pending.len() >= PENDING_MAX {
             self.pending.pop_front();
         }
-        let trigger = message(ChannelOp::Trigger, unit, u32::from(cause), "");
-        self.pending.push_back(ChannelMessage { name: Text::new(&plan.to_le_bytes()), ..trigger });
+        self.pending.push_back(ChannelMessage { name: Text::new(&plan.to_le_bytes()), ..about });
         self.send_pending();
     }
 

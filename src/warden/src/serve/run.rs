@@ -257,12 +257,15 @@ impl<'a> Serve<'a> {
         }
     }
 
-    /// Has init start what is due.
+    /// Has init start what is due, and know what main processes services have.
     fn turn_triggers(&mut self) {
         let Some(triggers) = &mut self.triggers else { return };
         let mut complaints = Vec::new();
         for due in triggers.turn(&mut |line| complaints.push(line)) {
             self.channel.trigger(triggers.plan(), due.unit.0, due.timer.0);
+        }
+        for (unit, pid) in triggers.main_processes(&mut |line| complaints.push(line)) {
+            self.channel.main_process(triggers.plan(), unit.0, pid);
         }
         self.say_all(&complaints);
     }

@@ -1,14 +1,15 @@
-//! What starts or ends units by itself and is the warden's to wait for: the timers, path units and mounts of one plan.
+//! What happens to units by itself and is the warden's to wait for: the timers, path units and mounts of one plan, and
+//! the files that say which process is a service's main one.
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use hostel_plan::Plan;
+use hostel_plan::{Plan, UnitId};
 use rustix::event::epoll::{self, EventData, EventFlags};
 
 use crate::mounted::Mounts;
-use crate::path::Paths;
+use crate::path::{Paths, PidFiles};
 use crate::timer::{Due, Watch};
 
 /// The timers, path units and mounts of the plan in force.
@@ -16,6 +17,7 @@ pub struct Triggers {
     timers: Watch,
     paths: Paths,
     mounts: Mounts,
+    pid_files: PidFiles,
     checksum: u64,
 }
 
@@ -26,7 +28,8 @@ impl Triggers {
             Plan::parse(&bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string()))?;
         let (paths, checksum) = (Paths::new(&parsed, page.clone())?, parsed.checksum());
         let mounts = Mounts::new(&parsed, page.clone())?;
-        Ok(Triggers { timers: Watch::new(bytes, page)?, paths, mounts, checksum })
+        let pid_files = PidFiles::new(&parsed)?;
+        Ok(Triggers { timers: Watch::new(bytes, page)?, paths, mounts, pid_files, checksum })
     }
 
     /// Checksum of their plan.
@@ -44,6 +47,7 @@ impl Triggers {
         if let Some(table) = self.mounts.fd() {
             epoll::add(set, table, EventData::new_u64(data), EventFlags::PRI)?;
         }
+        epoll::add(set, self.pid_files.fd(), EventData::new_u64(data), EventFlags::IN)?;
         Ok(())
     }
 
@@ -53,5 +57,10 @@ impl Triggers {
         due.extend(self.paths.turn(complain));
         due.extend(self.mounts.turn());
         due
+    }
+
+    /// To be called at each wake-up: which main processes PIDFile= names now.
+    pub fn main_processes(&mut self, complain: &mut dyn FnMut(String)) -> Vec<(UnitId, u32)> {
+        self.pid_files.turn(complain)
     }
 }
