@@ -13,6 +13,7 @@ use crate::cli::{self, Unit};
 use crate::host::Watch;
 use crate::paths;
 use crate::run::{Outcome, run, until};
+use crate::stock::Stock;
 
 /// How long a copy of a root may take.
 const COPY_LIMIT: Duration = Duration::from_secs(120);
@@ -27,6 +28,7 @@ pub struct Builder {
     files: Vec<(String, String, u32)>,
     links: Vec<(String, String)>,
     prepare: Option<fn(&Path)>,
+    stock: Option<Stock>,
     kind: Kind,
 }
 
@@ -36,6 +38,8 @@ enum Kind {
     Volatile,
     /// Into a root of its own, unpacked from the tar.
     Own,
+    /// Into a folder of its own, which is used where it is and goes with the guest.
+    Folder,
 }
 
 /// A guest that exists, and mostly runs.
@@ -82,6 +86,7 @@ impl Guest {
             files: Vec::new(),
             links: Vec::new(),
             prepare: None,
+            stock: None,
             kind: Kind::Volatile,
         }
     }
@@ -91,6 +96,19 @@ impl Builder {
     /// The guest gets a root of its own, which keeps what is written to it.
     pub fn own_root(mut self) -> Builder {
         self.kind = Kind::Own;
+        self
+    }
+
+    /// The guest gets a folder of its own, a copy of the root, which keeps what is written to it. Unlike
+    /// [`Builder::own_root`], it may have files of the test.
+    pub fn own_folder(mut self) -> Builder {
+        self.kind = Kind::Folder;
+        self
+    }
+
+    /// Packages that apt finds in the guest as if it had fetched them.
+    pub fn stocked(mut self, stock: Stock) -> Builder {
+        self.stock = Some(stock);
         self
     }
 
@@ -163,6 +181,10 @@ impl Builder {
                 let source = format!("dir:{}", shared.display());
                 cli::call(&["create", &guest.name, "--from", &source, "--volatile"])
             }
+            Kind::Folder => {
+                let source = format!("dir:{}", shared.display());
+                cli::call(&["create", &guest.name, "--from", &source])
+            }
             Kind::Own => {
                 let source = format!("tar:{}", self.distribution.tar().display());
                 cli::call(&["create", &guest.name, "--from", &source])
@@ -173,17 +195,22 @@ impl Builder {
     }
 
     /// With files of the test, a copy of the root made of hard links: it costs no space, and since the root is
-    /// only a lower layer nothing is ever written through them.
+    /// only a lower layer nothing is ever written through them. For a folder that is written to, a true copy.
     fn prepare_root(&self) -> Option<PathBuf> {
-        if self.files.is_empty() {
-            return None;
-        }
-        assert!(matches!(self.kind, Kind::Volatile), "a root of its own is unpacked by `hostel create`");
+        let how = match self.kind {
+            Kind::Volatile if self.files.is_empty() && self.stock.is_none() => return None,
+            Kind::Volatile => "-al",
+            Kind::Folder => "-a",
+            Kind::Own => {
+                assert!(self.files.is_empty(), "a root of its own is unpacked by `hostel create`");
+                return None;
+            }
+        };
         let roots = paths::cache().join("roots");
         fs::create_dir_all(&roots).unwrap_or_else(|error| panic!("{}: {error}", roots.display()));
         let root = roots.join(&self.name);
         let mut copy = Command::new("cp");
-        copy.arg("-al").arg(self.distribution.root()).arg(&root);
+        copy.arg(how).arg(self.distribution.root()).arg(&root);
         run(&mut copy, COPY_LIMIT).and_then(Outcome::success).unwrap_or_else(|error| panic!("{error}"));
         for (path, text, mode) in &self.files {
             write_anew(&root.join(path), text, *mode);
@@ -193,6 +220,9 @@ impl Builder {
         }
         if let Some(prepare) = self.prepare {
             prepare(&root);
+        }
+        if let Some(stock) = self.stock {
+            stock.put(&root).unwrap_or_else(|error| panic!("{error}"));
         }
         Some(root)
     }
@@ -249,6 +279,12 @@ impl Guest {
     pub fn exec(&self, command: &[&str]) -> String {
         let outcome = self.try_exec(command).success();
         outcome.unwrap_or_else(|error| panic!("in {}: {error}", self.name)).stdout
+    }
+
+    /// Runs a shell script inside that may take long. Gives its standard output, however it ends.
+    pub fn shell_within(&self, limit: Duration, script: &str) -> String {
+        let mut call = cli::hostel(&["exec", &self.name, "--", "sh", "-c", script]);
+        run(&mut call, limit).unwrap_or_else(|error| panic!("in {}: {error}", self.name)).said()
     }
 
     /// Runs a shell script inside; panics unless it ends well. Gives its standard output.

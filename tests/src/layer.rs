@@ -50,6 +50,11 @@ impl Layer {
         self.folder.join("with")
     }
 
+    /// What was written, as a folder.
+    pub fn upper(&self) -> PathBuf {
+        self.folder.join("upper")
+    }
+
     /// Where the root is for the command.
     pub fn root(&self) -> PathBuf {
         self.folder.join("root")
@@ -57,21 +62,26 @@ impl Layer {
 
     /// Runs a shell script inside the root, then the command outside it.
     pub fn run(&self, prepare: &str, command: &[&str]) -> Result<Outcome, RunError> {
+        self.run_within(LIMIT, prepare, command)
+    }
+
+    /// The same, for what takes longer.
+    pub fn run_within(&self, limit: Duration, prepare: &str, command: &[&str]) -> Result<Outcome, RunError> {
         let mut unshare = Command::new("unshare");
         unshare.args(["--mount", "--propagation", "private", "sh", "-euc", SCRIPT, "layer"]);
         unshare.arg(&self.lower).arg(&self.folder).arg(prepare).args(command);
         unshare.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C.UTF-8");
-        run(&mut unshare, LIMIT)
+        run(&mut unshare, limit)
     }
 
     /// What was written, the preparation included.
     pub fn written(&self) -> io::Result<Tree> {
-        Tree::read(&self.folder.join("upper"))
+        Tree::read(&self.upper())
     }
 
     /// A file as it was written.
     pub fn text(&self, path: &str) -> io::Result<String> {
-        fs::read_to_string(self.folder.join("upper").join(path))
+        fs::read_to_string(self.upper().join(path))
     }
 }
 

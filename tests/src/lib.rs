@@ -25,6 +25,7 @@ pub mod random;
 pub mod run;
 pub mod shown;
 pub mod small;
+pub mod stock;
 pub mod tools;
 pub mod tree;
 pub mod units;

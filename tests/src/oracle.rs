@@ -90,6 +90,7 @@ impl Nspawn {
         let log_too = log.try_clone().map_err(|e| OracleError::NotUp(e.to_string()))?;
         let script = script_in(&cgroups);
         let process = Command::new("sh")
+            .envs(knows_only_version_2(root).then_some(("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1")))
             .args(["-c", &script, "systemd-nspawn", "-b", "--quiet", "--register=no", "--keep-unit"])
             .args(["--private-network", "--console=read-only", "--volatile=overlay", "-M", name, "-D"])
             .arg(root)
@@ -244,6 +245,20 @@ pub fn parse_list(text: &str) -> Vec<ActiveUnit> {
         units.push(ActiveUnit { name, sub: sub.unwrap_or_default(), fragment: fragment.unwrap_or_default() });
     }
     units
+}
+
+/// The first systemd that boots on the second version of cgroups only.
+const ONLY_VERSION_2: u32 = 258;
+
+/// Whether the root's systemd boots on the second version of cgroups only. Its library's name says which one it is.
+fn knows_only_version_2(root: &Path) -> bool {
+    let libraries = fs::read_dir(root.join("usr/lib")).into_iter().flatten().flatten();
+    let folders = libraries.map(|entry| entry.path()).flat_map(|folder| [folder.join("systemd"), folder]);
+    let names = folders.flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
+    let version =
+        |name: String| name.strip_prefix("libsystemd-shared-")?.strip_suffix(".so")?.parse::<u32>().ok();
+    let mut versions = names.filter_map(|entry| version(entry.file_name().into_string().ok()?));
+    versions.any(|version| version >= ONLY_VERSION_2)
 }
 
 fn open_pidfd(pid: u32) -> Option<OwnedFd> {

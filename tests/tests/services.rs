@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use hostel_tests::Guest;
-use hostel_tests::cache::{DEBIAN12, DEBIAN13, Distribution};
+use hostel_tests::cache::{DEBIAN_TESTING, DEBIAN11, DEBIAN12, DEBIAN13, Distribution};
 use hostel_tests::cli;
 use hostel_tests::oracle::{ActiveUnit, parse_list};
 use hostel_tests::run::{Outcome, run, until};
@@ -41,7 +41,7 @@ fn expected(distribution: Distribution) -> Vec<ActiveUnit> {
     units
 }
 
-fn all_units_are_active(distribution: Distribution) {
+fn all_units_are_active(distribution: Distribution) -> Guest {
     let guest = Guest::of(distribution, "units").start();
     let skipped = skipped();
     let wanted: Vec<ActiveUnit> = expected(distribution)
@@ -60,6 +60,7 @@ fn all_units_are_active(distribution: Distribution) {
     };
     let settled = until(SETTLE, || missing().is_empty().then_some(()));
     assert!(settled.is_some(), "active under systemd, not here, and not skipped:\n{}", missing().join("\n"));
+    guest
 }
 
 #[test]
@@ -216,4 +217,28 @@ fn given_this_machines_own_root_when_booted_then_it_comes_up_and_stops() {
     assert!(matches!(status.state.as_str(), "running" | "degraded"), "{}: {}", status.state, started.said());
     assert!(stopped.is_ok_and(|outcome| outcome.status.success()));
     assert!(removed.is_ok_and(|outcome| outcome.status.success()));
+}
+
+/// Releases that the short tests don't boot.
+mod long {
+    use super::*;
+
+    fn boots_works_and_stops(distribution: Distribution) {
+        let mut guest = all_units_are_active(distribution);
+        let stopped = guest.stop();
+        assert!(stopped.leftovers.is_empty(), "left behind:\n{}", stopped.leftovers.join("\n"));
+        clients_talk(distribution);
+    }
+
+    #[test]
+    #[ignore = "boots a guest: cargo xtask test --all"]
+    fn given_debian_11_when_booted_then_all_units_are_active_clients_are_served_and_it_stops() {
+        boots_works_and_stops(DEBIAN11);
+    }
+
+    #[test]
+    #[ignore = "boots a guest: cargo xtask test --all"]
+    fn given_testing_when_booted_then_all_units_are_active_clients_are_served_and_it_stops() {
+        boots_works_and_stops(DEBIAN_TESTING);
+    }
 }

@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hostel_tests::cache::{self, DISTRIBUTIONS, Distribution, FOR_LONG_TESTS};
-use hostel_tests::oracle;
 use hostel_tests::run::run;
+use hostel_tests::{oracle, stock};
 
 use crate::shell::{About, Done, Error, show};
 use crate::{packages, unit_files};
@@ -41,6 +41,12 @@ pub fn for_short_tests() -> Done {
 pub fn for_long_tests() -> Done {
     for distribution in &FOR_LONG_TESTS {
         make(distribution)?;
+    }
+    for stock in stock::ALL {
+        if !stock.is_made() {
+            println!("Fetching packages for {}: {}.", stock.distribution.name, stock.name);
+            stock.make().map_err(|error| Error::Wrong(format!("the packages of {}: {error}", stock.name)))?;
+        }
     }
     ask_oracles(&FOR_LONG_TESTS)
 }
