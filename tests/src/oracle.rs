@@ -82,8 +82,22 @@ pub struct Nspawn {
 }
 
 impl Nspawn {
-    /// Starts the root under its own PID 1, and returns as soon as that process exists.
+    /// Starts the root under its own PID 1, and returns as soon as that process exists. What is written is thrown away.
     pub fn start(root: &Path, name: &str) -> Result<Nspawn, OracleError> {
+        Nspawn::start_with(&["--volatile=overlay"], root, name)
+    }
+
+    /// The same in a root that keeps what is written, also when it boots again.
+    pub fn start_in_place(root: &Path, name: &str) -> Result<Nspawn, OracleError> {
+        Nspawn::start_with(&[], root, name)
+    }
+
+    /// Its process on the host.
+    pub fn outer(&self) -> u32 {
+        self.process.id()
+    }
+
+    fn start_with(options: &[&str], root: &Path, name: &str) -> Result<Nspawn, OracleError> {
         let cgroups = make_cgroups(name);
         let console = std::env::temp_dir().join(format!("{name}.console"));
         let log = fs::File::create(&console).map_err(|e| OracleError::NotUp(e.to_string()))?;
@@ -92,7 +106,9 @@ impl Nspawn {
         let process = Command::new("sh")
             .envs(knows_only_version_2(root).then_some(("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1")))
             .args(["-c", &script, "systemd-nspawn", "-b", "--quiet", "--register=no", "--keep-unit"])
-            .args(["--private-network", "--console=read-only", "--volatile=overlay", "-M", name, "-D"])
+            .args(["--private-network", "--console=read-only"])
+            .args(options)
+            .args(["-M", name, "-D"])
             .arg(root)
             .stdin(Stdio::null())
             .stdout(log)

@@ -36,6 +36,9 @@ pub const FOR_TESTS: &[Need] = &[
     need("strace", "strace"),
 ];
 
+/// What the tests that take long need besides.
+pub const FOR_LONG_TESTS: &[Need] = &[need("ansible", "ansible-core")];
+
 /// What the benchmarks need besides: the peers.
 pub const FOR_BENCHES: &[Need] = &[
     need("bwrap", "bubblewrap"),
