@@ -36,7 +36,7 @@ pub const DEBIAN12: Distribution =
 /// Debian 13.
 pub const DEBIAN13: Distribution =
     Distribution { name: "debian13", suite: "trixie", packages: PACKAGES, postgresql: "17" };
-/// All that the short tests boot.
+/// All that the short tests boot with systemd's units.
 pub const DISTRIBUTIONS: [Distribution; 2] = [DEBIAN12, DEBIAN13];
 
 /// Debian 11.
@@ -52,7 +52,7 @@ pub const DEBIAN12_BARE: Distribution = Distribution {
     packages: "systemd-sysv,dbus,openssh-server,cron,python3-apt",
     postgresql: "",
 };
-/// What only the long tests boot.
+/// What only the long tests boot with systemd's units.
 pub const FOR_LONG_TESTS: [Distribution; 3] = [DEBIAN11, DEBIAN_TESTING, DEBIAN12_BARE];
 
 /// Debian 12 with four services, which the benchmarks boot: none of them has a slow start or stop of its own.
@@ -62,6 +62,31 @@ pub const DEBIAN12_FOUR: Distribution = Distribution {
     packages: "systemd-sysv,openssh-server,cron,rsyslog,nginx",
     postgresql: "",
 };
+
+/// Debian 12 with sysvinit.
+pub const DEBIAN12_SYSV: Distribution = Distribution {
+    name: "debian12-sysv",
+    suite: "bookworm",
+    packages: "sysvinit-core,orphan-sysvinit-scripts,openssh-server,cron,rsyslog,nginx-light",
+    postgresql: "",
+};
+/// Debian 12 with OpenRC, which sysvinit starts there.
+pub const DEBIAN12_OPENRC: Distribution = Distribution {
+    name: "debian12-openrc",
+    suite: "bookworm",
+    packages: "openrc,sysvinit-core,orphan-sysvinit-scripts,openssh-server,cron",
+    postgresql: "",
+};
+/// Debian 12 with runit.
+pub const DEBIAN12_RUNIT: Distribution = Distribution {
+    name: "debian12-runit",
+    suite: "bookworm",
+    packages: "runit-init,openssh-server,cron",
+    postgresql: "",
+};
+
+/// A BusyBox and nothing else, made by the test itself.
+pub const SMALL: Distribution = Distribution { name: "small", suite: "", packages: "", postgresql: "" };
 
 /// Something that `cargo xtask guests` makes is not there.
 #[derive(Debug)]

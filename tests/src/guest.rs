@@ -8,11 +8,12 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::cache::{self, DEBIAN12, DEBIAN13, Distribution};
+use crate::cache::{self, DEBIAN12, DEBIAN13, Distribution, SMALL};
 use crate::cli::{self, Unit};
 use crate::host::Watch;
 use crate::paths;
 use crate::run::{Outcome, run, until};
+use crate::small;
 use crate::stock::Stock;
 
 /// How long a copy of a root may take.
@@ -30,6 +31,7 @@ pub struct Builder {
     prepare: Option<fn(&Path)>,
     stock: Option<Stock>,
     kind: Kind,
+    init: Option<&'static str>,
 }
 
 /// Where what the guest writes goes.
@@ -40,6 +42,8 @@ enum Kind {
     Own,
     /// Into a folder of its own, which is used where it is and goes with the guest.
     Folder,
+    /// Into a layer that is thrown away, above a root that is made for this guest.
+    Small,
 }
 
 /// A guest that exists, and mostly runs.
@@ -76,6 +80,11 @@ impl Guest {
         Guest::of(DEBIAN13, purpose)
     }
 
+    /// A volatile guest that is a BusyBox and nothing else.
+    pub fn small(purpose: &str) -> Builder {
+        Builder { kind: Kind::Small, ..Guest::of(SMALL, purpose) }
+    }
+
     /// A volatile guest of a distribution. The purpose is part of its name.
     pub fn of(distribution: Distribution, purpose: &str) -> Builder {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -88,11 +97,18 @@ impl Guest {
             prepare: None,
             stock: None,
             kind: Kind::Volatile,
+            init: None,
         }
     }
 }
 
 impl Builder {
+    /// The guest's key `init`.
+    pub fn init(mut self, init: &'static str) -> Builder {
+        self.init = Some(init);
+        self
+    }
+
     /// The guest gets a root of its own, which keeps what is written to it.
     pub fn own_root(mut self) -> Builder {
         self.kind = Kind::Own;
@@ -163,8 +179,10 @@ impl Builder {
 
     /// Makes the guest without starting it.
     pub fn create(self) -> Guest {
-        let digest = self.distribution.digest();
-        digest.unwrap_or_else(|missing| panic!("{missing}"));
+        if !matches!(self.kind, Kind::Small) {
+            let digest = self.distribution.digest();
+            digest.unwrap_or_else(|missing| panic!("{missing}"));
+        }
         let watch = Watch::new(&self.name);
         let root = self.prepare_root();
         let guest = Guest {
@@ -177,9 +195,10 @@ impl Builder {
         };
         let shared = guest.shared_root();
         let made = match self.kind {
-            Kind::Volatile => {
+            Kind::Volatile | Kind::Small => {
                 let source = format!("dir:{}", shared.display());
-                cli::call(&["create", &guest.name, "--from", &source, "--volatile"])
+                let init = self.init.unwrap_or("auto");
+                cli::call(&["create", &guest.name, "--from", &source, "--volatile", "--init", init])
             }
             Kind::Folder => {
                 let source = format!("dir:{}", shared.display());
@@ -198,9 +217,10 @@ impl Builder {
     /// only a lower layer nothing is ever written through them. For a folder that is written to, a true copy.
     fn prepare_root(&self) -> Option<PathBuf> {
         let how = match self.kind {
+            Kind::Small => None,
             Kind::Volatile if self.files.is_empty() && self.stock.is_none() => return None,
-            Kind::Volatile => "-al",
-            Kind::Folder => "-a",
+            Kind::Volatile => Some("-al"),
+            Kind::Folder => Some("-a"),
             Kind::Own => {
                 assert!(self.files.is_empty(), "a root of its own is unpacked by `hostel create`");
                 return None;
@@ -209,9 +229,16 @@ impl Builder {
         let roots = paths::cache().join("roots");
         fs::create_dir_all(&roots).unwrap_or_else(|error| panic!("{}: {error}", roots.display()));
         let root = roots.join(&self.name);
-        let mut copy = Command::new("cp");
-        copy.arg(how).arg(self.distribution.root()).arg(&root);
-        run(&mut copy, COPY_LIMIT).and_then(Outcome::success).unwrap_or_else(|error| panic!("{error}"));
+        match how {
+            None => small::make(&root).unwrap_or_else(|error| panic!("{}: {error}", root.display())),
+            Some(how) => {
+                let mut copy = Command::new("cp");
+                copy.arg(how).arg(self.distribution.root()).arg(&root);
+                run(&mut copy, COPY_LIMIT)
+                    .and_then(Outcome::success)
+                    .unwrap_or_else(|error| panic!("{error}"));
+            }
+        }
         for (path, text, mode) in &self.files {
             write_anew(&root.join(path), text, *mode);
         }

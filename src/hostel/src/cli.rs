@@ -74,6 +74,9 @@ pub enum Command {
     Enter(EnterArgs),
     /// What a guest's units have logged
     Logs(LogsArgs),
+    /// Which front-end a guest or a root gets and why, and what its boot would start
+    #[command(after_help = SOURCES)]
+    Check(CheckArgs),
     /// Wait until a guest has ended; exits with its status
     Wait(WaitArgs),
     /// Processes of running guests
@@ -141,6 +144,9 @@ pub struct RunArgs {
     /// Set a key of its configuration, as `hostel set` does
     #[arg(long, value_name = "NAME=VALUE")]
     pub set: Vec<Change>,
+    /// The front-end: auto, systemd, sysv, openrc, runit, inittab or native; plain: the guest's own /sbin/init is PID 1
+    #[arg(long, value_name = "INIT", value_parser = init)]
+    pub init: Option<Change>,
     /// How long a stop may take before the guest is killed, in seconds
     #[arg(long, default_value = "90", value_parser = seconds, value_name = "SECONDS")]
     pub timeout: Duration,
@@ -168,9 +174,49 @@ pub struct CreateArgs {
     /// Set a key of its configuration, as `hostel set` does
     #[arg(long, value_name = "NAME=VALUE")]
     pub set: Vec<Change>,
+    /// The front-end: auto, systemd, sysv, openrc, runit, inittab or native; plain: the guest's own /sbin/init is PID 1
+    #[arg(long, value_name = "INIT", value_parser = init)]
+    pub init: Option<Change>,
     /// Print facts as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `check`.
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// A guest, or a root: dir:PATH, tar:FILE, host:/ or debian:SUITE
+    #[arg(value_name = "NAME|SOURCE")]
+    pub subject: Subject,
+    /// As if this were its key `init`
+    #[arg(long, value_name = "INIT", value_parser = init)]
+    pub init: Option<Change>,
+    /// Print facts as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `check` looks at.
+#[derive(Clone, Debug)]
+pub enum Subject {
+    /// A guest of the store.
+    Guest(GuestName),
+    /// A root.
+    Source(Source),
+}
+
+impl std::str::FromStr for Subject {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Subject, Error> {
+        // No guest's name has a colon.
+        if text.contains(':') { text.parse().map(Subject::Source) } else { text.parse().map(Subject::Guest) }
+    }
+}
+
+/// The key `init`, from its value.
+fn init(value: &str) -> Result<Change, Error> {
+    format!("init={value}").parse()
 }
 
 /// Arguments of `start` and `restart`.

@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::context::{self, Console, ContextPlan, Running, StepTime, cgroup, idmap, root};
 use crate::error::{Doing, Error, Result, exit};
+use crate::handover;
 use crate::name::GuestName;
 use crate::network::Network;
 use crate::places::Places;
@@ -56,6 +57,18 @@ pub struct Launch {
     pub trace: bool,
 }
 
+impl Launch {
+    /// What its owner wants as PID 1, where anything was said.
+    fn init(&self) -> Option<&str> {
+        self.config.text("boot", "init")
+    }
+
+    /// The guest's own init is to be PID 1. A single command has ours as its parent in any case.
+    pub fn hands_over(&self) -> bool {
+        self.command.is_empty() && self.init() == Some(handover::PLAIN)
+    }
+}
+
 /// A launched guest.
 pub struct Launched {
     /// Its record, as written.
@@ -103,6 +116,7 @@ fn attempt(places: &Places, lock: &Lock, launch: &Launch) -> Result<Launched> {
         started: now(),
         cgroup: tree.as_ref().map(|tree| tree.of(&guest.name).outer().to_path_buf()),
         interface: network.as_ref().and_then(Network::on_host).map(str::to_owned),
+        handed_over: launch.hands_over(),
         layers: layers(guest)?,
     };
     claim_layers(places, lock, &record)?;
@@ -117,7 +131,8 @@ fn attempt(places: &Places, lock: &Lock, launch: &Launch) -> Result<Launched> {
         tree,
         programs: launch.programs.clone(),
         arguments: arguments(&launch.command)?,
-        environment: environment(guest)?,
+        environment: environment(launch)?,
+        handed_over: launch.hands_over(),
         console: launch.console,
         hidden: hidden(places, guest),
     };
@@ -186,8 +201,10 @@ fn arguments(command: &[OsString]) -> Result<Vec<CString>> {
     role.into_iter().chain(command.iter().cloned()).map(|argument| c_string(argument.into_vec())).collect()
 }
 
-fn environment(guest: &Guest) -> Result<Vec<CString>> {
+fn environment(launch: &Launch) -> Result<Vec<CString>> {
+    let guest = &launch.guest;
     let terminal = std::env::var("TERM").unwrap_or_else(|_| "linux".into());
+    let front = launch.init().filter(|init| *init != handover::PLAIN).map(|init| (paths::ENV_FRONT, init));
     let pairs = [
         (paths::ENV_CONTRACT, paths::CONTRACT_VERSION),
         (paths::ENV_CONTAINER, paths::CONTAINER_VALUE),
@@ -197,7 +214,7 @@ fn environment(guest: &Guest) -> Result<Vec<CString>> {
         ("HOME", "/root"),
         ("TERM", &terminal),
     ];
-    pairs.iter().map(|(name, value)| c_string(format!("{name}={value}"))).collect()
+    pairs.into_iter().chain(front).map(|(name, value)| c_string(format!("{name}={value}"))).collect()
 }
 
 /// A guest whose root is the host's would see the other guests.

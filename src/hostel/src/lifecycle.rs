@@ -190,7 +190,7 @@ pub fn stop(places: &Places, name: &GuestName, timeout: Duration) -> Result<Stop
     record.state = State::Stopping;
     lock.write(&record)?;
     drop(lock);
-    let stopped = end_init(&record, &pidfd, timeout)?;
+    let stopped = end_init(places, &record, &pidfd, timeout)?;
     await_gone(places, &record)?;
     Ok(stopped)
 }
@@ -204,10 +204,17 @@ pub fn not_running(places: &Places, name: &GuestName) -> Error {
     }
 }
 
-/// The request to power off: SIGRTMIN+4, which only init's own world has a meaning for.
-pub fn ask_to_stop(pidfd: &OwnedFd) -> io::Result<()> {
+/// The request to power off: SIGRTMIN+4, which only init's own world has a meaning for; an init of the guest's own has
+/// a language of its own. One that is gone already needs no asking.
+pub fn ask_to_stop(places: &Places, record: &Record, pidfd: &OwnedFd) -> Result<()> {
     use std::os::fd::AsFd;
-    crate::sys::signal::send(pidfd.as_fd(), libc::SIGRTMIN() + 4)
+    if record.handed_over {
+        return crate::handover::ask_to_stop(places, record, pidfd);
+    }
+    match crate::sys::signal::send(pidfd.as_fd(), libc::SIGRTMIN() + 4) {
+        Err(e) if e.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+        other => other.doing(|| format!("asking guest {} to stop", record.guest.name)),
+    }
 }
 
 /// Ends the guest's process 1, and with it all of its pid namespace, at once.
@@ -219,7 +226,7 @@ pub fn kill(record: &Record, pidfd: &OwnedFd) {
     }
 }
 
-fn end_init(record: &Record, pidfd: &OwnedFd, timeout: Duration) -> Result<Stopped> {
+fn end_init(places: &Places, record: &Record, pidfd: &OwnedFd, timeout: Duration) -> Result<Stopped> {
     use std::os::fd::AsFd;
     // Who stands still hears nothing.
     if let Some(cgroup) = record.cgroup.as_deref().map(GuestCgroup::existing)
@@ -227,10 +234,8 @@ fn end_init(record: &Record, pidfd: &OwnedFd, timeout: Duration) -> Result<Stopp
     {
         cgroup.turn(Freezer::Thawed, PATIENCE)?;
     }
-    match ask_to_stop(pidfd) {
-        // Gone already.
-        Err(e) if e.raw_os_error() == Some(libc::ESRCH) => return Ok(Stopped::InOrder),
-        other => other.doing(|| format!("asking guest {} to stop", record.guest.name))?,
+    if !timeout.is_zero() {
+        ask_to_stop(places, record, pidfd)?;
     }
     if wait_end(pidfd.as_fd(), timeout) {
         return Ok(Stopped::InOrder);

@@ -6,7 +6,7 @@
 //!
 //! - [`cli`] says what can be asked, [`command`] does it.
 //! - [`source`] and [`store`]: what a guest is made from and how it is kept; [`registry`]: its ids.
-//! - [`context`]: what it lives in, step by step; [`launch`]: from a guest to its running init.
+//! - [`context`]: what it lives in, step by step; [`launch`]: from a guest to its running init; [`handover`]: or to its own.
 //! - [`config`]: what its owner has set, its limits among it; [`network`]: what connects it.
 //! - [`record`] and [`lifecycle`]: what runs, and what is put right after an end.
 
@@ -17,6 +17,7 @@ mod context;
 mod error;
 mod escape;
 mod guest_user;
+mod handover;
 mod join;
 mod launch;
 mod lifecycle;
@@ -107,6 +108,7 @@ fn run(cli: &Cli) -> Result<u8> {
         Command::Exec(args) => command::enter::exec(&places, args),
         Command::Enter(args) => command::enter::enter(&places, args),
         Command::Logs(args) => command::logs::logs(&places, programs, args),
+        Command::Check(args) => command::check::check(&places, programs, args),
         Command::Wait(args) => command::stop::wait(&places, args),
         Command::Ps(args) => command::usage::ps(&places, args),
         Command::Stats(args) => command::usage::stats(&places, args),

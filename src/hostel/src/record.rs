@@ -66,6 +66,9 @@ pub struct Record {
     /// The host's end of its cable.
     #[serde(default)]
     pub interface: Option<String>,
+    /// Its PID 1 is an init of its own.
+    #[serde(default)]
+    pub handed_over: bool,
     /// What its root is made from.
     pub layers: Vec<Layer>,
 }

@@ -8,7 +8,9 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hostel_tests::cache::{self, DISTRIBUTIONS, Distribution, FOR_LONG_TESTS};
+use hostel_tests::cache::{
+    self, DEBIAN12_OPENRC, DEBIAN12_RUNIT, DEBIAN12_SYSV, DISTRIBUTIONS, Distribution, FOR_LONG_TESTS,
+};
 use hostel_tests::run::run;
 use hostel_tests::{oracle, stock};
 
@@ -30,7 +32,7 @@ pub fn task(arguments: &[String]) -> Done {
 
 /// Makes what is not in the cache yet of what the short tests need.
 pub fn for_short_tests() -> Done {
-    for distribution in &DISTRIBUTIONS {
+    for distribution in DISTRIBUTIONS.iter().chain([&DEBIAN12_SYSV]) {
         make(distribution)?;
     }
     unit_files::make()?;
@@ -39,7 +41,7 @@ pub fn for_short_tests() -> Done {
 
 /// Makes what is not in the cache yet of what `--all` needs besides.
 pub fn for_long_tests() -> Done {
-    for distribution in &FOR_LONG_TESTS {
+    for distribution in FOR_LONG_TESTS.iter().chain([&DEBIAN12_OPENRC, &DEBIAN12_RUNIT]) {
         make(distribution)?;
     }
     for stock in stock::ALL {

@@ -29,8 +29,9 @@ pub fn create(places: &Places, args: &CreateArgs) -> Result<u8> {
         remove_from_store(places, name)?;
         let ids = claim(places, name, Lifetime::Stored)?;
         let guest = args.from.take_in(places, name, ids, &wishes)?;
-        if !args.set.is_empty() {
-            config::write(places, name, &config::changed(places, name, &args.set)?.0)?;
+        let changes: Vec<config::Change> = args.set.iter().chain(&args.init).cloned().collect();
+        if !changes.is_empty() {
+            config::write(places, name, &config::changed(places, name, &changes)?.0)?;
         }
         guest.write(places)?;
         Ok(guest)

@@ -101,7 +101,8 @@ fn of_stopped(
     read
 }
 
-fn read_launched(places: &Places, lock: &Lock, wanted: &Launch) -> Result<u8> {
+/// Runs a command in the place of a guest's services, and prints what it says with control characters escaped.
+pub fn read_launched(places: &Places, lock: &Lock, wanted: &Launch) -> Result<u8> {
     let (from, to) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).doing(|| "making a pipe")?;
     let ours =
         rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3).doing(|| "keeping standard output")?;
@@ -125,10 +126,15 @@ pub fn fetch(guest: &join::Guest, options: &[OsString]) -> Result<Vec<u8>> {
 
 /// In the guest: the warden's own reader, with the pipe as its output.
 fn become_reader(pipe: &OwnedFd, options: &[OsString]) -> i32 {
+    become_program(pipe, &reader(options))
+}
+
+/// In the guest: a program, with the pipe as its output.
+pub fn become_program(pipe: &OwnedFd, command: &[OsString]) -> i32 {
     if sys::fds::put_at_standard(pipe.as_fd(), 1).is_err() || sys::fds::close_on_exec_from(3).is_err() {
         return exit::HOSTEL_FAILED.into();
     }
-    executed(&reader(options), &inside_environment(&[]))
+    executed(command, &inside_environment(&[]))
 }
 
 /// Copies to standard output as it comes. What is cut in the middle of a character waits for the rest of it.

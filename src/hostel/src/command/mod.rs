@@ -1,6 +1,7 @@
 //! What each command does, a file each. A command returns the status that the tool exits with.
 
 pub mod boot;
+pub mod check;
 pub mod create;
 pub mod enter;
 pub mod freeze;

@@ -5,7 +5,7 @@
 
 use crate::cli::RunArgs;
 use crate::command::create::claim;
-use crate::config::Config;
+use crate::config::{Change, Config};
 use crate::context::{Console, Running};
 use crate::error::{Doing, Error, Result};
 use crate::launch::{self, Launch, Launched, say};
@@ -16,7 +16,7 @@ use crate::places::Places;
 use crate::programs;
 use crate::record::{Lock, Record, State};
 use crate::registry::Lifetime;
-use crate::source::Wishes;
+use crate::source::{Source, Wishes};
 use crate::store::Guest;
 use crate::store::ended::HowEnded;
 use crate::sys::signal;
@@ -34,7 +34,8 @@ pub fn run(places: &Places, programs: Option<&Path>, trace: bool, args: &RunArgs
     // `--rm` says what is done anyway.
     let _ = args.rm;
     let programs = programs::find(programs)?;
-    let config = Config::of(&args.set)?;
+    let changes: Vec<Change> = args.set.iter().chain(&args.init).cloned().collect();
+    let config = Config::of(&changes)?;
     let name = match &args.name {
         Some(name) => name.clone(),
         None => made_up_name()?,
@@ -44,7 +45,7 @@ pub fn run(places: &Places, programs: Option<&Path>, trace: bool, args: &RunArgs
     }
     let lock = lifecycle::lock_down(places, &name)?;
     let wishes = Wishes { volatile: args.volatile, include: args.include.clone(), once: true };
-    let guest = prepare(places, &name, args, &wishes);
+    let guest = prepare(places, &name, &args.source, &wishes);
     let console =
         if args.command.is_empty() || stdin_is_terminal() { Console::Terminal } else { Console::Inherited };
     let mut lock = Some(lock);
@@ -77,19 +78,19 @@ pub fn run(places: &Places, programs: Option<&Path>, trace: bool, args: &RunArgs
 }
 
 /// The guest, with its root in place.
-fn prepare(places: &Places, name: &GuestName, args: &RunArgs, wishes: &Wishes) -> Result<Guest> {
-    let needs_folder =
-        matches!(args.source, crate::source::Source::Tar(_) | crate::source::Source::Debian(_));
+pub fn prepare(places: &Places, name: &GuestName, source: &Source, wishes: &Wishes) -> Result<Guest> {
+    let needs_folder = matches!(source, Source::Tar(_) | Source::Debian(_));
     if needs_folder {
         use std::os::unix::fs::DirBuilderExt;
         let folder = places.guest(name);
         std::fs::DirBuilder::new().mode(0o700).recursive(true).create(&folder).on("making", &folder)?;
     }
     let ids = claim(places, name, Lifetime::Running)?;
-    args.source.take_in(places, name, ids, wishes)
+    source.take_in(places, name, ids, wishes)
 }
 
-fn made_up_name() -> Result<GuestName> {
+/// A name that no other guest has.
+pub fn made_up_name() -> Result<GuestName> {
     format!("run-{}", &crate::store::new_uuid()?[..8]).parse()
 }
 
@@ -110,7 +111,7 @@ fn once(places: &Places, lock: &mut Option<Lock>, wanted: &Launch, args: &RunArg
     };
     held.release();
     let began = Instant::now();
-    let watched = watch(&launched, wanted, args, began);
+    let watched = watch(places, &launched, wanted, args, began);
     let (code, signal) = launched.reap()?;
     let held = relock(places, name)?;
     if wanted.trace {
@@ -142,7 +143,7 @@ fn relock(places: &Places, name: &GuestName) -> Result<Lock> {
 }
 
 /// Removes the record and whatever a throwaway guest had in the store.
-fn remove_all(places: &Places, name: &GuestName, lock: Option<Lock>) -> Result<()> {
+pub fn remove_all(places: &Places, name: &GuestName, lock: Option<Lock>) -> Result<()> {
     let lock = match lock {
         Some(lock) => lock,
         None => relock(places, name)?,
@@ -158,11 +159,22 @@ fn remove_all(places: &Places, name: &GuestName, lock: Option<Lock>) -> Result<(
 }
 
 /// Stays with the guest until its init has ended.
-fn watch(launched: &Launched, wanted: &Launch, args: &RunArgs, began: Instant) -> Result<()> {
+fn watch(
+    places: &Places,
+    launched: &Launched,
+    wanted: &Launch,
+    args: &RunArgs,
+    began: Instant,
+) -> Result<()> {
     let signals = signal::signal_descriptor(HEARD).doing(|| "preparing for signals")?;
     let running = &launched.running;
-    let mut stopper =
-        Stopper { launched, by_signal: !wanted.command.is_empty(), asked: false, timeout: args.timeout };
+    let mut stopper = Stopper {
+        places,
+        launched,
+        by_signal: !wanted.command.is_empty(),
+        asked: false,
+        timeout: args.timeout,
+    };
     let Some(master) = &running.console else {
         let outputs = Outputs::new()?;
         return outputs.copy_until_end(&running.pidfd, &signals, |number| stopper.signal(number));
@@ -183,6 +195,7 @@ fn watch(launched: &Launched, wanted: &Launch, args: &RunArgs, began: Instant) -
 
 /// Asks a guest to stop, once; asked again, or after the time-out, it is killed.
 struct Stopper<'a> {
+    places: &'a Places,
     launched: &'a Launched,
     /// A command gets the signals themselves.
     by_signal: bool,
@@ -207,7 +220,7 @@ impl Stopper<'_> {
             return lifecycle::kill(&self.launched.record, &self.launched.running.pidfd);
         }
         self.asked = true;
-        let _ = lifecycle::ask_to_stop(&self.launched.running.pidfd);
+        let _ = lifecycle::ask_to_stop(self.places, &self.launched.record, &self.launched.running.pidfd);
         signal::alarm_after(self.timeout);
         say(&format!("guest {} stops; once more kills it", self.launched.record.guest.name));
     }

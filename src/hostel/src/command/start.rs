@@ -13,7 +13,7 @@ use crate::places::Places;
 use crate::store::Guest;
 use crate::store::ended::HowEnded;
 use crate::unit_status::{GuestStatus, Unit};
-use crate::{join, programs};
+use crate::{handover, join, programs};
 use hostel_contract::keeper::KeeperEvent;
 use hostel_contract::paths;
 use hostel_contract::status::GuestState;
@@ -33,6 +33,9 @@ const LOG_PAUSE: Duration = Duration::from_millis(20);
 const CONSOLE_BYTES: u64 = 2000;
 /// How often a guest that isn't ready yet is asked whether it ever will be.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// How often an init of the guest's own is looked at until it is known.
+const HAND_OVER_LOOK: Duration = Duration::from_millis(20);
 
 /// What `start --json` prints.
 #[derive(Serialize)]
@@ -61,8 +64,14 @@ pub fn start(places: &Places, programs: Option<&Path>, trace: bool, args: &Start
         console: Console::Terminal,
         trace,
     };
+    let handed_over = wanted.hands_over();
     let background = launch::in_background(places, lock, &wanted)?;
-    await_ready(places, name, &background, began + args.timeout)?;
+    let deadline = began + args.timeout;
+    if handed_over {
+        await_handed_over(places, name, &background, deadline)?
+    } else {
+        await_ready(places, name, &background, deadline)?
+    }
     report(places, args, began.elapsed())
 }
 
@@ -100,6 +109,25 @@ fn await_ready(places: &Places, name: &GuestName, background: &Background, deadl
                 return Err(Error::Ended { guest: name.clone(), how });
             }
             Some(KeeperEvent::Status | KeeperEvent::Stopping) | None => {}
+        }
+    }
+}
+
+/// Of a guest with an init of its own: returns when that runs; where it is one that says so, when it is ready.
+fn await_handed_over(
+    places: &Places,
+    name: &GuestName,
+    background: &Background,
+    deadline: Instant,
+) -> Result<()> {
+    loop {
+        match Life::look(places, name)? {
+            Life::Up(record, _) if handover::is_silent(&record) => return Ok(()),
+            _ => {}
+        }
+        match await_ready(places, name, background, deadline.min(Instant::now() + HAND_OVER_LOOK)) {
+            Err(Error::Timeout(_)) if Instant::now() < deadline => {}
+            other => return other,
         }
     }
 }
@@ -151,7 +179,12 @@ fn report(places: &Places, args: &StartArgs, took: Duration) -> Result<u8> {
         other => other?,
     };
     let Some(status) = GuestStatus::ask(&guest)? else {
-        print(&format!("guest {name} is ready after {}\n", span(took)));
+        let what = if handover::is_silent(&guest.record) {
+            "has its own init, which doesn't say when it is ready,"
+        } else {
+            "is ready"
+        };
+        print(&format!("guest {name} {what} after {}\n", span(took)));
         return Ok(exit::OK);
     };
     let failed: Vec<&Unit> = status.failed_units().collect();

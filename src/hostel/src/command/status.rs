@@ -78,6 +78,9 @@ fn gather(places: &Places, args: &StatusArgs) -> Result<Facts> {
             facts.processes =
                 record.cgroup.as_deref().map(|cgroup| GuestCgroup::existing(cgroup).processes());
             facts.cgroup = record.cgroup;
+            if record.handed_over {
+                facts.state = "handed-over";
+            }
             if let Some(word) = own_word {
                 facts.state = word.state;
                 facts.failed = word.failed_units().count();

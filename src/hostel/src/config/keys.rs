@@ -46,6 +46,9 @@ const fn at_start(section: &'static str, name: &'static str, form: Form) -> Key 
     Key { section, name, form, effect: Effect::Start }
 }
 
+/// What the guest's PID 1 is: our init with the front-end that is found, with that very one, or the guest's own.
+pub const INITS: &[&str] =
+    &["auto", "systemd", "sysv", "openrc", "runit", "inittab", "native", crate::handover::PLAIN];
 /// Kinds of network.
 pub const NETWORK_KINDS: &[&str] = &["none", "veth", "macvlan", "ipvlan", "device"];
 
@@ -76,6 +79,7 @@ pub static KEYS: &[Key] = &[
     at_start("network", "address", Form::Networks),
     at_start("network", "gateway", Form::Addresses),
     at_start("network", "host-address", Form::Networks),
+    at_start("boot", "init", Form::Word(INITS)),
 ];
 
 impl Key {

@@ -105,6 +105,12 @@ impl Config {
         self.list(section, name).first().map(String::as_str)
     }
 
+    /// Without what stands in other tables.
+    pub fn only(mut self, section: &str) -> Config {
+        self.values.retain(|(own, _), _| *own == section);
+        self
+    }
+
     /// What is set, in the table's order.
     pub fn set(&self) -> impl Iterator<Item = (&'static Key, &[String])> {
         KEYS.iter().filter_map(|key| Some((key, self.values.get(&(key.section, key.name))?.as_slice())))

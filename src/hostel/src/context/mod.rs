@@ -51,6 +51,8 @@ pub struct ContextPlan {
     pub arguments: Vec<CString>,
     /// Environment of init.
     pub environment: Vec<CString>,
+    /// The guest's own init is to be PID 1.
+    pub handed_over: bool,
     /// Its standard descriptors.
     pub console: Console,
     /// Folders of the host that its root would show, and which are none of its business.

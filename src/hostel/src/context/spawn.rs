@@ -469,6 +469,9 @@ fn become_init(state: &Inside) -> Error {
     if let Err(e) = sys::fds::close_on_exec_from(3) {
         return Error::call("marking descriptors", e);
     }
+    if state.plan.handed_over {
+        return crate::handover::become_init(&state.plan.environment);
+    }
     let path = format!("{}/hostel-init", paths::BIN);
     let Ok(program) = CString::new(path.as_str()) else { return Error::Invalid(path) };
     // The name that administration tools look for.
