@@ -18,6 +18,9 @@ pub const UNITS: &str = "/run/hostel/units";
 /// Edges between the units of the plan in force, for who looks at a boot: beside [`UNITS`], and written with it.
 /// Its form is the module `edges` of `hostel-boot`.
 pub const EDGES: &str = "/run/hostel/edges";
+/// Links to the warden under the names of systemd's programs, in a guest that has none of its own: see `hostel-warden`'s
+/// module `applets`.
+pub const APPLETS: &str = "/run/hostel/applets";
 /// What `systemctl set-environment` has set, for every start of a service: assignments with a NUL behind each. Absent
 /// until then. Written and read by the warden.
 pub const ENVIRONMENT: &str = "/run/hostel/environment";

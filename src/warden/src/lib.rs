@@ -8,6 +8,7 @@
 //!
 //! A library only so that tests and fuzzers of other folders reach [`parsers`]; the program is [`main`].
 
+mod applets;
 mod bus;
 mod compile;
 mod conf_d;
@@ -57,27 +58,19 @@ usage: hostel-warden COMMAND [ARGUMENT...]
  tmpfiles --create|--remove|--clean [--boot] [--prefix DIR]
                                        make, remove, clean files of tmpfiles.d(5)
 
+ applet NAME [ARGUMENT...]             systemctl, service, invoke-rc.d, journalctl, systemd-notify, systemd-cat,
+                                       systemd-analyze, as where the guest has its own
+
  compile, exec, serve, bus, prepare    for hostel-init
  act-on                                for units with FailureAction= and the like
 ";
 
-/// Called by this name, the program is `analyze`: for roots whose systemd has no such tool.
-const ANALYZE: &str = "systemd-analyze";
-
-/// The applet that this is called as.
-fn applet(name: Option<&OsString>) -> Option<&'static str> {
-    let name = Path::new(name?).file_name()?.to_str()?;
-    requests::applets::NAMES.into_iter().find(|applet| *applet == name)
-}
-
 /// The program.
 pub fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
-    if args.first().is_some_and(|name| Path::new(name).file_name() == Some(OsStr::new(ANALYZE))) {
-        return ctl::run("analyze", &args[1..]);
-    }
-    if let Some(name) = applet(args.first()) {
-        return requests::applets::run(name, &args[1..]);
+    let name = args.first().and_then(|name| Path::new(name).file_name()).and_then(OsStr::to_str);
+    if let Some(code) = name.and_then(|name| applets::run(name, &args[1..])) {
+        return code;
     }
     let (command, rest) = match args.get(1).and_then(|a| a.to_str()) {
         Some(command) => (command, &args[2..]),
@@ -92,6 +85,13 @@ pub fn main() -> ExitCode {
         "prepare" => prepare::run(),
         "shutdown" | "halt" | "poweroff" | "reboot" | "telinit" | "runlevel" | "wall" => {
             requests::applets::run(command, rest)
+        }
+        "applet" => {
+            let name = rest.first().and_then(|name| name.to_str()).unwrap_or_default();
+            applets::run(name, rest.get(1..).unwrap_or_default()).unwrap_or_else(|| {
+                eprintln!("hostel-warden applet: there is none called `{name}`");
+                ExitCode::from(2)
+            })
         }
         "sysusers" => sysusers::run(rest),
         "tmpfiles" => tmpfiles::run(rest),

@@ -172,7 +172,13 @@ fn variables(user: &GuestUser, wished: &[String]) -> Vec<(String, String)> {
 /// The environment of what is run inside: nothing of the caller's but its terminal's kind.
 pub fn inside_environment(more: &[(String, String)]) -> Vec<CString> {
     let terminal = std::env::var("TERM").unwrap_or_else(|_| "dumb".into());
-    let base = [("PATH", PATH), ("TERM", terminal.as_str()), (paths::ENV_CONTAINER, paths::CONTAINER_VALUE)];
+    // A guest that has no systemctl has ours there: see the warden's module `applets`.
+    let path = format!("{PATH}:{}", paths::APPLETS);
+    let base = [
+        ("PATH", path.as_str()),
+        ("TERM", terminal.as_str()),
+        (paths::ENV_CONTAINER, paths::CONTAINER_VALUE),
+    ];
     let all = base.into_iter().chain(more.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     all.filter_map(|(name, value)| c_string(format!("{name}={value}")).ok()).collect()
 }

@@ -50,6 +50,7 @@ pub use service::COMMANDS;
 pub use specifier::Facts;
 pub use value::parse_size;
 
+use crate::applets;
 use crate::fronts::{self, Family, Found};
 use crate::sys;
 use hostel_contract::paths;
@@ -236,8 +237,17 @@ fn compile(options: &Options) -> Result<(), CompileError> {
         if let Err(error) = crate::ctl::names::publish(Path::new("/"), &built.bytes) {
             eprintln!("{}: can't write the lists of units and edges: {error}", paths::RUN);
         }
+        let published = own_program().map_or(Ok(()), |program| applets::publish(Path::new("/"), &program));
+        if let Err(error) = published {
+            eprintln!("{}: can't be made: {error}: there is no systemctl here", paths::APPLETS);
+        }
     }
     write_plan(&options.output, &built.bytes)
+}
+
+/// The warden's own file, where it has a place: not if its host has handed it over as a memfd.
+fn own_program() -> Option<PathBuf> {
+    std::fs::read_link("/proc/self/exe").ok().filter(|path| path.is_file())
 }
 
 /// The plan of the units as they are now, and nothing is run, written or said: for `plan --print`.

@@ -3,7 +3,7 @@
 
 use super::page::{self, Page};
 use super::show::escape;
-use super::{Arguments, Refusal, exit, full_name};
+use super::{Arguments, Refusal, exit, expressions, full_name};
 use hostel_boot::edges::{Edges, LIST_MAX};
 use hostel_boot::{Boot, dot, svg, words};
 use hostel_contract::paths;
@@ -21,6 +21,19 @@ pub fn run(arguments: &Arguments<'_>) -> Result<u8, Refusal> {
         Some((verb, names)) => (*verb, names),
         None => ("time", &[][..]),
     };
+    let asked: Option<Asked> = match verb {
+        "calendar" => Some(expressions::calendar),
+        "timespan" => Some(expressions::timespan),
+        "verify" => Some(expressions::verify),
+        _ => None,
+    };
+    if let Some(asked) = asked {
+        if names.is_empty() {
+            return Err(Refusal::usage(format!("`{verb}` needs something to look at")));
+        }
+        let (text, status) = asked(names)?;
+        return print(&text).map(|_| status);
+    }
     if !names.is_empty() && verb != "critical-chain" {
         return Err(Refusal::usage(format!("`{verb}` takes no more arguments")));
     }
@@ -32,12 +45,19 @@ pub fn run(arguments: &Arguments<'_>) -> Result<u8, Refusal> {
         "dot" => |boot, _| Ok(dot::draw(boot)),
         other => {
             return Err(Refusal::usage(format!(
-                "unknown verb `{other}`: write time, blame, critical-chain [UNIT...], plot or dot"
+                "unknown verb `{other}`: write time, blame, critical-chain [UNIT...], plot, dot, calendar, timespan or verify"
             )));
         }
     };
     let boot = read()?;
     let text = if arguments.has("--json") { format!("{}\n", boot.facts()) } else { show(&boot, names)? };
+    print(&text)
+}
+
+/// What looks at an expression or a file: the text, and the exit status.
+type Asked = fn(&[&str]) -> Result<(String, u8), Refusal>;
+
+fn print(text: &str) -> Result<u8, Refusal> {
     match std::io::stdout().write_all(text.as_bytes()) {
         // Whoever read us has enough.
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {

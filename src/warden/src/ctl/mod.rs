@@ -6,11 +6,14 @@
 mod act_on;
 mod analyze;
 pub mod client;
+mod expressions;
 pub mod names;
 pub mod page;
 mod plan;
 pub mod reload;
 mod show;
+
+pub use show::escape;
 
 use crate::compile::name::mangle;
 use crate::signals;
@@ -43,6 +46,12 @@ mod exit {
 pub struct Refusal {
     code: u8,
     text: String,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
 }
 
 impl Refusal {
@@ -122,7 +131,7 @@ impl<'a> Arguments<'a> {
 }
 
 /// A unit's full name: a service where no suffix says otherwise. What can be none is left for init to refuse.
-fn full_name(name: &str) -> String {
+pub fn full_name(name: &str) -> String {
     names::resolve(&mangle(name).unwrap_or_else(|| name.to_owned()))
 }
 

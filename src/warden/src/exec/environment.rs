@@ -13,6 +13,7 @@ use hostel_contract::status::UnitResult;
 use hostel_plan::{NotifyAccess, Phase, SettingKey};
 use std::ffi::CString;
 use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
 
 /// Search path of services, and of programs that are named without a directory.
 pub const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -169,7 +170,7 @@ pub fn build(job: &Job<'_>, launch: &Launch<'_>) -> Result<Environment, Failure>
 /// What every service is started with, unless its unit says otherwise.
 pub fn of_manager() -> Environment {
     let mut environment = Environment::default();
-    manager(&mut environment, SEARCH_PATH);
+    manager(&mut environment, &own_search_path());
     environment.merge(Environment::read_set());
     environment
 }
@@ -177,7 +178,15 @@ pub fn of_manager() -> Environment {
 /// ExecSearchPath=, or what every service has.
 pub fn search_path(job: &Job<'_>) -> String {
     let own: Vec<&str> = job.directives(SettingKey::Scheduling, "ExecSearchPath").collect();
-    if own.is_empty() { SEARCH_PATH.to_string() } else { own.join(":") }
+    if own.is_empty() { own_search_path() } else { own.join(":") }
+}
+
+/// What every service has: in a root that has no systemctl, with our own as the last resort.
+fn own_search_path() -> String {
+    match Path::new(paths::APPLETS).is_dir() {
+        true => format!("{SEARCH_PATH}:{}", paths::APPLETS),
+        false => SEARCH_PATH.to_string(),
+    }
 }
 
 /// What every service has: the search path and the machine's locale.
