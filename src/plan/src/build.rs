@@ -107,10 +107,12 @@ fn check_unit(unit: &UnitModel) -> Result<(), String> {
         return Err(format!("a NUL character in {text:?}"));
     }
     let sets = [&unit.success, &unit.restart_prevent, &unit.restart_force];
-    let numbers = sets
-        .iter()
-        .flat_map(|set: &&ExitSet| &set.signals)
-        .chain([&unit.kill_signal, &unit.final_kill_signal]);
+    let numbers = sets.iter().flat_map(|set: &&ExitSet| &set.signals).chain([
+        &unit.kill_signal,
+        &unit.final_kill_signal,
+        &unit.watchdog_signal,
+        &unit.reload_signal,
+    ]);
     if let Some(signal) = numbers.copied().find(|signal| !(1..=64).contains(signal)) {
         return Err(format!("{signal} is no signal; signals are 1 to 64"));
     }

@@ -34,7 +34,7 @@ use hostel_contract::{Field, record};
 /// "HPLN".
 pub const MAGIC: u32 = u32::from_le_bytes(*b"HPLN");
 /// Version of the format.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// `default_target` of a plan that has none.
 pub const NO_UNIT: u16 = u16::MAX;
 /// Units that a plan can have: as many as a status page.
@@ -134,10 +134,16 @@ record! {
         pub final_kill_signal: u8,
         /// 1 to 64, or 0.
         pub restart_kill_signal: u8,
+        /// 1 to 64.
+        pub watchdog_signal: u8,
+        /// 1 to 64.
+        pub reload_signal: u8,
         /// StartLimitBurst=.
         pub start_limit_burst: u16,
         /// FileDescriptorStoreMax=.
         pub fdstore_max: u16,
+        /// RestartSteps=.
+        pub restart_steps: u16,
         /// RestartSec=.
         pub restart_ms: u32,
         /// TimeoutStartSec=.
@@ -152,6 +158,10 @@ record! {
         pub job_timeout_ms: u32,
         /// StartLimitIntervalSec=.
         pub start_limit_interval_ms: u32,
+        /// TimeoutAbortSec=.
+        pub abort_timeout_ms: u32,
+        /// By what the pause before a restart grows with each, in 65536ths.
+        pub restart_growth: u32,
         /// Block: SuccessExitStatus=.
         pub success: Reference,
         /// Block: RestartPreventExitStatus=.

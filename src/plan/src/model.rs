@@ -64,6 +64,12 @@ pub struct UnitModel {
     pub start_limit_interval_ms: Millis32,
     /// StartLimitBurst=.
     pub start_limit_burst: u16,
+    /// TimeoutAbortSec=.
+    pub abort_timeout_ms: Millis32,
+    /// RestartSteps=: in so many restarts the pause grows to its longest.
+    pub restart_steps: u16,
+    /// By what it grows with each of them, in 65536ths.
+    pub restart_growth: u32,
     /// KillMode=.
     pub kill_mode: KillMode,
     /// KillSignal=.
@@ -72,6 +78,10 @@ pub struct UnitModel {
     pub final_kill_signal: u8,
     /// RestartKillSignal=; 0: as KillSignal=.
     pub restart_kill_signal: u8,
+    /// WatchdogSignal=.
+    pub watchdog_signal: u8,
+    /// ReloadSignal=.
+    pub reload_signal: u8,
     /// NotifyAccess=.
     pub notify_access: NotifyAccess,
     /// FileDescriptorStoreMax=.
@@ -112,10 +122,15 @@ impl UnitModel {
             job_timeout_ms: INFINITE,
             start_limit_interval_ms: 10_000,
             start_limit_burst: 5,
+            abort_timeout_ms: 90_000,
+            restart_steps: 0,
+            restart_growth: 0,
             kill_mode: KillMode::ControlGroup,
             kill_signal: 15,
             final_kill_signal: 9,
             restart_kill_signal: 0,
+            watchdog_signal: 6,
+            reload_signal: 1,
             notify_access: NotifyAccess::None,
             fdstore_max: 0,
             success: ExitSet::default(),

@@ -28,6 +28,7 @@ const FLAGS: &[(u32, &str)] = &[
     (unit_flags::REFUSE_MANUAL_STOP, "refuse-manual-stop"),
     (unit_flags::STOP_WHEN_UNNEEDED, "stop-when-unneeded"),
     (unit_flags::IGNORE_ON_ISOLATE, "ignore-on-isolate"),
+    (unit_flags::EXIT_GROUP, "exit-type-cgroup"),
     (unit_flags::SKIP, "skip"),
     (unit_flags::NOT_FOUND, "not-found"),
     (unit_flags::MASKED, "masked"),
@@ -171,6 +172,10 @@ fn policy_lines(unit: &Unit<'_>) -> Vec<String> {
     line("FinalKillSignal", unit.final_kill_signal().to_string(), default.final_kill_signal.to_string());
     let restart_kill = unit.restart_kill_signal().to_string();
     line("RestartKillSignal", restart_kill, default.restart_kill_signal.to_string());
+    line("WatchdogSignal", unit.watchdog_signal().to_string(), default.watchdog_signal.to_string());
+    line("ReloadSignal", unit.reload_signal().to_string(), default.reload_signal.to_string());
+    line("TimeoutAbortSec", span(unit.abort_timeout_ms()), span(unit.stop_timeout_ms()));
+    line("RestartSteps", unit.restart_steps().to_string(), default.restart_steps.to_string());
     line("FileDescriptorStoreMax", unit.fdstore_max().to_string(), default.fdstore_max.to_string());
     line("SuccessExitStatus", exit_set(unit, ExitList::Success), String::new());
     line("RestartPreventExitStatus", exit_set(unit, ExitList::RestartPrevent), String::new());

@@ -72,8 +72,9 @@ impl<'a> Plan<'a> {
         crate::validate::validate(bytes)
     }
 
-    /// What `validate` makes of bytes that it has looked at.
-    pub(crate) const fn of(bytes: &'a [u8]) -> Plan<'a> {
+    /// The plan of [`Plan::bytes`] that were taken before: they are not looked at again. Of others, reads give harmless
+    /// values.
+    pub const fn of(bytes: &'a [u8]) -> Plan<'a> {
         Plan { bytes }
     }
 
@@ -320,6 +321,31 @@ impl<'a> Unit<'a> {
     /// RestartKillSignal=, 1 to 64; 0: as KillSignal=.
     pub fn restart_kill_signal(&self) -> u8 {
         self.policy_code(const { PolicyRecord::offset("restart_kill_signal") })
+    }
+
+    /// WatchdogSignal=, 1 to 64.
+    pub fn watchdog_signal(&self) -> u8 {
+        self.policy_code(const { PolicyRecord::offset("watchdog_signal") })
+    }
+
+    /// ReloadSignal=, 1 to 64.
+    pub fn reload_signal(&self) -> u8 {
+        self.policy_code(const { PolicyRecord::offset("reload_signal") })
+    }
+
+    /// TimeoutAbortSec=.
+    pub fn abort_timeout_ms(&self) -> Millis32 {
+        self.policy_number(const { PolicyRecord::offset("abort_timeout_ms") })
+    }
+
+    /// RestartSteps=.
+    pub fn restart_steps(&self) -> u16 {
+        self.policy_number(const { PolicyRecord::offset("restart_steps") }) as u16
+    }
+
+    /// By what the pause before a restart grows with each of the steps, in 65536ths.
+    pub fn restart_growth(&self) -> u32 {
+        self.policy_number(const { PolicyRecord::offset("restart_growth") })
     }
 
     /// NotifyAccess=.

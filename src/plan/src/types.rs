@@ -247,6 +247,16 @@ pub mod unit_flags {
     pub const FLUSH_PENDING: u32 = 1 << 16;
     /// KeyringMode, PAM and the like need the guest: always start by the warden, never plain.
     pub const NEEDS_WARDEN: u32 = 1 << 17;
+    /// ExitType=cgroup: a service is there as long as any of its processes.
+    pub const EXIT_GROUP: u32 = 1 << 18;
+    /// Where the two bits of TimeoutStartFailureMode= are: a [failure mode](FAILURE_ABORT).
+    pub const START_FAILURE: u32 = 20;
+    /// Where those of TimeoutStopFailureMode= are.
+    pub const STOP_FAILURE: u32 = 22;
+    /// A time-out leads to WatchdogSignal=, where 0 is to KillSignal=.
+    pub const FAILURE_ABORT: u32 = 1;
+    /// To FinalKillSignal=.
+    pub const FAILURE_KILL: u32 = 2;
 }
 
 /// Bits of a command: systemd.service(5), "Special executable prefixes".

@@ -232,13 +232,15 @@ fn is_signal(code: u8) -> bool {
 type IsCode = fn(u8) -> bool;
 
 /// Fields of a policy, and what may stand in them.
-const POLICY_CODES: [(usize, IsCode); 7] = [
+const POLICY_CODES: [(usize, IsCode); 9] = [
     (PolicyRecord::offset("service_type"), |code| ServiceType::from_code(code).is_some()),
     (PolicyRecord::offset("restart"), |code| Restart::from_code(code).is_some()),
     (PolicyRecord::offset("kill_mode"), |code| KillMode::from_code(code).is_some()),
     (PolicyRecord::offset("notify_access"), |code| NotifyAccess::from_code(code).is_some()),
     (PolicyRecord::offset("kill_signal"), is_signal),
     (PolicyRecord::offset("final_kill_signal"), is_signal),
+    (PolicyRecord::offset("watchdog_signal"), is_signal),
+    (PolicyRecord::offset("reload_signal"), is_signal),
     (PolicyRecord::offset("restart_kill_signal"), |code| code == 0 || is_signal(code)),
 ];
 

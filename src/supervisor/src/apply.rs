@@ -85,7 +85,7 @@ impl Supervisor<'_> {
         }
     }
 
-    fn blame(&mut self, unit: UnitId, fault: UnitResult) {
+    pub(crate) fn blame(&mut self, unit: UnitId, fault: UnitResult) {
         self.at(unit).blame(fault);
     }
 

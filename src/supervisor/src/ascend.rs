@@ -321,11 +321,10 @@ impl Supervisor<'_> {
         }
     }
 
-    /// A forking service whose main process nobody knows lives as long as its group does.
+    /// A forking service whose main process nobody knows lives as long as its group does, and one of ExitType=cgroup.
     pub(crate) fn lives_by_its_group(&self, def: &Unit<'_>) -> bool {
-        def.service_type() == ServiceType::Forking
-            && !self.get(def.id()).has(flag::MAIN_KNOWN)
-            && self.is_grouped(def)
+        let unknown = def.service_type() == ServiceType::Forking && !self.get(def.id()).has(flag::MAIN_KNOWN);
+        (unknown || def.has(unit_flags::EXIT_GROUP)) && self.is_grouped(def)
     }
 
     /// BindsTo= with After=: what it is bound to has to be up at the moment of the start (systemd.unit(5)).
@@ -366,7 +365,7 @@ impl Supervisor<'_> {
             unit,
             recipient: Recipient::Main,
             pid: Some(main),
-            signal: policy::SIGHUP,
+            signal: def.reload_signal(),
         });
         self.enter_for(unit, State::ReloadNotify, def.start_timeout_ms());
     }

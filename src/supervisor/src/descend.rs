@@ -81,7 +81,8 @@ impl Supervisor<'_> {
             return false;
         }
         let span = match kind {
-            Signal::Terminate | Signal::Abort => self.stop_span(def),
+            Signal::Terminate => self.stop_span(def),
+            Signal::Abort => bounded(def.abort_timeout_ms()),
             Signal::Kill => bounded(def.stop_timeout_ms()),
         };
         self.enter_for(unit, state, span);
@@ -98,7 +99,7 @@ impl Supervisor<'_> {
         }
         let control = control.filter(|_| helper.is_none());
         let number = match kind {
-            Signal::Abort => policy::SIGABRT,
+            Signal::Abort => def.watchdog_signal(),
             Signal::Kill => def.final_kill_signal(),
             Signal::Terminate => match (self.job(unit), def.restart_kill_signal()) {
                 (Some(Job::Restart), restart) if restart != 0 => restart,
@@ -266,8 +267,17 @@ impl Supervisor<'_> {
         }
         self.enter(unit, if failed { State::Failed } else { State::Dead });
         if again {
-            self.enter_for(unit, State::AutoRestart, def.restart_ms());
+            self.enter_for(unit, State::AutoRestart, self.pause(&def));
         }
+    }
+
+    /// RestartSec=, grown with each restart that RestartSteps= counts.
+    fn pause(&self, def: &Unit<'_>) -> u32 {
+        let mut span = def.restart_ms();
+        for _ in 0..def.restart_steps().min(self.get(def.id()).restarts) {
+            span = ((u64::from(span) * u64::from(def.restart_growth())) >> 16) as u32;
+        }
+        span
     }
 
     /// A condition or an assertion is false: there was no life, and so no start that its limit counts.

@@ -134,12 +134,7 @@ impl Supervisor<'_> {
             Report::Failed { step, .. } if step == ExecStep::Resources.code() => {
                 self.conditions_hold(unit);
                 let state = self.at(unit);
-                state.blame(UnitResult::Resources);
-                if is_main {
-                    state.main_pid = 0;
-                } else {
-                    state.control_pid = 0;
-                }
+                *(if is_main { &mut state.main_pid } else { &mut state.control_pid }) = 0;
                 self.react(unit, Cause::SpawnFailed, UnitResult::Resources);
             }
             // The exit that follows says with which status.

@@ -373,9 +373,29 @@ impl Supervisor<'_> {
             } else {
                 UnitResult::Timeout
             };
-            self.react(unit, Cause::TimedOut, fault);
+            match self.failure_mode(unit, at) {
+                Some(to) => {
+                    self.blame(unit, fault);
+                    self.descend(unit, to);
+                }
+                None => self.react(unit, Cause::TimedOut, fault),
+            }
         }
         self.refresh(unit);
+    }
+
+    /// TimeoutStartFailureMode= and TimeoutStopFailureMode=: where a time-out leads, if not to KillSignal=.
+    fn failure_mode(&self, unit: UnitId, at: State) -> Option<State> {
+        let shift = match at {
+            State::Stop | State::StopSigterm => unit_flags::STOP_FAILURE,
+            _ if at.is_starting() => unit_flags::START_FAILURE,
+            _ => return None,
+        };
+        match self.def(unit).flags() >> shift & 3 {
+            0 => None,
+            unit_flags::FAILURE_ABORT => Some(State::Abort),
+            _ => Some(State::StopSigkill),
+        }
     }
 
     /// Nothing runs, and nothing is left to visit: `Type=idle` need not wait longer. Says whether one was let go.

@@ -43,10 +43,8 @@ pub const TRANSACTION_ROUNDS: usize = 256;
 /// which units start each other for ever is made to wait for the clock, so that requests still come through.
 pub const STEPS_PER_UNIT: u32 = 64;
 
-/// SIGHUP: SendSIGHUP=, and ReloadSignal='s default.
+/// SIGHUP: SendSIGHUP=.
 pub const SIGHUP: u8 = 1;
-/// SIGABRT: WatchdogSignal='s default.
-pub const SIGABRT: u8 = 6;
 /// SIGKILL.
 pub const SIGKILL: u8 = 9;
 

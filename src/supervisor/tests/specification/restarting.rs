@@ -217,3 +217,21 @@ fn given_a_clean_up_when_a_restart_follows_then_its_helper_is_told() {
     let spawn = *guest.spawned.last().expect("the clean-up");
     assert_eq!((spawn.phase, spawn.command), (Phase::CleanUp, 0));
 }
+
+#[test]
+fn given_steps_when_a_service_ends_again_and_again_then_the_pause_grows_to_its_longest() {
+    let mut guest = Guest::of([service("a.service").restarts(Restart::Always).with(|unit| {
+        unit.start_limit_interval_ms = 0;
+        unit.restart_ms = 100;
+        unit.restart_steps = 2;
+        unit.restart_growth = 3 << 16;
+    })]);
+    guest.start("a.service");
+    for pause in [100, 300, 900, 900] {
+        guest.main_ends("a.service", exited(1));
+        guest.pass(pause - 1);
+        assert_eq!(guest.state("a.service"), State::AutoRestart, "{pause} ms");
+        guest.pass(1);
+        assert_eq!(guest.state("a.service"), State::Running, "{pause} ms");
+    }
+}

@@ -374,3 +374,17 @@ fn given_a_daemon_that_says_reloading_and_ready_while_its_reload_command_runs_th
     guest.control_ends("a.service", exited(0));
     assert_eq!((guest.answer(request), guest.state("a.service")), (Some(Done), State::Running));
 }
+
+#[test]
+fn given_a_service_that_is_there_as_its_group_when_its_main_process_ends_then_it_runs_until_the_last_one_does()
+ {
+    for (code, end) in [(0, State::Dead), (3, State::Failed)] {
+        let mut guest = Guest::of([service("a.service").flag(unit_flags::EXIT_GROUP)]);
+        guest.has_strays("a.service");
+        guest.start("a.service");
+        guest.main_ends("a.service", exited(code));
+        assert_eq!(guest.state("a.service"), State::Running);
+        guest.strays_end("a.service");
+        assert_eq!(guest.state("a.service"), end);
+    }
+}

@@ -292,3 +292,46 @@ fn given_a_helper_when_the_unit_is_stopped_then_it_is_ended_whatever_kill_mode_s
     guest.control_ends("a.service", killed(9));
     assert_eq!((guest.answer(stop), guest.state("a.service")), (Some(Done), State::Dead));
 }
+
+#[test]
+fn given_a_signal_and_a_time_of_its_own_for_the_watchdog_when_it_is_not_fed_then_they_are_used() {
+    let mut guest =
+        Guest::of([patient("a.service", KillMode::Mixed).of_type(ServiceType::Notify).with(|unit| {
+            unit.watchdog_ms = 1_000;
+            unit.watchdog_signal = 10;
+            unit.abort_timeout_ms = 5_000;
+        })]);
+    guest.start("a.service");
+    guest.says("a.service", Notification::Ready);
+    guest.pass(1_000);
+    assert_eq!(guest.signals(), ["a.service Main 10"]);
+    guest.pass(4_999);
+    assert_eq!(guest.state("a.service"), State::Abort);
+    guest.pass(1);
+    assert_eq!(guest.signals(), ["a.service All 9"]);
+}
+
+#[test]
+fn given_what_a_time_out_leads_to_when_a_start_or_a_stop_takes_too_long_then_it_is_that() {
+    let modes = [(0, " 15"), (unit_flags::FAILURE_ABORT, " 6"), (unit_flags::FAILURE_KILL, " 9")];
+    for (mode, signal) in modes {
+        let mut guest =
+            Guest::of([service_of("a.service", ServiceType::Notify).runs(Phase::Stop).with(|unit| {
+                unit.flags |= mode << unit_flags::START_FAILURE | mode << unit_flags::STOP_FAILURE;
+                (unit.start_timeout_ms, unit.stop_timeout_ms) = (1_000, 1_000);
+            })]);
+        guest.has_strays("a.service");
+        guest.start("a.service");
+        guest.pass(1_000);
+        assert!(guest.signals()[0].ends_with(signal), "start, mode {mode}");
+        guest.main_ends("a.service", killed(9));
+        guest.strays_end("a.service");
+        assert_eq!(guest.result("a.service"), UnitResult::Timeout);
+        guest.start("a.service");
+        guest.says("a.service", Notification::Ready);
+        guest.stop("a.service");
+        guest.signals();
+        guest.pass(1_000);
+        assert!(guest.signals()[0].ends_with(signal), "stop, mode {mode}");
+    }
+}

@@ -95,7 +95,9 @@ impl World {
             owners.filter_map(|unit| Some((unit.setting(SettingKey::BusName)?.to_owned(), unit.id())));
         self.bus_names = named.collect();
         self.checksum = plan.checksum();
+        let taken = plan.bytes().len();
         self.plan = bytes;
+        self.plan.truncate(taken);
         self.page = None;
         self.forget_files();
     }
@@ -134,7 +136,7 @@ impl World {
 
     /// The plan in force.
     pub fn plan(&self) -> Option<Plan<'_>> {
-        Plan::parse(&self.plan).ok()
+        (!self.plan.is_empty()).then(|| Plan::of(&self.plan))
     }
 
     /// The guest's part of the page.

@@ -57,6 +57,12 @@ pub struct Draft {
     pub service_type: Option<ServiceType>,
     /// TimeoutStartSec= as written.
     pub start_timeout: Option<Millis32>,
+    /// TimeoutAbortSec= as written.
+    pub abort_timeout: Option<Millis32>,
+    /// RestartMaxDelaySec=.
+    pub restart_max_delay: Option<Millis32>,
+    /// What RuntimeRandomizedExtraSec= adds to RuntimeMaxSec=.
+    pub runtime_extra: Millis32,
     /// NotifyAccess= as written.
     pub notify_access: Option<NotifyAccess>,
     /// Service= or Unit= as written.
@@ -90,6 +96,9 @@ impl Draft {
             slice: None,
             service_type: None,
             start_timeout: None,
+            abort_timeout: None,
+            restart_max_delay: None,
+            runtime_extra: 0,
             notify_access: None,
             triggers: None,
             lazy_unmount: false,

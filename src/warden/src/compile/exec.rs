@@ -156,6 +156,9 @@ fn kill(draft: &mut Draft, d: &mut Directive<'_>) -> bool {
         "RestartKillSignal" => {
             draft.model.restart_kill_signal = d.signal().unwrap_or(draft.model.restart_kill_signal);
         }
+        "WatchdogSignal" => {
+            draft.model.watchdog_signal = d.signal().unwrap_or(draft.model.watchdog_signal);
+        }
         "SendSIGKILL" => {
             let on = d.boolean();
             draft.flag(unit_flags::SEND_SIGKILL, on);

@@ -73,6 +73,19 @@ pub fn take(draft: &mut Draft, d: &mut Directive<'_>) -> bool {
         "SuccessExitStatus" => exit_set(&mut draft.model.success, d),
         "RestartPreventExitStatus" => exit_set(&mut draft.model.restart_prevent, d),
         "RestartForceExitStatus" => exit_set(&mut draft.model.restart_force, d),
+        "RestartSteps" => draft.model.restart_steps = d.number().unwrap_or(draft.model.restart_steps),
+        "ReloadSignal" => draft.model.reload_signal = d.signal().unwrap_or(draft.model.reload_signal),
+        "ExitType" => {
+            let by_group = |text: &str| match text {
+                "main" => Some(false),
+                "cgroup" => Some(true),
+                _ => None,
+            };
+            let on = d.choice(by_group, "write main or cgroup");
+            draft.flag(unit_flags::EXIT_GROUP, on);
+        }
+        "TimeoutStartFailureMode" => failure_mode(draft, d, unit_flags::START_FAILURE),
+        "TimeoutStopFailureMode" => failure_mode(draft, d, unit_flags::STOP_FAILURE),
         _ => return times(draft, d) || super::unit::start_limit(draft, d),
     }
     true
@@ -93,10 +106,49 @@ fn times(draft: &mut Draft, d: &mut Directive<'_>) -> bool {
             // Not a time-out: 0 is over as soon as it begins.
             draft.model.runtime_max_ms = d.millis().map_or(draft.model.runtime_max_ms, |ms| ms.max(1));
         }
+        "RuntimeRandomizedExtraSec" => {
+            let most = d.millis().unwrap_or(0);
+            let extra = spread(&d.facts.machine_id, d.unit.full()) % (u64::from(most) + 1);
+            draft.runtime_extra = extra as u32;
+        }
+        "RestartMaxDelaySec" => draft.restart_max_delay = d.timeout().or(draft.restart_max_delay),
+        "TimeoutAbortSec" => draft.abort_timeout = d.timeout().or(draft.abort_timeout),
         "WatchdogSec" => draft.model.watchdog_ms = d.timeout().unwrap_or(draft.model.watchdog_ms),
         _ => return false,
     }
     true
+}
+
+/// What a time-out leads to: two bits of the unit's flags.
+fn failure_mode(draft: &mut Draft, d: &mut Directive<'_>, shift: u32) {
+    let mode = |text: &str| match text {
+        "terminate" => Some(0),
+        "abort" => Some(unit_flags::FAILURE_ABORT),
+        "kill" => Some(unit_flags::FAILURE_KILL),
+        _ => None,
+    };
+    if let Some(mode) = d.choice(mode, "write terminate, abort or kill") {
+        draft.model.flags = draft.model.flags & !(3 << shift) | mode << shift;
+    }
+}
+
+/// A number of this machine and unit, for what is to be different on each: 64-bit FNV-1a.
+fn spread(machine: &str, unit: &str) -> u64 {
+    machine.bytes().chain(unit.bytes()).fold(0xcbf2_9ce4_8422_2325, |sum: u64, byte| {
+        (sum ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+/// By what the pause before a restart grows, so that it is the longest after the last step; systemd's
+/// service_restart_usec_next.
+fn grow(draft: &mut Draft) {
+    let (least, most) = (draft.model.restart_ms, draft.restart_max_delay.unwrap_or(INFINITE));
+    if draft.model.restart_steps == 0 || least == 0 || most == INFINITE || least >= most {
+        draft.model.restart_steps = 0;
+        return;
+    }
+    let growth = (f64::from(most) / f64::from(least)).powf(1.0 / f64::from(draft.model.restart_steps));
+    draft.model.restart_growth = (growth * 65536.0).round() as u32;
 }
 
 fn bus_name(draft: &mut Draft, d: &mut Directive<'_>) {
@@ -158,6 +210,17 @@ pub fn finish(draft: &mut Draft, notes: &mut Notes) {
     let default_timeout =
         if service_type == ServiceType::Oneshot { INFINITE } else { draft.model.start_timeout_ms };
     draft.model.start_timeout_ms = draft.start_timeout.unwrap_or(default_timeout);
+    draft.model.abort_timeout_ms = draft.abort_timeout.unwrap_or(draft.model.stop_timeout_ms);
+    if draft.model.runtime_max_ms != INFINITE {
+        draft.model.runtime_max_ms = draft.model.runtime_max_ms.saturating_add(draft.runtime_extra);
+    }
+    if draft.model.flags & unit_flags::SEND_SIGKILL == 0 {
+        // Nothing is killed: what a time-out would lead to is left out.
+        let kills = unit_flags::FAILURE_KILL << unit_flags::START_FAILURE
+            | unit_flags::FAILURE_KILL << unit_flags::STOP_FAILURE;
+        draft.model.flags &= !kills;
+    }
+    grow(draft);
     let notifies = matches!(service_type, ServiceType::Notify | ServiceType::NotifyReload)
         || draft.model.watchdog_ms != INFINITE
         || draft.model.fdstore_max > 0;

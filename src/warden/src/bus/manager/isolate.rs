@@ -9,7 +9,7 @@ use super::super::world::World;
 use crate::ctl::client::Client;
 use hostel_contract::control::{ControlOp, NO_WAIT};
 use hostel_contract::status::{ActiveState, StatusRow};
-use hostel_plan::{EdgeKind, Plan, Unit, UnitId, unit_flags};
+use hostel_plan::{EdgeKind, Plan, Unit, UnitId, UnitKind, unit_flags};
 use std::collections::BTreeSet;
 
 /// How a start pulls in other units.
@@ -41,7 +41,9 @@ fn to_stop<'a>(plan: &Plan<'a>, anchor: UnitId, row: impl Fn(UnitId) -> StatusRo
     };
     let mut units: Vec<Unit<'a>> =
         plan.units().filter(|unit| !stays.contains(&unit.id()) && is_there(unit)).collect();
-    units.sort_by_key(|unit| std::cmp::Reverse(unit.rank()));
+    // What would start them again goes first of all.
+    let triggers = |unit: &Unit<'_>| matches!(unit.kind(), UnitKind::Path | UnitKind::Timer);
+    units.sort_by_key(|unit| (!triggers(unit), std::cmp::Reverse(unit.rank())));
     units
 }
 
@@ -67,7 +69,6 @@ fn stays(plan: &Plan<'_>, anchor: UnitId) -> BTreeSet<UnitId> {
 mod tests {
     use super::*;
     use crate::ctl::page::no_row;
-    use hostel_plan::UnitKind;
     use hostel_plan::build::build;
     use hostel_plan::model::{Model, UnitModel};
 
@@ -119,6 +120,17 @@ mod tests {
             unit("z.service", UnitKind::Service, &[(EdgeKind::After, "y.service")]),
         ];
         assert_eq!(stopped(units), ["z.service", "y.service", "x.service"]);
+    }
+
+    #[test]
+    fn given_a_path_when_another_is_isolated_then_it_stops_before_what_it_would_start_again() {
+        let path = [(EdgeKind::Triggers, "x.service"), (EdgeKind::Before, "x.service")];
+        let units = vec![
+            unit("a.target", UnitKind::Target, &[]),
+            unit("x.path", UnitKind::Path, &path),
+            unit("x.service", UnitKind::Service, &[]),
+        ];
+        assert_eq!(stopped(units), ["x.path", "x.service"]);
     }
 
     #[test]

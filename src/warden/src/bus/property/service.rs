@@ -24,7 +24,14 @@ pub fn value(subject: &Subject<'_>, name: &str) -> Option<Value> {
         "Restart" => unit.restart().name().into(),
         "RestartUSec" => usec(unit.restart_ms()).into(),
         "TimeoutStartUSec" => usec(unit.start_timeout_ms()).into(),
-        "TimeoutStopUSec" | "TimeoutAbortUSec" => usec(unit.stop_timeout_ms()).into(),
+        "TimeoutStopUSec" => usec(unit.stop_timeout_ms()).into(),
+        "TimeoutAbortUSec" => usec(unit.abort_timeout_ms()).into(),
+        "TimeoutStartFailureMode" => failure_mode(unit, unit_flags::START_FAILURE).into(),
+        "TimeoutStopFailureMode" => failure_mode(unit, unit_flags::STOP_FAILURE).into(),
+        "ExitType" => (if unit.has(unit_flags::EXIT_GROUP) { "cgroup" } else { "main" }).into(),
+        "RestartSteps" => u32::from(unit.restart_steps()).into(),
+        "WatchdogSignal" => i32::from(unit.watchdog_signal()).into(),
+        "ReloadSignal" => i32::from(unit.reload_signal()).into(),
         "RuntimeMaxUSec" => usec(unit.runtime_max_ms()).into(),
         "WatchdogUSec" => match usec(unit.watchdog_ms()) {
             u64::MAX if !subject.is_down() => 0u64.into(),
@@ -61,6 +68,15 @@ pub fn value(subject: &Subject<'_>, name: &str) -> Option<Value> {
         "StandardOutput" => subject.setting(SettingKey::StandardOutput).unwrap_or("journal").into(),
         _ => return None,
     })
+}
+
+/// What a time-out leads to.
+fn failure_mode(unit: &Unit<'_>, shift: u32) -> &'static str {
+    match unit.flags() >> shift & 3 {
+        0 => "terminate",
+        unit_flags::FAILURE_ABORT => "abort",
+        _ => "kill",
+    }
 }
 
 /// systemd's word for a service's result: what only init tells apart is a success there.
