@@ -10,6 +10,7 @@
 //!
 //! Nothing here skips. What a test needs and doesn't find is a failure that says what to run.
 
+pub mod answers;
 pub mod behaviour;
 pub mod cache;
 pub mod cli;

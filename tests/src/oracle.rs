@@ -97,7 +97,8 @@ impl Nspawn {
         self.process.id()
     }
 
-    fn start_with(options: &[&str], root: &Path, name: &str) -> Result<Nspawn, OracleError> {
+    /// The same with these options of systemd-nspawn.
+    pub fn start_with(options: &[&str], root: &Path, name: &str) -> Result<Nspawn, OracleError> {
         let cgroups = make_cgroups(name);
         let console = std::env::temp_dir().join(format!("{name}.console"));
         let log = fs::File::create(&console).map_err(|e| OracleError::NotUp(e.to_string()))?;

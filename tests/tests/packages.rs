@@ -15,8 +15,9 @@ use hostel_tests::units::skipped;
 /// Boots the root twice and compares; the one after the other, so that neither has less of the machine.
 fn both(root: &Path, name: &str) -> Result<Comparison, MachineError> {
     let own = std::process::id();
-    let systemd = under_systemd(root, &format!("test-systemd-{name}-{own}"))?;
-    let hostel = under_hostel(root, &format!("test-hostel-{name}-{own}"))?;
+    let guest = format!("test-hostel-{name}-{own}");
+    let systemd = under_systemd(root, &format!("test-systemd-{name}-{own}"), &guest)?;
+    let hostel = under_hostel(root, &guest)?;
     Ok(compare(&systemd, &hostel, &skipped()))
 }
 

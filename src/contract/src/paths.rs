@@ -31,6 +31,11 @@ pub const WANTED: &str = "/run/hostel/wanted";
 pub const FRONT: &str = "/run/hostel/front";
 /// Unit files that a front-end has made of the guest's own definitions.
 pub const MADE: &str = "/run/hostel/made";
+/// What of a transient unit is no unit file: a record a unit, by its name. Written by the warden's D-Bus server, read
+/// by `warden exec`.
+pub const TRANSIENT: &str = "/run/hostel/transient";
+/// Symbolic links `invocation:UNIT` to the $INVOCATION_ID of each unit's last start, as systemd has them.
+pub const INVOCATIONS: &str = "/run/systemd/units";
 /// What the last compilation said of the guest's units, one line each: `file:line: message`.
 pub const COMPILE_LOG: &str = "/run/hostel/compile.log";
 /// Folder of the log sink in the guest.

@@ -31,6 +31,7 @@ mod sysusers;
 mod testing;
 mod timer;
 mod tmpfiles;
+mod transient;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;

@@ -1,6 +1,7 @@
 //! The two machines: a root under systemd, and the same root under Hostel. Each is booted, awaited, observed and ended.
 
 use std::fmt;
+use std::fs;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -53,9 +54,19 @@ impl From<RunError> for MachineError {
     }
 }
 
-/// Boots the root under `systemd-nspawn -b` and observes it.
-pub fn under_systemd(root: &Path, name: &str) -> Result<Observation, MachineError> {
-    let mut nspawn = Nspawn::start(root, name)?;
+/// Boots the root under `systemd-nspawn -b` and observes it. `host` is the host name that it is to have, as the guest
+/// that it is compared with has its own.
+pub fn under_systemd(root: &Path, name: &str, host: &str) -> Result<Observation, MachineError> {
+    let file = std::env::temp_dir().join(format!("{name}.hostname"));
+    fs::write(&file, format!("{host}\n")).map_err(|error| OracleError::NotUp(error.to_string()))?;
+    let observed = observed_under_systemd(root, name, &file);
+    let _ = fs::remove_file(file);
+    observed
+}
+
+fn observed_under_systemd(root: &Path, name: &str, host: &Path) -> Result<Observation, MachineError> {
+    let option = format!("--bind-ro={}:/etc/hostname", host.display());
+    let mut nspawn = Nspawn::start_with(&["--volatile=overlay", &option], root, name)?;
     nspawn.wait_until_up()?;
     let (states, unsettled) = settle(|| Ok(shown(&nspawn.ask(&SHOW)?)))?;
     Ok(observe(nspawn.init, states, unsettled))

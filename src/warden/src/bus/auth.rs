@@ -93,8 +93,8 @@ pub fn client_hello(uid: u32) -> Vec<u8> {
     bytes
 }
 
-/// The server's answer to [`client_hello`], two lines, taken from `input`. `None`: it refused. That descriptors may come
-/// along is asked for so that callers who send one hear that there is no such method, and use another.
+/// The server's answer to [`client_hello`], two lines, taken from `input`. `None`: it refused. Descriptors
+/// may come along.
 pub fn client_answer(input: &mut Vec<u8>) -> Option<Progress> {
     let mut ends = input.windows(2).enumerate().filter(|(_, pair)| *pair == b"\r\n").map(|(at, _)| at + 2);
     let Some(end) = ends.nth(1) else { return (input.len() <= LINE_MAX).then_some(Progress::More) };

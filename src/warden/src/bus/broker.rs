@@ -50,6 +50,9 @@ pub struct Broker {
     watched: BTreeSet<String>,
     /// Those of them that have lost theirs, and have no other.
     lost: BTreeSet<String>,
+    /// Callers of whose end we want to hear, and those that ended.
+    tracked: BTreeSet<String>,
+    gone: Vec<String>,
 }
 
 impl Broker {
@@ -142,9 +145,9 @@ impl Broker {
         }
     }
 
-    /// Does anybody on the bus want signals?
+    /// Does anybody on the bus want signals? Whoever holds a reference to a unit does, too.
     pub fn is_subscribed(&self) -> bool {
-        self.is_there && !self.subscribers.is_empty()
+        self.is_there && !(self.subscribers.is_empty() && self.tracked.is_empty())
     }
 
     /// Somebody wants signals. We hear when that one goes.
@@ -152,6 +155,25 @@ impl Broker {
         if self.subscribers.len() < SUBSCRIBERS_MAX && self.subscribers.insert(sender.to_owned()) {
             self.ask(BUS, BUS_PATH, BUS, "AddMatch", vec![match_rule(sender).into()], Awaited::Nothing);
         }
+    }
+
+    /// We want to hear when somebody goes.
+    pub fn track(&mut self, sender: &str) {
+        if self.tracked.len() < SUBSCRIBERS_MAX && self.tracked.insert(sender.to_owned()) {
+            self.ask(BUS, BUS_PATH, BUS, "AddMatch", vec![match_rule(sender).into()], Awaited::Nothing);
+        }
+    }
+
+    fn untrack(&mut self, sender: &str) {
+        if self.tracked.remove(sender) {
+            self.ask(BUS, BUS_PATH, BUS, "RemoveMatch", vec![match_rule(sender).into()], Awaited::Nothing);
+            self.gone.push(sender.to_owned());
+        }
+    }
+
+    /// Who of those that are tracked has gone since this was asked last.
+    pub fn take_gone(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.gone)
     }
 
     /// Somebody wants no more of them.
@@ -293,6 +315,7 @@ impl Broker {
                         self.lost.insert(who.to_owned());
                     } else {
                         self.unsubscribe(who);
+                        self.untrack(who);
                     }
                 }
             }

@@ -8,9 +8,12 @@ use super::auth::{self, Progress};
 use super::message::{HEAD, MESSAGE_MAX, Message};
 use super::wire::Malformed;
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send};
 use std::collections::VecDeque;
+use std::io::IoSliceMut;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
 /// Bytes that may wait to be sent: beyond that, a peer that does not read is disconnected.
 const OUT_MAX: usize = 8 << 20;
@@ -19,6 +22,9 @@ const OUT_BUSY: usize = 256 << 10;
 /// Bytes received in one go, and how often in one turn.
 const CHUNK: usize = 16 << 10;
 const CHUNKS: usize = 8;
+/// Descriptors that come in one go (SCM_MAX_FD), and that may wait for their messages.
+const DESCRIPTORS_ONCE: usize = 253;
+const DESCRIPTORS_MAX: usize = 512;
 /// Requests taken in one turn: then others have theirs.
 pub const MESSAGES: usize = 32;
 
@@ -34,19 +40,25 @@ pub struct Connection {
     fd: OwnedFd,
     /// The peer's user.
     pub uid: u32,
+    /// The process that connected; 0 where nobody says.
+    pub pid: u32,
     phase: Phase,
     input: Vec<u8>,
     /// Bytes at the start of `input` that were taken out as messages.
     taken: usize,
+    /// Descriptors that came, for messages that are still in `input`.
+    descriptors: VecDeque<OwnedFd>,
     output: VecDeque<u8>,
     serial: u32,
+    /// The peer sends nothing more: what it sent before is still to be dealt with.
+    ended: bool,
     closed: bool,
 }
 
 impl Connection {
     /// One that a client made to us.
-    pub fn accepted(fd: OwnedFd, uid: u32) -> Connection {
-        Connection::new(fd, uid, Phase::Server(auth::Server::default()))
+    pub fn accepted(fd: OwnedFd, uid: u32, pid: u32) -> Connection {
+        Connection { pid, ..Connection::new(fd, uid, Phase::Server(auth::Server::default())) }
     }
 
     /// One that we made to a bus, as user `uid`.
@@ -57,8 +69,20 @@ impl Connection {
     }
 
     fn new(fd: OwnedFd, uid: u32, phase: Phase) -> Connection {
-        let (input, output) = (Vec::new(), VecDeque::new());
-        Connection { fd, uid, phase, input, taken: 0, output, serial: 0, closed: false }
+        let (input, output, descriptors) = (Vec::new(), VecDeque::new(), VecDeque::new());
+        Connection {
+            fd,
+            uid,
+            pid: 0,
+            phase,
+            input,
+            taken: 0,
+            descriptors,
+            output,
+            serial: 0,
+            ended: false,
+            closed: false,
+        }
     }
 
     /// The socket.
@@ -68,7 +92,7 @@ impl Connection {
 
     /// Is nothing more to be had of it?
     pub fn is_closed(&self) -> bool {
-        self.closed
+        self.closed || (self.ended && !self.has_message())
     }
 
     /// Whether messages may be sent: not before the peer has said who it is.
@@ -95,13 +119,12 @@ impl Connection {
                 break;
             }
             let mut chunk = [0; CHUNK];
-            // Descriptors that come along are not asked for, and so closed by the kernel.
-            match recv(&self.fd, &mut chunk, RecvFlags::DONTWAIT) {
-                Ok((0, _)) => {
-                    self.closed = true;
+            match self.receive_chunk(&mut chunk) {
+                Ok(0) => {
+                    self.ended = true;
                     break;
                 }
-                Ok((length, _)) => self.input.extend_from_slice(&chunk[..length]),
+                Ok(length) => self.input.extend_from_slice(&chunk[..length]),
                 Err(Errno::AGAIN) => break,
                 Err(Errno::INTR) => {}
                 Err(_) => {
@@ -111,6 +134,23 @@ impl Connection {
             }
         }
         self.authenticate(guid);
+    }
+
+    /// Bytes, and the descriptors that are with them. Who sends more than its messages speak of is disconnected.
+    fn receive_chunk(&mut self, chunk: &mut [u8]) -> Result<usize, Errno> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_ONCE))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+        let received = recvmsg(&self.fd, &mut [IoSliceMut::new(chunk)], &mut control, flags)?;
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+                self.descriptors.extend(descriptors);
+            }
+        }
+        if self.descriptors.len() > DESCRIPTORS_MAX {
+            return Err(Errno::TOOMANYREFS);
+        }
+        Ok(received.bytes)
     }
 
     fn authenticate(&mut self, guid: &str) {
@@ -137,7 +177,15 @@ impl Connection {
             let decoded = Message::decode(self.input.get(self.taken..self.taken + length)?);
             self.taken += length;
             match decoded {
-                Ok(Some(message)) => return Some(message),
+                Ok(Some(mut message)) => {
+                    // They come with the message's first byte, so all of them are there.
+                    let count = message.descriptor_count as usize;
+                    if count > self.descriptors.len() {
+                        break;
+                    }
+                    message.descriptors.0.extend(self.descriptors.drain(..count).map(Rc::new));
+                    return Some(message);
+                }
                 Ok(None) => {}
                 Err(Malformed) => break,
             }
@@ -164,6 +212,7 @@ impl Connection {
         self.closed = true;
         self.input = Vec::new();
         self.taken = 0;
+        self.descriptors.clear();
     }
 
     /// Queues a message, and gives its serial.
@@ -208,7 +257,7 @@ mod tests {
 
     fn pair() -> (Connection, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let mut connection = Connection::accepted(ours.into(), 0);
+        let mut connection = Connection::accepted(ours.into(), 0, 0);
         let mut theirs = theirs;
         theirs.write_all(b"\0AUTH EXTERNAL 30\r\nBEGIN\r\n").unwrap();
         connection.receive("feed");

@@ -73,7 +73,10 @@ pub fn call(server: &mut Server, call: Call) {
 
 fn outcome(server: &mut Server, call: &Call) -> Result<Answer, Failure> {
     let message = &call.message;
-    let object = path::object(&message.path);
+    let object = match path::object(&message.path) {
+        Object::Unit(unit) if unit == path::SELF => own_unit(server, call),
+        other => other,
+    };
     let member = message.member.as_str();
     match (message.interface.as_str(), member) {
         ("org.freedesktop.DBus.Peer" | "", "Ping") => return Ok(Answer::Now(vec![])),
@@ -106,6 +109,13 @@ fn outcome(server: &mut Server, call: &Call) -> Result<Answer, Failure> {
     }
     server.look();
     (method.run)(server, call)
+}
+
+/// The unit that the caller is a process of.
+fn own_unit(server: &mut Server, call: &Call) -> Object {
+    server.look();
+    let unit = server.process_of(&call.origin).and_then(|pid| manager::unit_of_process(server, pid));
+    unit.map_or(Object::Unknown, Object::Unit)
 }
 
 fn unknown(object: &Object, message: &Message) -> Failure {
@@ -246,6 +256,7 @@ const CHANGING_UNIT: &[&str] = &[
     "InactiveEnterTimestamp",
     "InactiveEnterTimestampMonotonic",
     "Job",
+    "InvocationID",
     "ConditionResult",
     "AssertResult",
     "ConditionTimestamp",

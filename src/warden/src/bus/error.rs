@@ -15,6 +15,8 @@ pub struct Failure {
 pub mod name {
     /// A unit that is not loaded, or of which there is no file.
     pub const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
+    /// A unit that can't be made, since there is one of that name.
+    pub const UNIT_EXISTS: &str = "org.freedesktop.systemd1.UnitExists";
     /// No unit for a process.
     pub const NO_UNIT_FOR_PID: &str = "org.freedesktop.systemd1.NoUnitForPID";
     /// A unit's file has an error.

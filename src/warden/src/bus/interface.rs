@@ -58,7 +58,8 @@ pub fn methods(interface: &str) -> &'static [Method] {
     match interface.strip_prefix(property::PREFIX) {
         Some("Manager") => manager::MANAGER,
         Some("Unit") => manager::UNIT,
-        Some("Service" | "Socket" | "Mount" | "Slice" | "Scope") => manager::PROCESSES,
+        Some("Scope") => manager::SCOPE,
+        Some("Service" | "Socket" | "Mount" | "Slice") => manager::PROCESSES,
         Some("Job") => manager::JOB,
         _ => &[],
     }

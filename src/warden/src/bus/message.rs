@@ -5,6 +5,8 @@
 
 use super::value::{Value, signature_of};
 use super::wire::{Malformed, Order, Reader, Writer, is_path};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::rc::Rc;
 
 /// Longest message that is taken in. (The specification allows 128 MiB; the largest that a tool sends is an
 /// environment or a command line.)
@@ -29,6 +31,16 @@ pub enum Kind {
 
 /// No answer is wanted.
 pub const NO_REPLY: u8 = 1;
+
+/// Descriptors that came with a message. Two are the same if they are the same descriptors.
+#[derive(Clone, Debug, Default)]
+pub struct Descriptors(pub Vec<Rc<OwnedFd>>);
+
+impl PartialEq for Descriptors {
+    fn eq(&self, other: &Descriptors) -> bool {
+        self.0.iter().map(AsRawFd::as_raw_fd).eq(other.0.iter().map(AsRawFd::as_raw_fd))
+    }
+}
 
 /// A message. Empty texts stand for fields that are not there.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,6 +67,10 @@ pub struct Message {
     pub sender: String,
     /// The arguments.
     pub body: Vec<Value>,
+    /// How many descriptors come with it.
+    pub descriptor_count: u32,
+    /// Those, of a message that was received.
+    pub descriptors: Descriptors,
 }
 
 impl Message {
@@ -72,6 +88,8 @@ impl Message {
             destination: String::new(),
             sender: String::new(),
             body: Vec::new(),
+            descriptor_count: 0,
+            descriptors: Descriptors::default(),
         }
     }
 
@@ -96,6 +114,14 @@ impl Message {
             destination: self.sender.clone(),
             body,
             ..Message::empty(Kind::Return)
+        }
+    }
+
+    /// The descriptor that a value stands for.
+    pub fn descriptor(&self, value: &Value) -> Option<&Rc<OwnedFd>> {
+        match value {
+            Value::Fd(index) => self.descriptors.0.get(*index as usize),
+            _ => None,
         }
     }
 
@@ -171,7 +197,11 @@ impl Message {
                 self.reply_serial = *serial;
                 return Ok(());
             }
-            (Some(1..=8), _) => return Err(Malformed),
+            (Some(9), Value::Uint32(count)) => {
+                self.descriptor_count = *count;
+                return Ok(());
+            }
+            (Some(1..=9), _) => return Err(Malformed),
             _ => return Ok(()),
         };
         *place = value.text().unwrap_or("").to_owned();

@@ -10,6 +10,9 @@ pub const MANAGER: &str = "/org/freedesktop/systemd1";
 const UNIT: &str = "/org/freedesktop/systemd1/unit/";
 const JOB: &str = "/org/freedesktop/systemd1/job/";
 
+/// In place of a unit's name in a path: the caller's own.
+pub const SELF: &str = "self";
+
 /// What an object is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Object {

@@ -6,6 +6,7 @@ use super::dispatch::{self, Call, Origin};
 use super::error::Failure;
 use super::init::{self, Asked};
 use super::jobs::{JobEvent, JobKind, Jobs, result_word};
+use super::manager::transient::{self, Transients};
 use super::message::{Kind, Message};
 use super::path;
 use super::value::Value;
@@ -66,6 +67,8 @@ pub struct Server {
     pub jobs: Jobs,
     /// The guest's bus.
     pub broker: Broker,
+    /// Transient units, and references to units.
+    pub transients: Transients,
     /// What is to be said once the call in progress was answered.
     pub events: Vec<JobEvent>,
     /// Signals of the same kind.
@@ -98,6 +101,7 @@ impl Server {
             world: World::new(Vec::new()),
             jobs: Jobs::default(),
             broker: Broker::default(),
+            transients: Transients::found(),
             events: Vec::new(),
             signals: Vec::new(),
             reload: None,
@@ -150,7 +154,8 @@ impl Server {
             deadlines.push(PAUSE.saturating_sub(self.looked.elapsed()));
         }
         deadlines.extend(self.broker.retry_in());
-        if self.peers.is_empty() && self.reload.is_none() && !self.broker.is_connected() {
+        let is_idle = self.peers.is_empty() && self.reload.is_none() && !self.broker.is_connected();
+        if is_idle && !self.transients.hold_descriptors() {
             deadlines.push(IDLE.checked_sub(self.idle_since.elapsed())?);
         }
         Some(deadlines.into_iter().min().unwrap_or(Duration::MAX))
@@ -226,6 +231,7 @@ impl Server {
         let wanted = !self.peers.is_empty()
             || !self.jobs.is_empty()
             || self.broker.is_subscribed()
+            || self.transients.hold_descriptors()
             || !self.broker.is_connected();
         if wanted == self.page.is_some() {
             return;
@@ -297,13 +303,15 @@ impl Server {
         while self.peers.len() < PEERS_MAX {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             let Ok(fd) = accept_with(&self.listener, flags) else { return };
-            let uid = socket_peercred(&fd).map_or(u32::MAX, |peer| peer.uid.as_raw());
+            let peer = socket_peercred(&fd);
+            let uid = peer.as_ref().map_or(u32::MAX, |peer| peer.uid.as_raw());
+            let pid = peer.map_or(0, |peer| peer.pid.as_raw_nonzero().get() as u32);
             // The socket's mode keeps others out; this is for a descriptor that was passed on.
             if uid != 0 {
                 continue;
             }
             self.last_peer += 1;
-            self.peers.insert(self.last_peer, Connection::accepted(fd, uid));
+            self.peers.insert(self.last_peer, Connection::accepted(fd, uid, pid));
         }
     }
 
@@ -334,6 +342,8 @@ impl Server {
             return;
         }
         let peers = &self.peers;
+        let gone = |origin: &Origin| matches!(origin, Origin::Peer(token) if !peers.contains_key(token));
+        self.page_changed |= self.transients.forget(gone);
         // A descriptor that was closed left the set by itself.
         self.interests.retain(|token, _| *token < PEERS || peers.contains_key(token));
         self.subscribed.retain(|token| peers.contains_key(token));
@@ -360,7 +370,13 @@ impl Server {
             self.name_lost(&name);
         }
         self.broker.flush();
+        let gone = self.broker.take_gone();
+        if !gone.is_empty() {
+            let left = |origin: &Origin| matches!(origin, Origin::Bus(sender) if gone.contains(sender));
+            self.page_changed |= self.transients.forget(left);
+        }
         if self.broker.drop_closed() {
+            self.page_changed |= self.transients.forget(|origin| matches!(origin, Origin::Bus(_)));
             self.interests.remove(&BUS);
             self.idle_since = Instant::now();
         }
@@ -388,6 +404,14 @@ impl Server {
                 }
             }
             Origin::Bus(_) => self.broker.send(&message),
+        }
+    }
+
+    /// The process that a call came from, where it came over the private socket.
+    pub fn process_of(&self, origin: &Origin) -> Option<u32> {
+        match origin {
+            Origin::Peer(token) => self.peers.get(token).map(|peer| peer.pid).filter(|pid| *pid != 0),
+            Origin::Bus(_) => None,
         }
     }
 
@@ -434,6 +458,17 @@ impl Server {
         if !self.look() {
             return;
         }
+        self.compare_rows();
+        transient::sweep(self);
+    }
+
+    /// The page is to be looked at soon, also if init writes nothing to it.
+    pub fn look_again(&mut self) {
+        self.page_changed = true;
+    }
+
+    /// Notes what is another since the last look.
+    fn compare_rows(&mut self) {
         let Some(plan) = self.world.plan() else { return };
         let rows: Vec<StatusRow> = plan.units().map(|unit| self.world.row(unit.id())).collect();
         let named = plan.units().map(|unit| (unit.name(), self.world.row(unit.id())));
@@ -550,10 +585,11 @@ impl Server {
             match &result {
                 Ok(()) => dispatch::call(self, Call { reloaded: true, ..call }),
                 Err(failure) if call.message.wants_reply() => {
+                    transient::give_up(self, &call);
                     let answer = call.message.failure(failure.name, &failure.text);
                     self.answer(&call.origin, answer);
                 }
-                Err(_) => {}
+                Err(_) => transient::give_up(self, &call),
             }
         }
         self.begin_reload();

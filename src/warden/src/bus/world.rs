@@ -12,7 +12,7 @@ use hostel_contract::status::{ActiveState, GuestState, StatusHeader, StatusRow, 
 use hostel_plan::{EdgeKind, Plan, ServiceType, SettingKey, Unit, UnitId, UnitKind, unit_flags};
 use rustix::time::{ClockId, clock_gettime};
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
 /// How a unit names others, so that systemd keeps those in memory with it.
@@ -29,6 +29,18 @@ const NAMED: [EdgeKind; 10] = [
     EdgeKind::PropagatesReloadTo,
 ];
 
+/// Edges to those that hold a unit.
+const HOLDERS: [EdgeKind; 8] = [
+    EdgeKind::RequiredBy,
+    EdgeKind::RequisiteOf,
+    EdgeKind::WantedBy,
+    EdgeKind::BoundBy,
+    EdgeKind::UpheldBy,
+    EdgeKind::TriggeredBy,
+    EdgeKind::OnFailureOf,
+    EdgeKind::OnSuccessOf,
+];
+
 /// A plan, its names, and the rows that belong to it.
 pub struct World {
     plan: Vec<u8>,
@@ -41,6 +53,8 @@ pub struct World {
     /// Which units systemd would have in memory, once that was asked for.
     loaded: OnceCell<Vec<bool>>,
     lookup: Rc<Lookup>,
+    /// Units of the plan of which there is no file any more: they are there as long as they run.
+    without_file: HashSet<UnitId>,
     /// A plan of the unit that was last looked up in its files, and its name.
     apart: Option<(String, Vec<u8>)>,
     /// CLOCK_REALTIME less CLOCK_MONOTONIC, in microseconds.
@@ -74,6 +88,7 @@ impl World {
             page: None,
             loaded: OnceCell::new(),
             lookup: Rc::new(Lookup::scan()),
+            without_file: HashSet::new(),
             apart: None,
             epoch: 0,
         };
@@ -106,6 +121,18 @@ impl World {
     pub fn forget_files(&mut self) {
         self.lookup = Rc::new(Lookup::scan());
         self.apart = None;
+        let lookup = Rc::clone(&self.lookup);
+        let lost = |unit: &Unit<'_>| {
+            let of_file = matches!(
+                unit.kind(),
+                UnitKind::Service | UnitKind::Socket | UnitKind::Timer | UnitKind::Path | UnitKind::Mount
+            );
+            let defined = !unit.has(unit_flags::NOT_FOUND | unit_flags::MASKED | unit_flags::SKIP);
+            of_file && defined && !lookup.has(unit.name())
+        };
+        let plan = self.plan();
+        let lost = plan.iter().flat_map(|plan| plan.units()).filter(lost).map(|unit| unit.id()).collect();
+        self.without_file = lost;
     }
 
     /// Looks at the page. False: there is none that fits the plan.
@@ -166,13 +193,36 @@ impl World {
 
     /// Index in the plan of a unit, by any of its names.
     pub fn find(&self, name: &str) -> Option<UnitId> {
-        self.plan()?.find(name).map(|unit| unit.id()).or_else(|| self.aliases.get(name).copied())
+        let id = self.plan()?.find(name).map(|unit| unit.id()).or_else(|| self.aliases.get(name).copied())?;
+        let row = self.row(id);
+        let is_over = row.active == ActiveState::Inactive.code() && row.job == 0;
+        (!is_over || !self.without_file.contains(&id)).then_some(id)
     }
 
     /// Would systemd have it in memory? It keeps what is not inactive or has a job, and what those name.
     pub fn is_loaded(&self, name: &str) -> bool {
         let loaded = self.loaded.get_or_init(|| self.find_loaded());
         self.find(name).is_some_and(|id| loaded.get(id.index()).copied().unwrap_or(false))
+    }
+
+    /// Is a unit there, or wanted or triggered by one that is, so that it must not be forgotten? What is only ordered
+    /// around it does not hold it.
+    pub fn is_held(&self, name: &str) -> bool {
+        let Some(plan) = self.plan() else { return false };
+        let mut asked: Vec<UnitId> = self.find(name).into_iter().collect();
+        let mut seen = HashSet::new();
+        while let Some(id) = asked.pop().filter(|_| seen.len() < plan.len()) {
+            let row = self.row(id);
+            if row.active != ActiveState::Inactive.code() || row.job != 0 {
+                return true;
+            }
+            if seen.insert(id) {
+                asked.extend(
+                    plan.unit(id).iter().flat_map(|unit| HOLDERS.iter().flat_map(|kind| unit.edges(*kind))),
+                );
+            }
+        }
+        false
     }
 
     fn find_loaded(&self) -> Vec<bool> {

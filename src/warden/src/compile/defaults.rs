@@ -32,6 +32,8 @@ pub fn add_own(draft: &mut Draft) -> Option<UnitName> {
     let slice = slice::enter(draft);
     if draft.default_dependencies {
         let (before, after, needs_sysinit): (&[&str], &[&str], bool) = match draft.name.kind() {
+            // Its processes are there already.
+            UnitKind::Service if draft.name.is_scope() => (&[], &[], false),
             UnitKind::Service => (&[], &["basic.target"], true),
             UnitKind::Socket => (&["sockets.target"], &[], true),
             UnitKind::Path => (&["paths.target"], &[], true),

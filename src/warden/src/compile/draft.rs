@@ -10,7 +10,7 @@ use super::notes::{At, Level, Notes};
 use super::policy::{Carried, Class};
 use super::settings::{self, Settings};
 use super::specifier::Facts;
-use super::{exec, mount, path, policy, service, socket, timer, unit};
+use super::{exec, mount, path, policy, scope, service, socket, timer, unit};
 use hostel_plan::model::UnitModel;
 use hostel_plan::{EdgeKind, Millis32, NotifyAccess, Phase, ServiceType, SettingKey, UnitKind, unit_flags};
 
@@ -164,6 +164,7 @@ impl Draft {
             }
         }
         match name.kind() {
+            UnitKind::Service if name.is_scope() => scope::finish(&mut draft, notes),
             UnitKind::Service => service::finish(&mut draft, notes),
             UnitKind::Socket => socket::finish(&mut draft, notes),
             UnitKind::Mount => mount::finish(&mut draft, notes),
@@ -290,6 +291,10 @@ impl Draft {
             ("Service", UnitKind::Service) => {
                 let known = service::take(self, &mut d) || exec::take(self, &mut d);
                 (known, &[Class::Service, Class::Exec, Class::Control])
+            }
+            ("Scope", UnitKind::Service) => {
+                let known = scope::take(self, &mut d) || exec::take(self, &mut d);
+                (known, &[Class::Service, Class::Control])
             }
             ("Socket", UnitKind::Socket) => {
                 let known = socket::take(self, &mut d) || exec::take(self, &mut d);

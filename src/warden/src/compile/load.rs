@@ -188,7 +188,7 @@ impl Index {
         match found {
             Some(Found::File(path)) => {
                 loaded.source = path.clone();
-                loaded.found = read_into(&mut loaded, path, name.kind(), root, notes);
+                loaded.found = read_into(&mut loaded, path, name, root, notes);
             }
             Some(Found::Masked(path)) => {
                 loaded.source = path.clone();
@@ -200,7 +200,7 @@ impl Index {
         let names = self.all_names(name);
         for path in self.drop_ins(name, &names, root) {
             // A drop-in alone makes no service; for slices and the like it is enough, as under systemd.
-            read_into(&mut loaded, &path, name.kind(), root, notes);
+            read_into(&mut loaded, &path, name, root, notes);
         }
         self.pulls(&names, template.as_ref(), root, &mut loaded.pulls);
         loaded.aliases = names.into_iter().filter(|n| n != name.full()).collect();
@@ -323,9 +323,10 @@ fn truncated(name: &UnitName) -> Vec<String> {
     prefix.rmatch_indices('-').filter(|(end, _)| *end > 0 && *end + 1 < prefix.len()).map(cut).collect()
 }
 
-/// Sections that a unit of this kind has.
-pub fn sections(kind: UnitKind) -> &'static [&'static str] {
-    match kind {
+/// Sections that a unit of this name has.
+pub fn sections(name: &UnitName) -> &'static [&'static str] {
+    match name.kind() {
+        UnitKind::Service if name.is_scope() => &["Unit", "Scope"],
         UnitKind::Service => &["Unit", "Service", "Install"],
         UnitKind::Socket => &["Unit", "Socket", "Install"],
         UnitKind::Target => &["Unit", "Target", "Install"],
@@ -339,10 +340,10 @@ pub fn sections(kind: UnitKind) -> &'static [&'static str] {
 }
 
 /// Adds a file's assignments. False where it can't be read.
-fn read_into(loaded: &mut Loaded, path: &str, kind: UnitKind, root: &Root, notes: &mut Notes) -> bool {
+fn read_into(loaded: &mut Loaded, path: &str, name: &UnitName, root: &Root, notes: &mut Notes) -> bool {
     match root.read(path, syntax::FILE_MAX) {
         Ok(bytes) => {
-            loaded.assignments.extend(syntax::parse(path, &bytes, sections(kind), notes));
+            loaded.assignments.extend(syntax::parse(path, &bytes, sections(name), notes));
             if loaded.source.is_empty() {
                 loaded.source = path.to_owned();
             }

@@ -3,12 +3,14 @@
 //! Reads files only. The list of names is made anew when a folder of the search path has changed; what is in the
 //! files is read each time.
 
-use super::load::Index;
+use super::draft::Draft;
+use super::load::{Index, Loaded, sections};
 pub use super::name::UnitName;
-use super::notes::Notes;
+use super::notes::{Level, Notes};
 pub use super::root::{Entry, Made, Root};
 use super::select::{self, Guest};
 use super::specifier::Facts;
+use super::syntax;
 use crate::fronts;
 use hostel_plan::build::build;
 use std::os::unix::fs::MetadataExt;
@@ -68,6 +70,11 @@ impl Lookup {
         }
     }
 
+    /// Is there a file, mask or template for this name?
+    pub fn has(&self, name: &str) -> bool {
+        UnitName::parse(name).is_some_and(|name| self.index.has(&name))
+    }
+
     /// Every name that has an entry in the search path.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.index.names()
@@ -113,6 +120,28 @@ impl Lookup {
         let model = select::model_of(&guest, &name, &mut Notes::default());
         build(&model).ok().map(|built| built.bytes)
     }
+}
+
+/// What there is to say against the content of a unit file.
+pub struct Complaints {
+    /// What the compiler would warn of.
+    pub warnings: Vec<String>,
+    /// The unit could not be loaded.
+    pub unusable: bool,
+}
+
+/// Reads the content of a unit file that is to be at `path`.
+pub fn complaints(name: &str, path: &str, content: &[u8]) -> Complaints {
+    let Some(name) = UnitName::parse(name) else {
+        return Complaints { warnings: Vec::new(), unusable: true };
+    };
+    let mut notes = Notes::default();
+    let assignments = syntax::parse(path, content, sections(&name), &mut notes);
+    let loaded = Loaded { found: true, assignments, source: path.to_owned(), ..Loaded::default() };
+    let draft = Draft::read(&name, &loaded, &Facts::of(&Root::new("/")), &mut notes);
+    // What is wrong with the unit as a whole stands at no line.
+    let warnings = notes.list().iter().filter(|note| note.level >= Level::Warning && note.at.line > 0);
+    Complaints { warnings: warnings.map(|note| note.text.clone()).collect(), unusable: draft.bad }
 }
 
 /// The search path as systemd shows it.

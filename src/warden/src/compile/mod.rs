@@ -30,6 +30,7 @@ mod path;
 mod policy;
 mod quoting;
 pub mod root;
+mod scope;
 mod select;
 mod service;
 mod settings;
@@ -71,6 +72,11 @@ use std::process::ExitCode;
 
 const USAGE: &str = "usage: hostel-warden compile [--boot | --generators | --units] [--in-force-fd N] \
      [--output-fd N | --output FILE] [--root DIR]";
+
+/// Is this directive one of systemd.resource-control(5), so that it can be set while the unit runs?
+pub fn is_resource_control(directive: &str) -> bool {
+    policy::directive(&[policy::Class::Control], directive).is_some()
+}
 
 /// A time span of systemd.time(7) in microseconds, seconds where it has no unit.
 pub fn parse_microseconds(text: &str) -> Option<u64> {

@@ -7,6 +7,15 @@ use hostel_plan::UnitKind;
 /// Longest name (systemd.unit(5): 255 bytes).
 const NAME_MAX: usize = 255;
 
+/// Suffix of scopes (systemd.scope(5)).
+const SCOPE: &str = "scope";
+
+/// The kind that a suffix stands for. To init a scope is a service that forks: it lives as long as its group has
+/// processes. That others started them is known to `warden exec`, which takes them in.
+fn kind_of(suffix: &str) -> Option<UnitKind> {
+    if suffix == SCOPE { Some(UnitKind::Service) } else { UnitKind::from_name(suffix) }
+}
+
 /// A valid unit name, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UnitName {
@@ -21,7 +30,7 @@ impl UnitName {
     /// The name, where it is a valid one.
     pub fn parse(text: &str) -> Option<Self> {
         let dot = text.rfind('.')?;
-        if text.len() > NAME_MAX || dot == 0 || UnitKind::from_name(&text[dot + 1..]).is_none() {
+        if text.len() > NAME_MAX || dot == 0 || kind_of(&text[dot + 1..]).is_none() {
             return None;
         }
         let body = &text[..dot];
@@ -48,7 +57,12 @@ impl UnitName {
 
     /// The kind, by the suffix.
     pub fn kind(&self) -> UnitKind {
-        UnitKind::from_name(&self.full[self.dot + 1..]).unwrap_or(UnitKind::Target)
+        kind_of(&self.full[self.dot + 1..]).unwrap_or(UnitKind::Target)
+    }
+
+    /// Is it the name of a scope?
+    pub fn is_scope(&self) -> bool {
+        self.suffix() == SCOPE
     }
 
     /// The name without its suffix.

@@ -30,7 +30,7 @@ pub fn read_unit(name: &str, content: &[u8]) -> Option<Read> {
     let mut notes = Notes::default();
     let loaded = Loaded {
         found: true,
-        assignments: syntax::parse("unit", content, sections(name.kind()), &mut notes),
+        assignments: syntax::parse("unit", content, sections(&name), &mut notes),
         ..Loaded::default()
     };
     let draft = Draft::read(&name, &loaded, &Facts::default(), &mut notes);

@@ -1,7 +1,7 @@
 //! Asking init: one request, one answer, over its control socket.
 
 use hostel_contract::Text;
-use hostel_contract::control::{ControlOp, ControlReply, ControlRequest, NAME_MAX};
+use hostel_contract::control::{ControlOp, ControlReply, ControlRequest, NAME_MAX, NO_WAIT};
 use hostel_contract::paths;
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
@@ -37,15 +37,24 @@ impl fmt::Display for ClientError {
     }
 }
 
+/// Asks for something and hears no answer. Never waits: an error may mean that init has too much to do.
+pub fn tell(op: ControlOp, unit: &str) -> Result<(), ClientError> {
+    Client::connect_with(SocketFlags::NONBLOCK)?.send(op, NO_WAIT, 0, unit)
+}
+
 /// A connection to init.
 pub struct Client(OwnedFd);
 
 impl Client {
     /// Connects.
     pub fn connect() -> Result<Client, ClientError> {
+        Client::connect_with(SocketFlags::empty())
+    }
+
+    fn connect_with(flags: SocketFlags) -> Result<Client, ClientError> {
         let connect = || {
-            let socket =
-                net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+            let flags = SocketFlags::CLOEXEC | flags;
+            let socket = net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
             net::connect(&socket, &SocketAddrUnix::new(paths::CONTROL)?)?;
             Ok(socket)
         };

@@ -51,6 +51,12 @@ const NAMES: [&str; 41] = [
     "CHECKPOINT_RESTORE",
 ];
 
+/// The names of a set of capabilities.
+pub fn names(set: u64) -> Vec<String> {
+    let of = |(number, name): (usize, &&str)| (set >> number & 1 == 1).then(|| format!("CAP_{name}"));
+    NAMES.iter().enumerate().filter_map(of).collect()
+}
+
 /// The bit of a capability: `CAP_CHOWN`, `cap_chown`, or its number.
 pub fn bit(name: &str) -> Option<u64> {
     let upper = name.to_ascii_uppercase();

@@ -92,6 +92,15 @@ pub fn apply(job: &Job<'_>) {
     tell_missing(job, &missing);
 }
 
+/// Writes what a unit asks for into its cgroup, while it runs.
+pub fn apply_to(unit: &Unit<'_>, place: &Path) {
+    for limit in wanted(unit) {
+        enable(place, limit.file);
+        // A guest has the controllers that its host hands down; what is missing was said when the unit started.
+        let _ = write(&place.join(limit.file), &limit.text);
+    }
+}
+
 fn tell_missing(job: &Job<'_>, missing: &[&str]) {
     if !missing.is_empty() {
         let names = missing.join("=, ");

@@ -7,6 +7,7 @@
 //!
 //! It runs as the guest's root, in the unit's cgroup, single-threaded, and may be killed at any point.
 
+mod adopt;
 mod attributes;
 mod bus;
 pub mod capabilities;
@@ -19,6 +20,7 @@ pub mod env_file;
 pub mod environment;
 mod expand;
 mod failure;
+mod invocation;
 mod ipc;
 mod job;
 mod launch;
@@ -35,14 +37,19 @@ mod terminal;
 pub mod users;
 mod utmp;
 
+pub use capabilities::names as capability_names;
+pub use cgroup::apply_to as apply_limits;
 pub use conditions::files;
+pub use conditions::machine::container;
 
+use crate::compile::lookup::UnitName;
 use crate::sys;
 use conditions::Judgement;
 use failure::Failure;
 use hostel_contract::Text;
 use hostel_contract::exec::{
-    EVALUATE_CONDITIONS, ExecOutcome, ExecRecord, ExecRequest, ExecStep, FD_FIRST, FD_LOG, FD_PLAN, FD_STATUS,
+    EVALUATE_CONDITIONS, ExecOutcome, ExecRecord, ExecRequest, ExecStep, FD_FIRST, FD_LOG, FD_PLAN,
+    FD_STATUS, MAKE_DIRECTORIES,
 };
 use hostel_plan::{Phase, Plan};
 use job::{Job, UnitLog};
@@ -145,6 +152,9 @@ fn perform(job: &Job<'_>) -> Result<Answer, Failure> {
             Judgement::AssertFailed(text) => return Ok(Answer::new(ExecOutcome::AssertFailed, text)),
         }
     }
+    if job.asked(EVALUATE_CONDITIONS | MAKE_DIRECTORIES) {
+        invocation::publish(job);
+    }
     let done = || Answer::new(ExecOutcome::Done, "");
     match job.phase {
         Phase::Check => Ok(done()),
@@ -159,6 +169,9 @@ fn perform(job: &Job<'_>) -> Result<Answer, Failure> {
         Phase::ReadPidFile => Ok(Answer { pid: pid_file::main_process(job)?, ..done() }),
         Phase::WaitBusName => bus::wait(job).map(|()| done()),
         Phase::CleanUp => clean_up(job).map(|()| done()),
+        Phase::Start if UnitName::parse(job.unit.name()).is_some_and(|name| name.is_scope()) => {
+            adopt::run(job).map(|()| done())
+        }
         Phase::Condition
         | Phase::StartPre
         | Phase::Start

@@ -3,6 +3,7 @@
 use super::failure::{At, Failure};
 use super::job::Job;
 use super::terminal::{self, Control};
+use crate::transient;
 use base64::Engine;
 use hostel_contract::exec::ExecStep;
 use hostel_plan::SettingKey;
@@ -170,13 +171,18 @@ impl Opener<'_> {
             },
             Target::Named(name) => {
                 let at = self.names.iter().position(|known| known == name);
-                match at.and_then(|at| self.job.descriptors.get(at)) {
-                    Some(fd) => share(fd, step),
-                    None => {
-                        let text = format!("the unit has no descriptor named `{name}`");
-                        Err(Failure::new(ExecStep::Resources, text))
-                    }
+                if let Some(fd) = at.and_then(|at| self.job.descriptors.get(at)) {
+                    return share(fd, step);
                 }
+                let fd = transient::stream(self.job.unit.name(), name).ok_or_else(|| {
+                    Failure::new(ExecStep::Resources, format!("the unit has no descriptor named `{name}`"))
+                })?;
+                let fd = fd.at(step, || "the descriptor that came with the request".to_string())?;
+                if direction == Direction::In && rustix::termios::isatty(&fd) {
+                    // Where it is another session's already, it stays so.
+                    let _ = rustix::process::ioctl_tiocsctty(&fd);
+                }
+                Ok(fd)
             }
             Target::Terminal(control) if direction == Direction::In => {
                 terminal::take(self.job, control, self.owner, step)

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant, SystemTime};
 
 use hostel_contract::channel::{ChannelOp, NO_UNIT};
+use hostel_contract::control::ControlOp;
 use hostel_contract::paths;
 use hostel_contract::request::Sender;
 use rustix::event::{Timespec, epoll};
@@ -21,7 +22,7 @@ use super::triggers::Triggers;
 use super::varlink::{Varlink, Wish};
 use super::writer::Log;
 use super::{During, Options, ServeError, say_on_console};
-use crate::ctl::names;
+use crate::ctl::{client, names};
 use crate::page::read_plan;
 use crate::requests::{Requests, utmp};
 
@@ -266,6 +267,11 @@ impl<'a> Serve<'a> {
         }
         for (unit, pid) in triggers.main_processes(&mut |line| complaints.push(line)) {
             self.channel.main_process(triggers.plan(), unit.0, pid);
+        }
+        for timer in triggers.over() {
+            if let Err(error) = client::tell(ControlOp::Stop, &timer) {
+                complaints.push(format!("{timer} has elapsed and can't be stopped: {error}"));
+            }
         }
         self.say_all(&complaints);
     }

@@ -63,4 +63,9 @@ impl Triggers {
     pub fn main_processes(&mut self, complain: &mut dyn FnMut(String)) -> Vec<(UnitId, u32)> {
         self.pid_files.turn(complain)
     }
+
+    /// Timers that have elapsed for good and are to be stopped, by name.
+    pub fn over(&mut self) -> Vec<String> {
+        self.timers.over()
+    }
 }

@@ -188,6 +188,8 @@ struct Timer {
     delay: u64,
     fixed_delay: bool,
     accuracy: u64,
+    /// RemainAfterElapse=: it stays active when it will not elapse again.
+    remains: bool,
     /// None: off.
     on: Option<On>,
 }
@@ -203,6 +205,8 @@ struct On {
     /// What `next` was computed from; it still holds while this does.
     seen: Option<Seen>,
     next: Deadline,
+    /// That it is over was told.
+    told: bool,
 }
 
 /// All that the next elapse depends on, besides the timer itself.
@@ -239,6 +243,11 @@ impl Timers {
             }
         }
         due
+    }
+
+    /// Names of timers that are to be stopped, since they have elapsed for good and are not to remain. Each is told once.
+    pub fn over(&mut self) -> Vec<String> {
+        self.timers.iter_mut().filter(|timer| !timer.remains).filter_map(Timer::tell_over).collect()
     }
 
     /// When to ask what is due next, by what the last `due` has seen.
@@ -282,6 +291,7 @@ impl Timer {
             delay: number(SettingKey::RandomizedDelay).unwrap_or(0),
             fixed_delay: on(SettingKey::FixedRandomDelay),
             accuracy: number(SettingKey::Accuracy).unwrap_or(ACCURACY_DEFAULT),
+            remains: !unit.settings_of(SettingKey::Scheduling).any(|text| text == "RemainAfterElapse=0"),
             on: None,
         })
     }
@@ -320,6 +330,13 @@ impl Timer {
         self.elapse(now, complain)
     }
 
+    /// Its name, if it has elapsed, its unit has ended, and no elapse is to come.
+    fn tell_over(&mut self) -> Option<String> {
+        let on = self.on.as_mut()?;
+        let over = on.last.is_some() && !on.running && on.seen.is_some() && on.next == Deadline::default();
+        (over && !std::mem::replace(&mut on.told, true)).then(|| self.name.to_string())
+    }
+
     /// What is known of a timer whose unit has become active, or had been before this warden came.
     fn switched_on(&self, since: u64, unit: UnitTimes, now: Now, complain: &mut dyn FnMut(String)) -> On {
         let started = (unit.started > 0 && unit.started >= since).then(|| Now {
@@ -339,7 +356,14 @@ impl Timer {
             }
         });
         let last = started.into_iter().chain(stamped).max_by_key(|last| last.realtime);
-        On { since, last, running: unit.busy && started.is_some(), seen: None, next: Deadline::default() }
+        On {
+            since,
+            last,
+            running: unit.busy && started.is_some(),
+            seen: None,
+            next: Deadline::default(),
+            told: false,
+        }
     }
 
     /// If the time has come, it's marked as used.

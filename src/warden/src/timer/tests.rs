@@ -180,6 +180,26 @@ fn given_a_span_after_the_timers_own_start_when_served_then_it_does_not_come_bac
 }
 
 #[test]
+fn given_a_timer_that_is_not_to_remain_when_it_has_elapsed_for_good_then_it_is_told_once_and_one_that_is_never()
+ {
+    for (setting, over) in [("RemainAfterElapse=0", vec!["job.timer".to_owned()]), ("", vec![])] {
+        let mut stage = Stage::exact(&[
+            (SettingKey::TimerMonotonic, "OnActiveSec=1000000"),
+            (SettingKey::Scheduling, setting),
+        ]);
+        stage.timer_starts(MINUTE);
+        assert!(!stage.due(MINUTE) && stage.timers.over().is_empty());
+        assert!(stage.due(MINUTE + 1_000_000));
+        stage.service_starts(MINUTE + 1_001_000);
+        assert!(!stage.due(MINUTE + 1_002_000) && stage.timers.over().is_empty(), "its unit runs");
+        stage.service_ends(MINUTE + 2_000_000);
+        assert!(!stage.due(MINUTE + 2_001_000));
+        assert_eq!(stage.timers.over(), over);
+        assert!(!stage.due(2 * MINUTE) && stage.timers.over().is_empty());
+    }
+}
+
+#[test]
 fn given_a_span_after_the_units_end_when_it_runs_long_then_it_counts_from_its_end() {
     let mut stage = Stage::exact(&[
         (SettingKey::TimerMonotonic, "OnActiveSec=0"),

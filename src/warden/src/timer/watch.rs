@@ -89,6 +89,11 @@ impl Watch {
         due
     }
 
+    /// Timers that are to be stopped, as far as the last turns have seen: see [`Timers::over`].
+    pub fn over(&mut self) -> Vec<String> {
+        self.timers.as_mut().map(Timers::over).unwrap_or_default()
+    }
+
     fn arm(&mut self, deadline: Deadline, complain: &mut dyn FnMut(String)) {
         self.armed = deadline;
         let absolute = TimerfdTimerFlags::ABSTIME;

@@ -4,6 +4,7 @@ use super::super::dispatch::{Answer, Call};
 use super::super::error::{Failure, name};
 use super::super::jobs::{Job, Jobs};
 use super::super::path;
+use super::super::property;
 use super::super::server::Server;
 use super::super::value::{Value, structure};
 use super::super::world::Subject;
@@ -45,7 +46,7 @@ pub fn get_unit_by_pid(server: &mut Server, call: &Call) -> Result<Answer, Failu
 }
 
 /// The unit that a process belongs to: by its cgroup, or as a main process.
-fn unit_of_process(server: &Server, pid: u32) -> Option<String> {
+pub fn unit_of_process(server: &Server, pid: u32) -> Option<String> {
     let plan = server.world.plan()?;
     let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
     let group = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or("");
@@ -71,9 +72,16 @@ pub fn get_unit_by_control_group(server: &mut Server, call: &Call) -> Result<Ans
     Ok(Answer::Now(vec![Value::path(path::of_unit(unit.name()))]))
 }
 
-/// `GetUnitByInvocationID`, which needs ids that nobody gives.
-pub fn get_unit_by_invocation(_: &mut Server, _: &Call) -> Result<Answer, Failure> {
-    Err(Failure::new(name::NO_SUCH_UNIT, "No unit with the specified invocation ID known."))
+/// `GetUnitByInvocationID`.
+pub fn get_unit_by_invocation(server: &mut Server, call: &Call) -> Result<Answer, Failure> {
+    let id: Vec<u8> = call.argument(0).items().iter().filter_map(|b| b.number().map(|b| b as u8)).collect();
+    let plan = server.world.plan();
+    let mut subjects =
+        plan.iter().flat_map(|plan| plan.units()).filter_map(|unit| server.world.known(unit.id()));
+    let found = subjects.find(|subject| property::invocation(subject).is_some_and(|own| own[..] == id[..]));
+    let unit = found
+        .ok_or_else(|| Failure::new(name::NO_SUCH_UNIT, "No unit with the specified invocation ID known."))?;
+    Ok(Answer::Now(vec![Value::path(path::of_unit(&unit.name))]))
 }
 
 /// Number and word of a unit's job; 0 and nothing where it has none.

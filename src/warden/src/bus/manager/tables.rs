@@ -4,7 +4,7 @@ use super::super::dispatch::{Answer, Call};
 use super::super::error::Failure;
 use super::super::interface::Method;
 use super::super::server::Server;
-use super::{ending, environment, query, unit_files, units, work};
+use super::{control, ending, environment, query, transient, unit_files, units, work};
 
 /// polkit: start, stop, kill and the like.
 const UNITS: Option<&str> = Some("org.freedesktop.systemd1.manage-units");
@@ -46,11 +46,6 @@ fn ignored(_: &mut Server, _: &Call) -> Result<Answer, Failure> {
     Ok(Answer::Now(vec![]))
 }
 
-/// `StartTransientUnit`, `SetUnitProperties` and what else makes or changes a unit without a file.
-fn transient(_: &mut Server, _: &Call) -> Result<Answer, Failure> {
-    Err(Failure::unsupported("a unit without a file"))
-}
-
 /// `BindMountUnit`, `MountImageUnit`.
 fn mounting(_: &mut Server, _: &Call) -> Result<Answer, Failure> {
     Err(Failure::unsupported("mounting into a unit that runs"))
@@ -73,10 +68,10 @@ pub const MANAGER: &[Method] = &[
     method("ReloadOrRestartUnit", "ss", "o", UNITS, work::reload_or_restart),
     method("ReloadOrTryRestartUnit", "ss", "o", UNITS, work::reload_or_try_restart),
     method("EnqueueUnitJob", "sss", "uososa(uosos)", UNITS, work::enqueue_job),
-    method("StartTransientUnit", "ssa(sv)a(sa(sv))", "o", UNITS, transient),
-    method("SetUnitProperties", "sba(sv)", "", UNITS, transient),
-    method("AttachProcessesToUnit", "ssau", "", UNITS, transient),
-    method("AbandonScope", "s", "", UNITS, transient),
+    method("StartTransientUnit", "ssa(sv)a(sa(sv))", "o", UNITS, transient::start),
+    method("SetUnitProperties", "sba(sv)", "", UNITS, control::set),
+    method("AttachProcessesToUnit", "ssau", "", UNITS, transient::attach),
+    method("AbandonScope", "s", "", UNITS, transient::abandon),
     method("BindMountUnit", "sssbb", "", UNITS, mounting),
     method("MountImageUnit", "sssbba(ss)", "", UNITS, mounting),
     method("EnqueueMarkedJobs", "", "ao", UNITS, work::enqueue_marked),
@@ -86,8 +81,8 @@ pub const MANAGER: &[Method] = &[
     method("ThawUnit", "s", "", UNITS, units::thaw),
     method("ResetFailedUnit", "s", "", UNITS, units::reset_failed),
     method("ResetFailed", "", "", UNITS, units::reset_all_failed),
-    method("RefUnit", "s", "", None, units::reference),
-    method("UnrefUnit", "s", "", None, units::reference),
+    method("RefUnit", "s", "", None, transient::reference),
+    method("UnrefUnit", "s", "", None, transient::unreference),
     method("GetUnitProcesses", "s", "a(sus)", None, query::get_processes),
     method("GetJob", "u", "o", None, query::get_job),
     method("GetJobAfter", "u", "a(usssoo)", None, query::job_neighbours),
@@ -154,9 +149,9 @@ pub const UNIT: &[Method] = &[
     method("EnqueueJob", "ss", "uososa(uosos)", UNITS, work::enqueue_job),
     method("Kill", "si", "", UNITS, units::kill),
     method("ResetFailed", "", "", UNITS, units::reset_failed),
-    method("SetProperties", "ba(sv)", "", UNITS, transient),
-    method("Ref", "", "", None, units::reference),
-    method("Unref", "", "", None, units::reference),
+    method("SetProperties", "ba(sv)", "", UNITS, control::set),
+    method("Ref", "", "", None, transient::reference),
+    method("Unref", "", "", None, transient::unreference),
     method("Clean", "as", "", UNITS, units::clean),
     method("Freeze", "", "", UNITS, units::freeze),
     method("Thaw", "", "", UNITS, units::thaw),
@@ -164,6 +159,12 @@ pub const UNIT: &[Method] = &[
 
 /// Interfaces of units that have processes.
 pub const PROCESSES: &[Method] = &[method("GetProcesses", "", "a(sus)", None, query::get_processes)];
+
+/// Interface Scope.
+pub const SCOPE: &[Method] = &[
+    method("Abandon", "", "", UNITS, transient::abandon),
+    method("GetProcesses", "", "a(sus)", None, query::get_processes),
+];
 
 /// Interface Job.
 pub const JOB: &[Method] = &[

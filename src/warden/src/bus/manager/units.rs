@@ -32,14 +32,8 @@ pub fn loadable_name(text: &str) -> Result<String, Failure> {
 pub fn unit_name(text: &str) -> Result<String, Failure> {
     match UnitName::parse(text) {
         Some(_) => Ok(text.to_owned()),
-        None if is_scope(text) => Ok(text.to_owned()),
         None => Err(Failure::invalid(format!("Unit name {text} is not valid."))),
     }
-}
-
-/// Scopes are no kind that a plan knows.
-fn is_scope(text: &str) -> bool {
-    text.strip_suffix(".scope").is_some_and(|stem| UnitName::parse(&format!("{stem}.service")).is_some())
 }
 
 /// The unit that a call is about: its object, or the first argument of a call to the manager.
@@ -145,13 +139,6 @@ pub fn reset_all_failed(server: &mut Server, _: &Call) -> Result<Answer, Failure
     for id in ids {
         reset(server, id)?;
     }
-    Ok(Answer::Now(vec![]))
-}
-
-/// `RefUnit`, `UnrefUnit` and their kin: a unit of the plan stays anyway.
-pub fn reference(server: &mut Server, call: &Call) -> Result<Answer, Failure> {
-    let unit = full_name(call)?;
-    known(server, &unit)?;
     Ok(Answer::Now(vec![]))
 }
 

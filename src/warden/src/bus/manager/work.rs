@@ -183,11 +183,15 @@ pub fn enqueue_job(server: &mut Server, call: &Call) -> Result<Answer, Failure> 
     ]))
 }
 
+/// Is this a mode that jobs have?
+pub fn check_mode(mode: &str) -> Result<(), Failure> {
+    let known = MODES.contains(&mode);
+    if known { Ok(()) } else { Err(Failure::invalid(format!("Job mode {mode} invalid"))) }
+}
+
 /// Makes a job, and gives its number.
 pub fn enqueue(server: &mut Server, unit: &str, verb: Verb, mode: &str) -> Result<Made, Failure> {
-    if !MODES.contains(&mode) {
-        return Err(Failure::invalid(format!("Job mode {mode} invalid")));
-    }
+    check_mode(mode)?;
     if verb == Verb::Start
         && let Some(kind) = ending::kind_of_target(unit)
     {

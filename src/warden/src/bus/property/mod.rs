@@ -11,11 +11,12 @@ mod trigger;
 mod unit;
 
 pub use system::{SystemView, major_version};
-pub use unit::{allows_isolate, can_clean, can_reload};
+pub use unit::{allows_isolate, can_clean, can_reload, invocation};
 
 use super::path;
 use super::value::Value;
 use super::world::Subject;
+use crate::compile::lookup::UnitName;
 use hostel_plan::UnitKind;
 use serde_json::Value as Json;
 use std::sync::OnceLock;
@@ -137,7 +138,7 @@ impl Subject<'_> {
 
     /// Its kind, by its name.
     pub fn kind(&self) -> Option<UnitKind> {
-        UnitKind::from_name(self.name.rsplit('.').next()?)
+        Some(UnitName::parse(&self.name)?.kind())
     }
 }
 

@@ -43,6 +43,7 @@ pub fn value(subject: &Subject<'_>, property: &str, signature: &str) -> Option<V
             _ => value.split_whitespace().collect(),
         }))),
         "b" => Some(matches!(last, "1" | "yes" | "true" | "on").into()),
+        "t" if directive == "CPUQuota" => quota(last).map(Value::Uint64),
         "t" => amount(last).map(Value::Uint64),
         "i" => last.parse().ok().map(Value::Int32),
         "x" => last.parse().ok().map(Value::Int64),
@@ -63,6 +64,12 @@ pub fn value(subject: &Subject<'_>, property: &str, signature: &str) -> Option<V
 
 fn is_mode(directive: &str) -> bool {
     directive.ends_with("Mode") || directive == "UMask"
+}
+
+/// A part of one processor, in microseconds of each second.
+fn quota(text: &str) -> Option<u64> {
+    let percent: f64 = text.strip_suffix('%')?.parse().ok()?;
+    Some((percent * 10_000.0) as u64)
 }
 
 /// A number; `infinity` is the largest.

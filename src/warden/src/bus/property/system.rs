@@ -29,7 +29,7 @@ impl SystemView<'_> {
         let moment = |usec: u64| self.world.moment(usec / 1000);
         Some(match name {
             "Version" => version().into(),
-            "Virtualization" => "lxc".into(),
+            "Virtualization" => crate::exec::container().into(),
             "Architecture" => architecture().into(),
             "SystemState" => self.system_state().into(),
             "NNames" => (self.world.plan().map_or(0, |plan| plan.len()) as u32).into(),

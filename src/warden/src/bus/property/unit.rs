@@ -4,8 +4,11 @@ use super::super::path;
 use super::super::value::{Value, structure};
 use super::super::world::Subject;
 use super::{Around, targets, timestamp};
+use crate::transient;
+use hostel_contract::paths;
 use hostel_contract::status::{ActiveState, UnitResult};
 use hostel_plan::{EdgeKind, INFINITE, Phase, SettingKey, UnitKind, unit_flags};
+use std::path::Path;
 
 /// Milliseconds of a plan as microseconds.
 pub fn usec(ms: u32) -> u64 {
@@ -64,12 +67,23 @@ pub fn value(subject: &Subject<'_>, name: &str, around: &Around<'_>) -> Option<V
         "Conditions" => conditions(subject, false),
         "Asserts" => conditions(subject, true),
         "LoadError" => load_error(subject),
-        "Transient" => files().fragment.starts_with("/run/systemd/transient/").into(),
+        "Transient" => Path::new(&files().fragment).starts_with(transient::FOLDER).into(),
+        "InvocationID" => Value::array("y", invocation(subject)?.into_iter().map(Value::Byte)),
         "Perpetual" => {
             matches!(subject.name.as_str(), "-.slice" | "system.slice" | "-.mount" | "init.scope").into()
         }
         _ => return None,
     })
+}
+
+/// The id of the unit's last start, which `exec` has left.
+pub fn invocation(subject: &Subject<'_>) -> Option<[u8; 16]> {
+    if subject.row.started_ms == 0 {
+        return None;
+    }
+    let link = Path::new(paths::INVOCATIONS).join(format!("invocation:{}", subject.name));
+    let id = u128::from_str_radix(std::fs::read_link(link).ok()?.to_str()?, 16).ok()?;
+    Some(id.to_be_bytes())
 }
 
 fn has_result(subject: &Subject<'_>, result: UnitResult) -> bool {

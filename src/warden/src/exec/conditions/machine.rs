@@ -56,13 +56,19 @@ fn fits_version(value: &str, release: &str) -> bool {
     true
 }
 
-/// The kind of container that the guest lives in; empty for none.
-fn container() -> String {
-    let kind = text_of(CONTAINER);
-    if kind.is_empty() && Path::new(paths::CONTAINER_MANAGER).exists() {
-        return paths::CONTAINER_VALUE.to_string();
-    }
-    kind
+/// Kinds of containers that systemd knows by name (systemd-detect-virt(1)).
+const CONTAINERS: &[&str] =
+    &["systemd-nspawn", "lxc-libvirt", "lxc", "openvz", "docker", "podman", "rkt", "wsl", "proot", "pouch"];
+
+/// The kind of container that the guest lives in, in systemd's words; empty for none. Its manager's own name, where it
+/// gives one, counts before the one that it gives to those who know few (`container=lxc`).
+pub fn container() -> String {
+    let told = [paths::CONTAINER_MANAGER, CONTAINER].map(text_of);
+    kind_of(told.iter().find(|name| !name.is_empty()).map_or("", String::as_str)).to_owned()
+}
+
+fn kind_of(name: &str) -> &str {
+    if name.is_empty() || CONTAINERS.contains(&name) { name } else { "container-other" }
 }
 
 /// Yes and no, `container`, `vm`, `private-users`, or a kind of either.
@@ -288,6 +294,11 @@ mod tests {
             assert_eq!(fits_virtualization(value, "lxc", || true), holds, "{value}");
         }
         assert!(fits_virtualization("no", "", || false) && fits_virtualization("vm", "", || true));
+    }
+
+    #[test]
+    fn given_a_managers_name_when_systemd_does_not_know_it_then_it_is_some_other_container() {
+        assert_eq!(["", "lxc", "hostel"].map(kind_of), ["", "lxc", "container-other"]);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 mod compare;
 pub mod files;
-mod machine;
+pub mod machine;
 
 use super::job::{Job, is_yes};
 use hostel_plan::SettingKey;
