@@ -75,3 +75,11 @@ pub fn run(args: &[OsString]) -> ExitCode {
         }
     }
 }
+
+/// Decodes a message and encodes it again, for tests and fuzzers; `None` where it is none, or not whole.
+pub fn decoded_again(bytes: &[u8]) -> Option<Vec<u8>> {
+    let head = bytes.first_chunk::<{ message::HEAD }>()?;
+    let length = message::Message::length(head).ok()?;
+    let message = message::Message::decode(bytes.get(..length)?).ok()??;
+    Some(message.encode(message.serial))
+}

@@ -433,6 +433,10 @@ impl JournalFile {
 
     /// Puts an entry at place `index` of the row of arrays that begins at `first`; each array is twice its forerunner.
     fn link(&mut self, first: u64, index: u64, entry: u64) -> io::Result<()> {
+        // Each item takes 8 bytes: a row that goes in a circle ends here.
+        if index > self.pages.length() / 8 {
+            return Err(broken("a row of arrays is longer than it"));
+        }
         // Where to go on: the pointer to an array, and how many items come before that.
         let (mut pointer, mut before, mut items) = (first, 0, 0);
         if let Some(end) = self.ends.get(&first).copied() {

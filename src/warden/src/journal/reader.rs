@@ -11,6 +11,8 @@ use super::pages::Pages;
 
 /// Bytes of a field that are read at most.
 const FIELD_MAX: u64 = 1 << 20;
+/// Bytes of an entry that are read at most: many may name the same long field.
+const ENTRY_MAX: u64 = 4 << 20;
 /// Fields of an entry that are read at most.
 const FIELDS_MAX: u64 = 1024;
 /// Incompatible flag: shorter offsets, in files that only systemd's own journald makes.
@@ -91,10 +93,13 @@ impl Reader {
         let items = self.pages.word(at + OBJECT_SIZE)?.saturating_sub(ITEMS) / 16;
         let realtime = self.pages.word(at + 24)?;
         let mut fields = Vec::new();
+        let mut left = ENTRY_MAX;
         for item in 0..items.min(FIELDS_MAX) {
             let object = self.pages.word(at + ITEMS + item * 16)?;
             let compressed = self.pages.word(object)? >> 8 & 0xff != 0;
-            let size = self.pages.word(object + OBJECT_SIZE)?.saturating_sub(data::PAYLOAD).min(FIELD_MAX);
+            let size =
+                self.pages.word(object + OBJECT_SIZE)?.saturating_sub(data::PAYLOAD).min(FIELD_MAX).min(left);
+            left -= size;
             if !compressed {
                 let mut field = vec![0; size as usize];
                 self.pages.read(object + data::PAYLOAD, &mut field)?;

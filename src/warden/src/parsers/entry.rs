@@ -95,3 +95,20 @@ pub fn log(bytes: &[u8]) {
         assert_eq!(again, bytes);
     }
 }
+
+/// A D-Bus message: what is understood is understood again when written anew.
+pub fn bus(bytes: &[u8]) {
+    if let Some(again) = super::bus_message(bytes) {
+        assert_eq!(super::bus_message(&again), Some(again));
+    }
+}
+
+/// The journal's streams and datagrams.
+pub fn journal_input(bytes: &[u8]) {
+    super::journal_input(bytes);
+}
+
+/// A journal file with some bytes changed: each four of the input are an offset and a byte.
+pub fn journal_file(bytes: &[u8]) {
+    super::journal_file(bytes);
+}

@@ -55,3 +55,18 @@ pub fn plan(bytes: &[u8]) -> Result<String, String> {
     let plan = hostel_plan::Plan::parse(bytes).map_err(|error| error.to_string())?;
     Ok(hostel_plan::print::print(&plan))
 }
+
+/// Decodes a D-Bus message and encodes it again; `None` where it is none, or not whole.
+pub fn bus_message(bytes: &[u8]) -> Option<Vec<u8>> {
+    crate::bus::decoded_again(bytes)
+}
+
+/// What comes by the journal's own socket and by a stream, as the sink takes it apart: the number of messages.
+pub fn journal_input(bytes: &[u8]) -> usize {
+    crate::serve::messages_of(bytes)
+}
+
+/// Reads a small journal file in which bytes were changed, and goes on writing it: the number of entries read.
+pub fn journal_file(changes: &[u8]) -> usize {
+    crate::journal::noise(changes).unwrap_or(0)
+}

@@ -167,6 +167,23 @@ fn say_on_console(root: &Path, text: &str) {
     }
 }
 
+/// What is sent to the journal, as an entry and as a stream: the number of messages. For tests and fuzzers.
+pub fn messages_of(bytes: &[u8]) -> usize {
+    use stream_lines::{Opener, StreamLines};
+    let mut count = 0;
+    let mut emit = |_: &record::Record<'_>| count += 1;
+    native::emit("journal", &sink::BLANK, bytes, &mut emit);
+    let mut streams = StreamLines::default();
+    streams.open(sink::BLANK.unit, &Opener { pid: 1, name: "journal", is_root: true });
+    for piece in bytes.chunks(61) {
+        streams.feed(&sink::BLANK, piece, &mut emit);
+        // What a successor would go on with.
+        streams = StreamLines::decode(&streams.encode()).unwrap_or_default();
+    }
+    streams.end(&sink::BLANK, &mut emit);
+    count
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -114,6 +114,16 @@ pub fn put_line(out: &mut Vec<u8>, stamper: &mut Stamper, record: &Record<'_>) {
         out.push(b']');
     }
     out.extend_from_slice(b": ");
+    match record.origin {
+        // Where no unit says who wrote, the writer's own word does, as with syslog: as text, not as a name.
+        Origin::Native { identifier, .. } | Origin::Stream { identifier }
+            if record.name == JOURNAL && !identifier.is_empty() =>
+        {
+            put_escaped(out, identifier.as_bytes());
+            out.extend_from_slice(b": ");
+        }
+        _ => (),
+    }
     put_escaped(out, record.text);
     out.push(b'\n');
 }

@@ -223,7 +223,6 @@ impl Stream {
             true => split_level(line, self.priority),
             false => (self.priority, line),
         };
-        let text = text.trim_ascii_end();
         // As journald has it: a line of nothing is no message.
         if text.is_empty() {
             return;

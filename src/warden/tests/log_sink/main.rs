@@ -4,7 +4,8 @@ mod init;
 mod writers;
 
 use std::collections::BTreeSet;
-use std::os::unix::net::UnixDatagram;
+use std::io::Write;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -25,6 +26,26 @@ fn write_all(init: &Init, pace: Pace) -> Writers {
     }
     for tag in ["one", "two"] {
         writers.datagrams(tag, init.root.0.join("dev/log"), pace);
+    }
+    writers
+}
+
+/// The same with streams, which are open before the first kill: one that is being accepted is lost with its warden.
+fn with_streams(init: &Init, pace: Pace) -> Writers {
+    let mut writers = write_all(init, pace);
+    let path = init.root.0.join("run/systemd/journal/stdout");
+    for tag in ["stream-a", "stream-b", "stream-c"] {
+        writers.stream(tag, path.clone(), pace);
+    }
+    let until = Instant::now() + Duration::from_secs(20);
+    let has_all = |init: &Init| {
+        let said = init.lines();
+        ["stream-a", "stream-b", "stream-c"]
+            .iter()
+            .all(|tag| said.iter().any(|(name, text)| name == tag || text.starts_with(tag)))
+    };
+    while !has_all(init) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(20));
     }
     writers
 }
@@ -55,7 +76,7 @@ fn kill_for(init: &mut Init, time: Duration, random: &mut Random) -> u32 {
 fn killed_run(mut init: Init, time: Duration, pace: Pace) -> Init {
     let mut random = Random(0x5eed);
     init.start();
-    let writers = write_all(&init, pace);
+    let writers = with_streams(&init, pace);
     let began = Instant::now();
     let kills = kill_for(&mut init, time, &mut random);
     let written = writers.end();
@@ -444,4 +465,50 @@ fn given_writers_at_full_speed_when_the_warden_is_killed_for_long_then_every_lin
     killed_run(init, Duration::from_secs(20), Pace::Unlimited);
     let init = Init::new("long-paced", &UNITS, &ROTATE_OFTEN);
     killed_run(init, Duration::from_secs(120), Pace::Pauses(2_000));
+}
+
+/// Whatever strangers do at the log's sockets, others are logged, and the warden stays.
+#[test]
+fn given_hostile_clients_when_others_log_then_every_line_of_theirs_is_there() {
+    let mut init = Init::new("hostile", &UNITS, &["--log-files", "100000"]);
+    init.start();
+    let place = |name: &str| init.root.0.join("run/systemd/journal").join(name);
+    let pid = init.pid();
+    let mut writers = write_all(&init, Pace::Pauses(3_000));
+    writers.stream("honest", place("stdout"), Pace::Pauses(3_000));
+
+    // Connections that say nothing, nonsense, a head without an end; and more of them than there is room for.
+    let mut silent = Vec::new();
+    for number in 0..200 {
+        let Ok(mut stream) = UnixStream::connect(place("stdout")) else { continue };
+        let said: &[u8] = match number % 4 {
+            0 => b"",
+            1 => b"\xff\0\xfe\nx\ny\nz\nq\nw\ne\nr\n",
+            2 => &[b'x'; 20_000],
+            _ => b"a\nb.service\n999\n1\n1\n1\n1\ntext\n",
+        };
+        let _ = stream.write_all(said);
+        silent.push(stream);
+    }
+    let flood = UnixDatagram::unbound().unwrap();
+    for number in 0..3_000u32 {
+        let noise: Vec<u8> = (0..number % 300).map(|at| (at * number % 251) as u8).collect();
+        let _ = flood.send_to(&noise, place(if number % 2 == 0 { "socket" } else { "dev-log" }));
+    }
+    // An entry whose field claims to be longer than all memory.
+    let _ = flood.send_to(b"MESSAGE\n\xff\xff\xff\xff\xff\xff\xff\x7fx\n", place("socket"));
+    std::thread::sleep(Duration::from_millis(500));
+    let written = writers.end();
+    drop(silent);
+    assert!(written.values().all(|&count| count > 0), "{written:?}");
+    assert_eq!(init.pid(), pid);
+    assert!(init.stop().success());
+    check(&init.lines().into_iter().filter(|line| is_ours(line, &written)).collect::<Vec<_>>(), &written);
+    assert_eq!(init.root.console(), "");
+}
+
+/// Lines of the writers: noise may look like anything else.
+fn is_ours((name, text): &(String, String), written: &std::collections::BTreeMap<String, u64>) -> bool {
+    let tag = text.split(": ").next().unwrap_or_default();
+    written.contains_key(name) || matches!(name.as_str(), "syslog" | "journal") && written.contains_key(tag)
 }

@@ -1,8 +1,9 @@
 //! Services that write numbered lines, and the check that each of them is in the log once and in order.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -83,6 +84,33 @@ impl Writers {
         self.threads.push((unit.to_string(), std::thread::spawn(work)));
     }
 
+    /// Opens a stream to the journal and writes lines into it, in pieces that end anywhere.
+    pub fn stream(&mut self, tag: &str, socket: PathBuf, pace: Pace) {
+        let ended = self.ended.clone();
+        let mut random = Random(self.threads.len() as u64 + 1);
+        let name = tag.to_string();
+        let work = move || {
+            let mut stream = loop {
+                match UnixStream::connect(&socket) {
+                    Ok(stream) => break stream,
+                    Err(_) => std::thread::sleep(Duration::from_millis(1)),
+                }
+            };
+            stream.write_all(format!("{name}\n\n30\n0\n0\n0\n0\n").as_bytes()).unwrap();
+            let mut number = 0;
+            while !ended.load(Ordering::Relaxed) {
+                let text = line(number) + "\n";
+                let (first, second) = text.split_at(random.below(text.len() as u64) as usize);
+                stream.write_all(first.as_bytes()).unwrap();
+                pace.keep(&mut random);
+                stream.write_all(second.as_bytes()).unwrap();
+                number += 1;
+            }
+            number
+        };
+        self.threads.push((tag.to_string(), std::thread::spawn(work)));
+    }
+
     /// Sends lines to /dev/log.
     pub fn datagrams(&mut self, tag: &str, devlog: PathBuf, pace: Pace) {
         let ended = self.ended.clone();
@@ -118,7 +146,7 @@ pub fn check(lines: &[(String, String)], written: &BTreeMap<String, u64>) -> Vec
     for (name, text) in lines {
         // A datagram's line is of "syslog", and begins with its tag.
         let (writer, text) = match text.split_once(": ") {
-            Some((tag, rest)) if name == "syslog" => (tag, rest),
+            Some((tag, rest)) if name == "syslog" || name == "journal" => (tag, rest),
             _ => (name.as_str(), text.as_str()),
         };
         let Some(expected) = next.get_mut(writer) else {
