@@ -16,6 +16,7 @@ mod record;
 pub mod channel;
 pub mod control;
 pub mod exec;
+pub mod fakes;
 pub mod keeper;
 pub mod log;
 pub mod paths;

@@ -38,6 +38,13 @@ pub const TRANSIENT: &str = "/run/hostel/transient";
 pub const INVOCATIONS: &str = "/run/systemd/units";
 /// What the last compilation said of the guest's units, one line each: `file:line: message`.
 pub const COMPILE_LOG: &str = "/run/hostel/compile.log";
+/// Where the fakes are mounted (see [`crate::fakes`]), to be bound over what they stand for.
+pub const FAKES: &str = "/run/hostel/fakes";
+/// An untouched proc: it is read by whoever answers fakes, and because it is there the kernel lets a user namespace in
+/// the guest mount a proc of its own, which files bound over /proc would forbid.
+pub const KERNEL_PROC: &str = "/run/hostel/kernel/proc";
+/// An untouched sysfs, read-only, for the same.
+pub const KERNEL_SYS: &str = "/run/hostel/kernel/sys";
 /// Folder of the log sink in the guest.
 pub const LOG_DIR: &str = "/var/log/hostel";
 
@@ -58,6 +65,9 @@ pub const ENV_FRONT: &str = "HOSTEL_FRONT";
 /// Environment of init: decimal number of a descriptor, open for reading and writing, of the file
 /// [`STATUS`], of which the spawner keeps a read-only twin.
 pub const ENV_STATUS_FD: &str = "HOSTEL_STATUS_FD";
+/// Environment of init: decimal number of a descriptor, the store of the fakes (see [`crate::fakes`]), to be held for
+/// each warden. Absent where there are no fakes.
+pub const ENV_FAKES_FD: &str = "HOSTEL_FAKES_FD";
 /// Environment of init: path of the warden's file, where it isn't beside init.
 pub const ENV_WARDEN: &str = "HOSTEL_WARDEN";
 /// Environment of init and services, of systemd's Container Interface. OpenRC knows `lxc`, and no unknown name.

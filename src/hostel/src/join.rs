@@ -126,6 +126,8 @@ impl Guest {
             }
             Ok(Forked::Child) => {
                 let _ = rustix::process::setsid();
+                // As its services have it. Where there can be none, they have none either, and `start` has said so.
+                let _ = crate::context::calls::filter();
                 signal::default_dispositions();
                 let _ = signal::unblock_all();
                 exit_now(what())

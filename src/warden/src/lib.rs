@@ -14,6 +14,7 @@ mod compile;
 mod conf_d;
 mod ctl;
 mod exec;
+mod fakes;
 mod fronts;
 mod install;
 pub mod journal;
@@ -62,7 +63,8 @@ usage: hostel-warden COMMAND [ARGUMENT...]
  applet NAME [ARGUMENT...]             systemctl, service, invoke-rc.d, journalctl, systemd-notify, systemd-cat,
                                        systemd-analyze, as where the guest has its own
 
- compile, exec, serve, bus, prepare    for hostel-init
+ compile, exec, serve, bus, fakes,
+ prepare                               for hostel-init
  act-on                                for units with FailureAction= and the like
 ";
 
@@ -94,6 +96,7 @@ pub fn main() -> ExitCode {
                 ExitCode::from(2)
             })
         }
+        "fakes" => fakes::run(rest),
         "sysusers" => sysusers::run(rest),
         "tmpfiles" => tmpfiles::run(rest),
         "logs" => serve::logs::run(rest),

@@ -10,8 +10,17 @@ use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 use std::os::fd::{AsFd, OwnedFd};
 
-/// Devices of the host that each guest has.
-const NODES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
+/// Devices of the host that each guest has, and under which names. The kernel's log is the host's: it reads as empty,
+/// and what is written to it is nobody's concern.
+const NODES: &[(&str, &str)] = &[
+    ("null", "null"),
+    ("zero", "zero"),
+    ("full", "full"),
+    ("random", "random"),
+    ("urandom", "urandom"),
+    ("tty", "tty"),
+    ("null", "kmsg"),
+];
 
 /// Links, and where they lead.
 const LINKS: &[(&str, &str)] = &[
@@ -53,9 +62,9 @@ fn place(dev: &OwnedFd, name: &str) -> Result<OwnedFd> {
 /// Mounts the host's nodes: a user namespace may not make any.
 pub(super) fn nodes(inside: &mut Inside) -> Result<()> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    for name in NODES {
-        let node = open_tree(CWD, format!("/dev/{name}"), flags)
-            .doing(|| format!("opening the host's /dev/{name}"))?;
+    for (device, name) in NODES {
+        let node = open_tree(CWD, format!("/dev/{device}"), flags)
+            .doing(|| format!("opening the host's /dev/{device}"))?;
         attach(&node, &place(inside.dev()?, name)?, name)?;
     }
     Ok(())

@@ -12,9 +12,11 @@
 //! All signals are blocked from before the first fork through init's exec: none is lost, and none ends a half-made
 //! context.
 
+pub mod calls;
 pub mod caps;
 pub mod cgroup;
 mod dev;
+mod fakes;
 pub mod idmap;
 pub mod limits;
 pub mod mapped;
@@ -89,6 +91,8 @@ pub const OUTSIDE: &[Step<spawn::Outside>] = &[
 pub const HELPER: &[Step<spawn::Helper>] = &[
     // First: the rights over all the others come with it.
     Step::new("user namespace", spawn::leave_user_namespace),
+    // Between the two: opened in the new user namespace, by the user that the host knows.
+    Step::new("what fakes need", fakes::open),
     // As soon as the maps are written.
     Step::new("be its root", spawn::become_root),
     Step::new("other namespaces", spawn::leave_other_namespaces),
@@ -122,8 +126,12 @@ pub const INSIDE: &[Step<spawn::Inside>] = &[
     Step::new("host name", spawn::host_name),
     Step::new("loopback", spawn::loopback),
     Step::new("keyring", spawn::keyring),
-    // Last: the steps above need what is given up here.
+    // The steps above need what is given up here.
     Step::new("capabilities", spawn::limit_capabilities),
+    // A process of the guest like any other, with its rights, answers from here on.
+    Step::new("fakes", fakes::mount),
+    // Last: what is forked before is none of the guest's services.
+    Step::new("system calls", calls::fake),
 ];
 
 /// One step, with the name that its failure is reported by.

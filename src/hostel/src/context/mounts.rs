@@ -28,7 +28,7 @@ pub(super) enum FsOption<'a> {
 
 pub(super) const NO_SUID_DEV: MountAttrFlags =
     MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV);
-const NO_SUID_DEV_EXEC: MountAttrFlags = NO_SUID_DEV.union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
+pub(super) const NO_SUID_DEV_EXEC: MountAttrFlags = NO_SUID_DEV.union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
 
 /// A new file system, detached.
 pub(super) fn new_fs(kind: &str, options: &[FsOption<'_>], attributes: MountAttrFlags) -> Result<OwnedFd> {
@@ -49,7 +49,7 @@ pub(super) fn new_fs(kind: &str, options: &[FsOption<'_>], attributes: MountAttr
 }
 
 /// Opens a place below `root`, following no link. `Errno::LOOP` where there's one in the way.
-fn open_below(root: BorrowedFd<'_>, place: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+pub(super) fn open_below(root: BorrowedFd<'_>, place: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     let how = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     rustix::fs::openat2(
         root,

@@ -1,6 +1,7 @@
 //! The three processes that make a context, and what they tell each other.
 
 use crate::context::cgroup::{GuestCgroup, fork_into};
+use crate::context::fakes::Opened;
 use crate::context::root::RootPlan;
 use crate::context::{
     ContextPlan, HELPER, INSIDE, OUTSIDE, StepTime, caps, idmap, limits, mounts, perform, root,
@@ -16,7 +17,7 @@ use rustix::fs::Mode;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with, socketpair};
 use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid};
 use std::ffi::CString;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -282,15 +283,28 @@ pub(super) fn await_inside(outside: &mut Outside) -> Result<()> {
 
 /// The helper's state.
 pub struct Helper {
-    plan: Rc<ContextPlan>,
+    pub(super) plan: Rc<ContextPlan>,
+    /// For the fakes.
+    pub(super) opened: Opened,
     socket: OwnedFd,
     /// Times of steps, handed on to the inside.
     times: Vec<StepTime>,
 }
 
+impl Helper {
+    /// Has the maker tell the user something.
+    pub(super) fn note(&self, text: &str) -> Result<()> {
+        note(&self.socket, text)
+    }
+}
+
+fn note(socket: &OwnedFd, text: &str) -> Result<()> {
+    send_with(socket, &[&[word::NOTE], text.as_bytes()].concat(), &[]).doing(|| "telling the maker")
+}
+
 /// The helper's life.
 fn helper(plan: &Rc<ContextPlan>, socket: OwnedFd) -> ! {
-    let mut state = Helper { plan: Rc::clone(plan), socket, times: Vec::new() };
+    let mut state = Helper { plan: Rc::clone(plan), opened: Opened::default(), socket, times: Vec::new() };
     let mut times = Vec::new();
     // The inside is forked in the last step, and takes the times of those before it.
     for step in HELPER {
@@ -336,9 +350,7 @@ pub(super) fn leave_other_namespaces(helper: &mut Helper) -> Result<()> {
         | libc::CLONE_NEWCGROUP;
     let with_time = if has_time_namespace() { libc::CLONE_NEWTIME } else { 0 };
     if with_time == 0 {
-        let note = "this kernel has no time namespace: the guest sees the host's uptime and boot time";
-        let message = [&[word::NOTE], note.as_bytes()].concat();
-        send_with(&helper.socket, &message, &[]).doing(|| "telling the maker")?;
+        helper.note("this kernel has no time namespace: the guest sees the host's uptime and boot time")?;
     }
     sys::process::leave_namespaces(EVERY_KERNEL_HAS | with_time).map_err(|e| match e.raw_os_error() {
         Some(libc::ENOSPC) => Error::Invalid(format!(
@@ -388,6 +400,10 @@ pub struct Inside {
     pub(super) plan: Rc<ContextPlan>,
     pub(super) console: Option<OwnedFd>,
     pub(super) programs: Option<OwnedFd>,
+    /// For the fakes.
+    pub(super) opened: Opened,
+    /// The store of the fakes, for init.
+    pub(super) store: Option<OwnedFd>,
     socket: OwnedFd,
     root: Option<OwnedFd>,
     dev: Option<OwnedFd>,
@@ -423,6 +439,11 @@ impl Inside {
         self.dev.as_ref().ok_or_else(|| Error::Invalid("/dev isn't there yet".into()))
     }
 
+    /// Has the maker tell the user something.
+    pub(super) fn note(&self, text: &str) -> Result<()> {
+        note(&self.socket, text)
+    }
+
     pub(super) fn set_dev(&mut self, dev: OwnedFd) {
         self.dev = Some(dev);
     }
@@ -438,6 +459,8 @@ fn inside(helper: &mut Helper) -> ! {
         plan: Rc::clone(&helper.plan),
         console: None,
         programs: None,
+        opened: std::mem::take(&mut helper.opened),
+        store: None,
         socket,
         root: None,
         dev: None,
@@ -472,12 +495,21 @@ fn become_init(state: &Inside) -> Error {
     if state.plan.handed_over {
         return crate::handover::become_init(&state.plan.environment);
     }
+    let mut environment = state.plan.environment.clone();
+    if let Some(store) = &state.store {
+        let variable = format!("{}={}", paths::ENV_FAKES_FD, store.as_raw_fd());
+        match (sys::fds::keep_through_exec(store.as_fd()), CString::new(variable)) {
+            (Ok(()), Ok(variable)) => environment.push(variable),
+            (Err(e), _) => return Error::call("handing the fakes to init", e),
+            (_, Err(e)) => return Error::Invalid(e.to_string()),
+        }
+    }
     let path = format!("{}/hostel-init", paths::BIN);
     let Ok(program) = CString::new(path.as_str()) else { return Error::Invalid(path) };
     // The name that administration tools look for.
     let mut arguments = vec![c"/sbin/init".to_owned()];
     arguments.extend(state.plan.arguments.iter().cloned());
-    let error = sys::process::execute(&program, &arguments, &state.plan.environment);
+    let error = sys::process::execute(&program, &arguments, &environment);
     Error::call(
         format!(
             "executing {path}, which is {} on the host",

@@ -28,7 +28,7 @@ pub fn put_at_standard(fd: BorrowedFd<'_>, number: u32) -> io::Result<()> {
 }
 
 /// Descriptors that one message carries at most.
-pub const PASSED_MAX: usize = 4;
+pub const PASSED_MAX: usize = hostel_contract::fakes::DESCRIPTORS_MAX;
 
 /// Sends one message with descriptors over a socket.
 pub fn send_with(socket: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {

@@ -66,7 +66,12 @@ impl System {
         // READY=1 also then: the guest is there, and its host asks the status page what isn't.
         let status: &[u8] =
             if failed == 0 { b"READY=1\nSTATUS=running" } else { b"READY=1\nSTATUS=degraded" };
+        // Who is told looks there at once.
+        self.update_page();
+        // Also where services have all other descriptors.
+        self.reserve.release();
         upward::tell(status);
+        self.reserve.take_back(&self.signals);
     }
 
     /// SIGCONT goes behind a TERM or HUP: a stopped process could not act on it.

@@ -14,7 +14,7 @@ use crate::sys::wait::event;
 use hostel_contract::channel::{ChannelMessage, ChannelOp, FD_CHANNEL, FD_PLAN, NO_UNIT};
 use hostel_contract::request::Sender;
 use hostel_contract::status::ActiveState;
-use hostel_contract::{ShutdownKind, Text};
+use hostel_contract::{ShutdownKind, Text, fakes, paths};
 use hostel_init::signals;
 use hostel_plan::UnitId;
 use hostel_supervisor::{Event, NOBODY, Notification};
@@ -69,8 +69,13 @@ pub struct Warden {
 }
 
 impl Warden {
-    /// None yet.
+    /// None yet. What the spawner gave for it is held already.
     pub fn new() -> Self {
+        let held = memory::table(HELD_MAX);
+        if let [fakes, ..] = &mut *held {
+            *fakes =
+                HeldItem { fd: super::given(paths::ENV_FAKES_FD), name: Text::new(fakes::HELD.as_bytes()) };
+        }
         Warden {
             pid: None,
             channel: None,
@@ -84,7 +89,7 @@ impl Warden {
             back_off_ms: 0,
             due: NEVER,
             count: 0,
-            held: memory::table(HELD_MAX),
+            held,
         }
     }
 

@@ -137,8 +137,9 @@ impl System {
         }
     }
 
+    /// Brings the status page up to date.
     #[inline(never)]
-    fn update_page(&mut self) {
+    pub(super) fn update_page(&mut self) {
         if self.guest.has_plan() {
             let (failed, jobs) = self.guest.supervisor.counts();
             let header = &mut self.page.header;

@@ -46,6 +46,7 @@ use crate::{complain, emergency, sys};
 use core::ffi::CStr;
 use hostel_contract::status::GuestState;
 use hostel_contract::{paths, shutdown::EXIT_CRASH};
+use hostel_init::text::decimal;
 use hostel_plan::{Plan, UnitId};
 use hostel_supervisor::Supervisor;
 
@@ -186,6 +187,13 @@ impl System {
         system.begin_compilation(boot::Depth::Generators);
         Ok(system)
     }
+}
+
+/// The descriptor whose number a variable says.
+#[inline(never)]
+fn given(variable: &str) -> Option<OwnedFd> {
+    let number = decimal(sys::start::variable(variable)?.to_bytes())?;
+    sys::descriptor::adopt(number as u32)
 }
 
 /// The warden's file: where the environment says, beside our own, or where packages have it: a kernel starts us without

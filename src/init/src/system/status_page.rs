@@ -9,7 +9,6 @@ use hostel_contract::status::{
     GuestState, MAGIC, SEQUENCE_OFFSET, StatusHeader, StatusRow, StatusText, VERSION, row_offset, text_offset,
 };
 use hostel_contract::{paths, status};
-use hostel_init::text::decimal;
 use hostel_plan::{Plan, UnitId};
 
 /// The page and what of it waits to be written.
@@ -25,9 +24,7 @@ pub struct StatusPage {
 impl StatusPage {
     /// The spawner's file, or one of our own. Where neither can be had there is no page, and nothing else is lost.
     pub fn open() -> Self {
-        let given = sys::start::variable(paths::ENV_STATUS_FD)
-            .and_then(|text| decimal(text.to_bytes()))
-            .and_then(|fd| sys::descriptor::adopt(u32::try_from(fd).ok()?));
+        let given = super::given(paths::ENV_STATUS_FD);
         let header = StatusHeader {
             magic: MAGIC,
             version: VERSION,

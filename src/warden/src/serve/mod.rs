@@ -10,6 +10,7 @@ mod carry;
 mod channel;
 mod datagrams;
 mod enclosed;
+mod fakes;
 mod forward;
 mod journal_log;
 mod journald_conf;

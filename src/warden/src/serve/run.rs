@@ -13,6 +13,7 @@ use rustix::event::{Timespec, epoll};
 
 use super::channel::{Channel, Message, Next};
 use super::datagrams::Datagrams;
+use super::fakes::Fakes;
 use super::manager::ManagerSocket;
 use super::pipes::Pipes;
 use super::sink::{Sink, Taken};
@@ -49,6 +50,7 @@ const SYSLOGD: u64 = 5;
 const STREAMS: u64 = 6;
 const VARLINK: u64 = 7;
 const REQUESTS: u64 = 8;
+const FAKES: u64 = 9;
 
 /// Why nothing is received at the moment.
 struct Trouble {
@@ -76,6 +78,8 @@ pub struct Serve<'a> {
     varlink: Option<Varlink>,
     manager: Option<ManagerSocket>,
     requests: Option<Requests>,
+    /// Who answers the fakes, in a guest that has any.
+    pub fakes: Option<Fakes>,
     /// The log pipes, with indices of the plan in force.
     pub pipes: Pipes,
     /// A plan that is in force, and of which the sink doesn't know yet.
@@ -130,6 +134,7 @@ impl<'a> Serve<'a> {
             varlink,
             manager,
             requests,
+            fakes: None,
             pipes,
             next_plan,
             stopping,
@@ -143,6 +148,7 @@ impl<'a> Serve<'a> {
 
     /// Serves until init says that the guest stops, or closes the channel.
     pub fn run(mut self) -> Result<(), ServeError> {
+        self.turn_fakes();
         self.write_out();
         if self.stopping {
             return self.end();
@@ -164,6 +170,7 @@ impl<'a> Serve<'a> {
             self.turn_triggers();
             self.turn_manager();
             self.turn_requests();
+            self.turn_fakes();
             self.channel.send_pending();
         }
     }
@@ -190,6 +197,26 @@ impl<'a> Serve<'a> {
             if let Some(varlink) = &mut self.varlink {
                 varlink.answer(&asked, &done);
             }
+        }
+    }
+
+    /// Has somebody answer the fakes.
+    fn turn_fakes(&mut self) {
+        let Some(fakes) = self.fakes.as_mut().filter(|fakes| fakes.is_due()) else { return };
+        // One that has ended stays readable: it leaves the set before it is forgotten.
+        if let Some(awaited) = fakes.awaited() {
+            let _ = epoll::delete(&self.set, awaited);
+        }
+        let turned = fakes.turn();
+        let data = epoll::EventData::new_u64(FAKES);
+        let waits = fakes
+            .awaited()
+            .map_or(Ok(()), |awaited| epoll::add(&self.set, awaited, data, epoll::EventFlags::IN));
+        if let Err(error) = turned.and_then(|()| Ok(waits?)) {
+            self.fakes = None;
+            self.complain(&format!(
+                "files of /proc and /sys that are the guest's own can't be answered: {error}"
+            ));
         }
     }
 
@@ -330,12 +357,14 @@ impl<'a> Serve<'a> {
         let due = self.requests.as_ref().and_then(Requests::deadline);
         let due =
             due.map(|at| now + at.duration_since(SystemTime::now()).unwrap_or_default().min(WALL_CLOCK));
-        let timeout = partial.into_iter().chain(retry).chain(manager).chain(due).min().map(|at| {
+        let fakes = self.fakes.as_ref().and_then(Fakes::deadline);
+        let others = manager.into_iter().chain(due).chain(fakes);
+        let timeout = partial.into_iter().chain(retry).chain(others).min().map(|at| {
             // Rounded up: a wait that ends too early is made again for nothing.
             at.saturating_duration_since(now) + Duration::from_millis(1)
         });
         let timeout = timeout.and_then(|left| Timespec::try_from(left).ok());
-        let mut events = [MaybeUninit::<epoll::Event>::uninit(); 9];
+        let mut events = [MaybeUninit::<epoll::Event>::uninit(); 10];
         match epoll::wait(&self.set, &mut events, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error).during("wait"),

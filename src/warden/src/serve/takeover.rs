@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use hostel_contract::channel::{ChannelOp, FD_PLAN};
-use hostel_contract::paths;
+use hostel_contract::{fakes, paths};
 
 use super::channel::Channel;
 use super::datagrams::{Datagrams, PLACES};
+use super::fakes::Fakes;
 use super::forward::Forwarder;
 use super::journal_log::{self, JournalLog};
 use super::journald_conf::JournaldConf;
@@ -320,6 +321,7 @@ pub fn take_over(options: &Options, channel: OwnedFd) -> Result<Option<Serve<'_>
     let sources = Receiving { datagrams, streams, varlink };
     let mut serve = Serve::new(options, channel, sink, sources, (manager, requests))?;
     serve.next_plan = next_plan;
+    serve.fakes = inventory.held.remove(fakes::HELD).map(Fakes::new);
     serve.stopping = inventory.stopping;
     if let Some(plan) = &inventory.plan {
         serve.follow_plan(plan.as_fd());

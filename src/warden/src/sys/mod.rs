@@ -8,6 +8,7 @@ mod datagram;
 mod namespace;
 mod process;
 mod seccomp;
+mod shared;
 mod socket;
 
 pub use attributes::*;
@@ -15,6 +16,7 @@ pub use datagram::*;
 pub use namespace::*;
 pub use process::*;
 pub use seccomp::*;
+pub use shared::*;
 pub use socket::*;
 
 use rustix::io::Errno;

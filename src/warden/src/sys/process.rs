@@ -3,7 +3,7 @@
 use super::check;
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// What becomes of SIGPIPE in the new program: `IgnoreSIGPIPE=`.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -106,4 +106,29 @@ pub fn ignore_ending_signals() {
 pub fn signal_init(signal: u8) -> Result<(), Errno> {
     // SAFETY: touches no memory; a number that is no signal is refused.
     check(unsafe { libc::kill(1, signal.into()) }.into()).map(drop)
+}
+
+/// Blocks SIGTERM, and gives a descriptor that is readable when there is one: signalfd(2).
+pub fn termination() -> Result<OwnedFd, Errno> {
+    // SAFETY: sigemptyset initialises the set that the other calls read; all of it outlives them.
+    let fd = unsafe {
+        let mut set = std::mem::zeroed::<libc::sigset_t>();
+        libc::sigemptyset(&mut set);
+        libc::sigaddset(&mut set, libc::SIGTERM);
+        libc::sigprocmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
+        check(libc::signalfd(-1, &set, libc::SFD_NONBLOCK | libc::SFD_CLOEXEC).into())?
+    };
+    // SAFETY: the call just gave it, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Who sent the next SIGTERM that waits in a descriptor of [`termination`]; `None`: there is none.
+pub fn next_termination(fd: BorrowedFd<'_>) -> Option<u32> {
+    /// Of struct signalfd_siginfo (signalfd(2)): its size, and where the sender's pid is.
+    const SIZE: usize = 128;
+    const PID: usize = 12;
+    let mut bytes = [0; SIZE];
+    let read = rustix::io::read(fd, &mut bytes).ok()?;
+    let pid = bytes.get(PID..PID + 4).filter(|_| read == SIZE)?;
+    Some(u32::from_ne_bytes(pid.try_into().ok()?))
 }

@@ -1,0 +1,156 @@
+//! System calls that are about the machine, and that a guest's programs make all the same: one filter, which gives them
+//! success without effect (`units/calls.tsv`, with the reasons).
+//!
+//! It is on process 1 before that becomes init, and so on all that it ever starts. The guest's root has CAP_SYS_ADMIN in
+//! its own user namespace, so no_new_privs stays off and setuid programs work. A filter of the guest's own that is
+//! stricter wins: the kernel asks the newest first.
+
+use crate::context::spawn::Inside;
+use crate::error::Result;
+use crate::sys;
+use libc::sock_filter;
+
+const CALLS: &str = include_str!("../../../../units/calls.tsv");
+const NUMBERS: &str = include_str!("../../../../units/syscalls.tsv");
+
+/// Calling conventions: AUDIT_ARCH_* of linux/audit.h, the column of its numbers, and the bits of a number that count
+/// (x32 is x86_64 with one bit more).
+const CONVENTIONS: &[(u32, usize, u32)] =
+    &[(0xc000_003e, 1, !0x4000_0000), (0x4000_0003, 2, !0), (0xc000_00b7, 3, !0)];
+
+/// A row that is faked.
+#[derive(Debug, PartialEq, Eq)]
+struct Faked {
+    name: &'static str,
+    /// The first argument is this, or is not.
+    first: Option<(bool, u32)>,
+}
+
+fn rows(table: &'static str) -> impl Iterator<Item = Vec<&'static str>> {
+    let lines = table.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.map(|line| line.split('\t').collect())
+}
+
+/// The table's rows that are faked.
+fn faked() -> Vec<Faked> {
+    let faked = rows(CALLS).filter(|row| row.get(1) == Some(&"faked"));
+    faked
+        .filter_map(|row| {
+            let text = *row.get(2)?;
+            let (is, number) = text.strip_prefix('!').map_or((true, text), |number| (false, number));
+            Some(Faked { name: row.first()?, first: number.parse().ok().map(|number| (is, number)) })
+        })
+        .collect()
+}
+
+/// The filter's program. Straight-line: the kernel runs it once a number, and remembers which are always allowed.
+fn program() -> Vec<sock_filter> {
+    const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const AND: u16 = (libc::BPF_ALU | libc::BPF_AND | libc::BPF_K) as u16;
+    const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const JUMP: u16 = (libc::BPF_JMP | libc::BPF_JA) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    /// Where struct seccomp_data has number, convention, and the lower half of the first argument.
+    const NUMBER: u32 = 0;
+    const CONVENTION: u32 = 4;
+    const FIRST: u32 = 16;
+    const SUCCESS: u32 = libc::SECCOMP_RET_ERRNO;
+    let plain = |code, k| sock_filter { code, jt: 0, jf: 0, k };
+    let branch = |k, jt, jf| sock_filter { code: IF_EQUAL, jt, jf, k };
+    let allow = plain(RETURN, libc::SECCOMP_RET_ALLOW);
+    let faked = faked();
+    let mut out = vec![plain(LOAD, CONVENTION)];
+    for &(convention, column, mask) in CONVENTIONS {
+        let mut body = vec![plain(LOAD, NUMBER), plain(AND, mask)];
+        for row in rows(NUMBERS) {
+            let Some(call) = faked.iter().find(|call| row.first() == Some(&call.name)) else { continue };
+            let Some(number) = row.get(column).and_then(|number| number.parse().ok()) else { continue };
+            match call.first {
+                None => body.extend([branch(number, 0, 1), plain(RETURN, SUCCESS)]),
+                Some((is, first)) => {
+                    let (same, other) = if is { (0, 1) } else { (1, 0) };
+                    body.extend([
+                        branch(number, 0, 4),
+                        plain(LOAD, FIRST),
+                        branch(first, same, other),
+                        plain(RETURN, SUCCESS),
+                        allow,
+                    ]);
+                }
+            }
+        }
+        body.push(allow);
+        out.extend([branch(convention, 1, 0), plain(JUMP, body.len() as u32)]);
+        out.extend(body);
+    }
+    out.push(allow);
+    out
+}
+
+/// Puts the filter on the caller, for itself and all that it starts.
+pub fn filter() -> std::io::Result<()> {
+    sys::process::install_filter(&program())
+}
+
+/// The step of process 1. A kernel or host that permits no filter costs the guest the fakes, with a line.
+pub(super) fn fake(inside: &mut Inside) -> Result<()> {
+    match filter() {
+        Ok(()) => Ok(()),
+        Err(error) => inside.note(&format!(
+            "no filter for system calls ({error}): setting the clock and its kin fail in the guest"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_the_table_then_each_row_is_a_call_that_there_is_with_what_becomes_of_it_and_why() {
+        for row in rows(CALLS) {
+            let [name, what, first, reason] = row[..] else { panic!("four columns: {row:?}") };
+            assert!(rows(NUMBERS).any(|numbers| numbers[0] == name), "{name} is no call");
+            assert!(["faked", "passed"].contains(&what), "{name}: {what}");
+            assert!(first == "-" || first.trim_start_matches('!').parse::<u32>().is_ok(), "{name}: {first}");
+            assert!(!reason.is_empty(), "{name}: why?");
+        }
+    }
+
+    /// What the program answers to a call: the kernel's own rules, for the instructions that are in it.
+    fn answer(convention: u32, number: u32, first: u32) -> u32 {
+        let program = program();
+        let (mut at, mut value) = (0, 0);
+        loop {
+            let sock_filter { code, jt, jf, k } = program[at];
+            at += 1;
+            match u32::from(code) {
+                0x20 => value = [number, convention, 0, 0, first][k as usize / 4],
+                0x54 => value &= k,
+                0x15 => at += usize::from(if value == k { jt } else { jf }),
+                0x05 => at += k as usize,
+                0x06 => return k,
+                other => panic!("{other:#x}"),
+            }
+        }
+    }
+
+    #[test]
+    fn given_calls_of_each_convention_when_asked_then_those_of_the_table_are_faked_and_no_others() {
+        const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
+        const FAKED: u32 = libc::SECCOMP_RET_ERRNO;
+        let (x86_64, i386, aarch64) = (0xc000_003e, 0x4000_0003, 0xc000_00b7);
+        assert_eq!(answer(x86_64, 227, 0), FAKED, "clock_settime of the wall clock");
+        assert_eq!(answer(x86_64, 227, 1), ALLOW, "of the monotonic clock");
+        assert_eq!(answer(x86_64, 227 | 0x4000_0000, 0), FAKED, "the same of x32");
+        assert_eq!(answer(i386, 264, 0), FAKED);
+        assert_eq!(answer(i386, 404, 0), FAKED);
+        assert_eq!(answer(i386, 227, 0), ALLOW, "another call there");
+        assert_eq!(answer(aarch64, 112, 0), FAKED);
+        assert_eq!(answer(x86_64, 103, 3), FAKED, "syslog: read all");
+        assert_eq!(answer(x86_64, 103, 2), ALLOW, "syslog: wait for more");
+        assert_eq!(answer(x86_64, 0, 0), ALLOW);
+        assert_eq!(answer(x86_64, 99, 0), ALLOW, "sysinfo");
+        assert_eq!(answer(0x1234, 227, 0), ALLOW, "a convention that nobody knows");
+    }
+}

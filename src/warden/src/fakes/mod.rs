@@ -1,0 +1,53 @@
+//! `hostel-warden fakes`: answers the interfaces that a guest lacks, files of /proc and /sys above all.
+//!
+//! One process and one thread, started by the spawner before init, and again by `serve` when it has ended. It reads the
+//! kernel's own files through an untouched proc and the files of the guest's cgroup that the spawner opened, and answers
+//! the guest's one FUSE connection. It touches no disk and no log, and nothing of it runs while nobody asks: readers
+//! find what is fresh enough in the page cache.
+//!
+//! It may be killed at any instant, and nobody who reads a fake notices. Requests are received straight into memory that
+//! init holds ([`memory`]); a successor answers the one that it finds there. What was told once (counters, remembered
+//! knobs, the content between a file's size and its bytes) is in the same memory.
+//!
+//! Its states: *waiting for its turn* (another one answers: then it ends at once), *going on* (what the one before left
+//! is answered), *answering* (the loop), *over* (init has told every process to end: nobody answers any more).
+
+mod memory;
+mod protocol;
+mod server;
+mod sources;
+mod store;
+mod tree;
+mod values;
+
+pub use memory::is_over;
+pub use store::Store;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use hostel_contract::fakes::AT_BOOT;
+use server::Occasion;
+
+/// Runs the command: what it is started with is in [`hostel_contract::fakes`].
+pub fn run(args: &[OsString]) -> ExitCode {
+    let occasion = match args {
+        [boot] if boot == AT_BOOT => Occasion::Boot,
+        [] => Occasion::Again,
+        _ => {
+            eprintln!(
+                "hostel-warden: fakes: started by the spawner and by `serve`, with the store as standard input"
+            );
+            return ExitCode::from(2);
+        }
+    };
+    // Of those that ask us to end only SIGTERM is heard, and only from init: see the loop.
+    crate::sys::ignore_ending_signals();
+    match server::serve(occasion) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("hostel-warden: fakes: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! The loop: one request after the other, each received into memory that outlives us, and answered from there.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use hostel_contract::fakes::{FUSE, MEMORY};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
+use super::memory::{Content, Memory};
+use super::protocol::{self, Attributes, Extent, IN_HEADER, Item, REQUEST_MAX, Request, op};
+use super::sources::{Sources, boot_ns, real_ns};
+use super::store::Store;
+use super::tree::{FILES, Node, Tree};
+use super::values::Made;
+use crate::sys::{next_termination, termination};
+
+/// The leaf of the guest's cgroups in which init is; made by whoever comes first.
+const OWN_LEAF: &str = "/sys/fs/cgroup/init.scope";
+
+/// Looks for a next request after each, before we sleep: some 20 us in all on a processor that nobody else wants.
+const LOOKS: u32 = 32;
+
+/// Who started us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Occasion {
+    /// The spawner, before init.
+    Boot,
+    /// `serve`, after one that has ended.
+    Again,
+}
+
+/// Answers until the connection is gone. At once, where somebody else answers.
+pub fn serve(occasion: Occasion) -> io::Result<()> {
+    if occasion == Occasion::Boot {
+        // Nobody has made the leaf yet. Where the guest has no cgroups, there is none to be in.
+        let _ = std::fs::create_dir(OWN_LEAF);
+        let _ = std::fs::write(format!("{OWN_LEAF}/cgroup.procs"), "0");
+    }
+    let store = Store::peek(rustix::stdio::stdin())?;
+    let Some(mut server) = Server::new(store)? else { return Ok(()) };
+    // What the one before us received.
+    let _ = server.answer();
+    rustix::io::write(rustix::stdio::stdout(), b"1")?;
+    server.run()
+}
+
+struct Server {
+    fuse: OwnedFd,
+    /// Where SIGTERM arrives.
+    termination: OwnedFd,
+    memory: Memory,
+    sources: Sources,
+    tree: Tree,
+    request: Vec<u8>,
+    text: String,
+}
+
+/// What is answered.
+enum Answer {
+    Bytes(Vec<u8>),
+    Part {
+        content: Content,
+        from: usize,
+        length: usize,
+    },
+    Failure(Errno),
+    /// Nothing: nobody waits.
+    None,
+}
+
+impl From<Errno> for Answer {
+    fn from(errno: Errno) -> Answer {
+        Answer::Failure(errno)
+    }
+}
+
+impl Server {
+    /// `None`: another one answers.
+    fn new(store: Store) -> io::Result<Option<Server>> {
+        let memory = store.get(MEMORY)?;
+        if !crate::sys::lock_file(memory)? {
+            return Ok(None);
+        }
+        let memory = Memory::map(memory)?;
+        let fuse = store.get(FUSE)?.try_clone_to_owned()?;
+        let (sources, tree) = (Sources::open(store)?, Tree::new());
+        let (request, text) = (vec![0; REQUEST_MAX], String::with_capacity(64 << 10));
+        Ok(Some(Server { fuse, termination: termination()?, memory, sources, tree, request, text }))
+    }
+
+    fn run(&mut self) -> io::Result<()> {
+        // How often we look once more before we sleep: whoever was told that a file has changed reads it next, and to
+        // be woken takes longer than to answer.
+        let mut looks = 0;
+        loop {
+            match self.memory.receive(self.fuse.as_fd()) {
+                // ENOENT: who asked has gone. Anything else is of one request, not of the next.
+                Ok(true) => match self.answer() {
+                    Err(Errno::NODEV) => return Ok(()),
+                    _ => looks = LOOKS,
+                },
+                Ok(false) if looks > 0 => {
+                    looks -= 1;
+                    rustix::thread::sched_yield();
+                }
+                Ok(false) => {
+                    let both = [&self.fuse, &self.termination];
+                    let waited = poll(&mut both.map(|fd| PollFd::new(fd, PollFlags::IN)), None);
+                    if !matches!(waited, Ok(_) | Err(Errno::INTR)) {
+                        waited?;
+                    }
+                    if self.is_over() {
+                        return Ok(());
+                    }
+                }
+                // The file system is gone.
+                Err(Errno::NODEV) => return Ok(()),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// Has init told us to end? It tells all processes, when every unit has been stopped. What others send means nothing.
+    fn is_over(&self) -> bool {
+        while let Some(sender) = next_termination(self.termination.as_fd()) {
+            if sender == 1 {
+                self.memory.set_over();
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Answers the request in the memory, if there is one.
+    fn answer(&mut self) -> Result<(), Errno> {
+        let Some(request) = self.memory.request(&mut self.request) else { return Ok(()) };
+        let answer = self.decide(&request);
+        let fuse = self.fuse.as_fd();
+        let sent = match answer {
+            Answer::None => Ok(()),
+            Answer::Failure(errno) => {
+                let header = protocol::failure(request.unique, errno.raw_os_error());
+                rustix::io::write(fuse, &header).map(drop)
+            }
+            Answer::Bytes(bytes) => {
+                let header = protocol::success(request.unique, bytes.len());
+                rustix::io::write(fuse, &[&header[..], &bytes].concat()).map(drop)
+            }
+            Answer::Part { content, from, length } => {
+                let header = protocol::success(request.unique, length);
+                self.memory.send(fuse, &header, content, from, length)
+            }
+        };
+        self.memory.request_is_done();
+        sent
+    }
+
+    fn decide(&mut self, request: &Request) -> Answer {
+        if !request.is_answered() {
+            return Answer::None;
+        }
+        let length = (request.length as usize).clamp(IN_HEADER, REQUEST_MAX);
+        let request_bytes = std::mem::take(&mut self.request);
+        let body = request_bytes.get(IN_HEADER..length).unwrap_or_default();
+        let answer = self.operate(request, body);
+        self.request = request_bytes;
+        answer
+    }
+
+    fn operate(&mut self, request: &Request, body: &[u8]) -> Answer {
+        let node = || self.tree.node(request.node).ok_or(Errno::STALE);
+        match request.operation {
+            op::INIT => match protocol::init(body) {
+                Some(bytes) => Answer::Bytes(bytes),
+                None => Errno::PROTO.into(),
+            },
+            op::LOOKUP => match node() {
+                Ok(Node::Folder(folder)) => self.look_up(folder, protocol::name(body)),
+                _ => Errno::NOTDIR.into(),
+            },
+            op::GETATTR => match node() {
+                Ok(node) => Answer::Bytes(protocol::attributes(&self.attributes(node))),
+                Err(errno) => errno.into(),
+            },
+            op::READ => match (node(), Extent::parse(body)) {
+                (Ok(Node::File(file)), Some(extent)) => self.read(file, extent),
+                _ => Errno::ISDIR.into(),
+            },
+            op::READDIR => match (node(), Extent::parse(body)) {
+                (Ok(Node::Folder(folder)), Some(extent)) => self.list(folder, extent),
+                _ => Errno::NOTDIR.into(),
+            },
+            op::SETATTR | op::WRITE => Errno::ACCESS.into(),
+            op::STATFS => Answer::Bytes(protocol::statistics()),
+            // OPEN above all: from then on the kernel opens without asking, and reads from its page cache.
+            _ => Errno::NOSYS.into(),
+        }
+    }
+
+    fn look_up(&mut self, folder: usize, name: &[u8]) -> Answer {
+        let items = &self.tree.folders[folder].items;
+        let found = items.iter().find(|(item, _)| item.as_bytes() == name).map(|(_, node)| *node);
+        match found {
+            Some(node) => Answer::Bytes(protocol::entry(&self.attributes(node))),
+            None => Errno::NOENT.into(),
+        }
+    }
+
+    fn attributes(&mut self, node: Node) -> Attributes {
+        let number = self.tree.number(node);
+        match node {
+            Node::Folder(_) => Attributes {
+                node: number,
+                size: 0,
+                changed_ns: 0,
+                mode: libc::S_IFDIR | 0o555,
+                life_ms: FOLDER_LIFE_MS,
+            },
+            Node::File(file) => {
+                let content = self.fresh(file);
+                Attributes {
+                    node: number,
+                    size: content.length as u64,
+                    changed_ns: content.changed_ns,
+                    mode: libc::S_IFREG | FILES[file].mode,
+                    life_ms: FILES[file].life_ms,
+                }
+            }
+        }
+    }
+
+    /// The content of a file, no older than half of what it is good for: whoever has just been told a size finds the same
+    /// bytes.
+    fn fresh(&mut self, file: usize) -> Content {
+        let content = self.memory.content(file);
+        let now = boot_ns();
+        let good_ns = FILES[file].life_ms * 1_000_000 / 2;
+        if content.length > 0 && content.looked_ns <= now && now - content.looked_ns < good_ns {
+            return content;
+        }
+        self.text.clear();
+        let mut made = Made { sources: &mut self.sources, memory: &self.memory };
+        (FILES[file].make)(&mut made, &mut self.text);
+        self.memory.set_content(file, self.text.as_bytes(), now, real_ns())
+    }
+
+    fn read(&mut self, file: usize, extent: Extent) -> Answer {
+        let mut content = self.memory.content(file);
+        if content.length == 0 {
+            content = self.fresh(file);
+        }
+        let from = usize::try_from(extent.offset).unwrap_or(usize::MAX).min(content.length);
+        let length = (content.length - from).min(extent.size as usize);
+        Answer::Part { content, from, length }
+    }
+
+    fn list(&self, folder: usize, extent: Extent) -> Answer {
+        let items = self.tree.folders[folder].items.iter();
+        let items =
+            items.map(|(name, node)| Item(self.tree.number(*node), matches!(node, Node::Folder(_)), name));
+        Answer::Bytes(protocol::list(items, extent))
+    }
+}
+
+/// Folders never change.
+const FOLDER_LIFE_MS: u64 = 3_600_000;

@@ -1,0 +1,126 @@
+//! Where values come from: the kernel's own files, through an untouched proc, and those of the guest's cgroup.
+//!
+//! Each file is opened once and read from its start each time. What is missing is `None`: the host's cgroups may have no
+//! controllers, or be of version 1, or not be there at all.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use hostel_contract::fakes::{CGROUP1, CGROUP2};
+use hostel_contract::paths::KERNEL_PROC;
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::thread::{CpuSet, sched_getaffinity};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::store::Store;
+
+/// Longest file that is read.
+const FILE_MAX: usize = 1 << 20;
+/// Processors that a guest may have: what a CpuSet holds.
+const CPUS_MAX: usize = CpuSet::MAX_CPU;
+
+/// What is open.
+pub struct Sources {
+    store: Store,
+    proc: OwnedFd,
+    kept: HashMap<&'static str, OwnedFd>,
+    room: Vec<u8>,
+}
+
+impl Sources {
+    /// With what the spawner opened.
+    pub fn open(store: Store) -> io::Result<Sources> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let proc = rustix::fs::open(KERNEL_PROC, flags, Mode::empty())?;
+        Ok(Sources { store, proc, kept: HashMap::new(), room: vec![0; 64 << 10] })
+    }
+
+    /// The untouched proc.
+    pub fn proc(&self) -> BorrowedFd<'_> {
+        self.proc.as_fd()
+    }
+
+    /// A file of the kernel's own /proc; `None` where there's none, or none that may be read.
+    pub fn kernel(&mut self, name: &'static str) -> Option<&str> {
+        if !self.kept.contains_key(name) {
+            let file = openat(&self.proc, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+            self.kept.insert(name, file);
+        }
+        let file = self.kept.get(name)?;
+        read(file.as_fd(), &mut self.room)
+    }
+
+    /// A file of the guest's cgroup, version 2.
+    pub fn cgroup2(&mut self, name: &str) -> Option<&str> {
+        read(self.store.find(&format!("{CGROUP2}{name}"))?, &mut self.room)
+    }
+
+    /// A file of the guest's cgroup of a version 1 controller.
+    pub fn cgroup1(&mut self, name: &str) -> Option<&str> {
+        read(self.store.find(&format!("{CGROUP1}{name}"))?, &mut self.room)
+    }
+}
+
+fn read<'a>(file: BorrowedFd<'_>, room: &'a mut Vec<u8>) -> Option<&'a str> {
+    let mut length = 0;
+    loop {
+        let Some(free) = room.get_mut(length..).filter(|free| !free.is_empty()) else {
+            if room.len() >= FILE_MAX {
+                break;
+            }
+            room.resize(room.len() * 2, 0);
+            continue;
+        };
+        match rustix::io::pread(file, free, length as u64) {
+            Ok(0) => break,
+            Ok(more) => length += more,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return None,
+        }
+    }
+    std::str::from_utf8(room.get(..length)?).ok()
+}
+
+/// The value behind a key that stands at the start of a line, as in cpu.stat, memory.stat and vmstat.
+pub fn value_of(text: &str, key: &str) -> Option<u64> {
+    text.lines().find_map(|line| {
+        let rest = line.strip_prefix(key)?.strip_prefix([' ', ':', '\t'])?;
+        rest.split_ascii_whitespace().next()?.parse().ok()
+    })
+}
+
+/// The processors that the guest may use: those of its process 1. Never none.
+pub fn processors() -> Vec<usize> {
+    let Ok(set) = sched_getaffinity(Some(rustix::process::Pid::INIT)) else { return vec![0] };
+    let all: Vec<usize> = (0..CPUS_MAX).filter(|cpu| set.is_set(*cpu)).collect();
+    if all.is_empty() { vec![0] } else { all }
+}
+
+/// Nanoseconds since the guest's boot.
+pub fn boot_ns() -> u64 {
+    nanoseconds(ClockId::Boottime)
+}
+
+/// Nanoseconds of the wall clock.
+pub fn real_ns() -> u64 {
+    nanoseconds(ClockId::Realtime)
+}
+
+fn nanoseconds(clock: ClockId) -> u64 {
+    let now = clock_gettime(clock);
+    (now.tv_sec.max(0) as u64).saturating_mul(1_000_000_000).saturating_add(now.tv_nsec.max(0) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_files_of_either_form_when_asked_for_a_key_then_only_a_whole_one_counts() {
+        assert_eq!(value_of("MemTotal:   24 kB\nMemFree: 3 kB\n", "MemFree"), Some(3));
+        assert_eq!(value_of("usage_usec 5\nuser_usec 4\n", "user_usec"), Some(4));
+        assert_eq!(value_of("usage_usec 5\n", "usage"), None);
+        assert_eq!(value_of("a max\n", "a"), None);
+    }
+}

@@ -1,0 +1,85 @@
+//! What stands in each fake. One function a file, from the sources to text in the kernel's own form.
+//!
+//! Where the guest's cgroup says nothing (no controller, no limit), the host's value is the true one, and is told.
+
+mod cpu;
+mod disks;
+mod load;
+mod memory;
+
+use super::memory::Memory;
+use super::sources::Sources;
+
+/// Counters that never go back, by their place in the memory.
+pub mod counter {
+    #![allow(missing_docs, reason = "each is named by what it counts")]
+    pub const USER: usize = 0;
+    pub const SYSTEM: usize = 1;
+    pub const IDLE: usize = 2;
+    pub const CONTEXT_SWITCHES: usize = 3;
+    pub const CONTEXT_SWITCHES_BEFORE: usize = 4;
+    pub const INTERRUPTS: usize = 5;
+    pub const INTERRUPTS_BEFORE: usize = 6;
+    pub const SOFTIRQS: usize = 7;
+    pub const SOFTIRQS_BEFORE: usize = 8;
+    pub const FORKS: usize = 9;
+}
+
+/// What values are made from.
+pub struct Made<'a> {
+    /// Files to read.
+    pub sources: &'a mut Sources,
+    /// What was told before.
+    pub memory: &'a Memory,
+}
+
+/// Writes a file's content behind what there is.
+pub type Make = fn(&mut Made<'_>, &mut String);
+
+/// A file that has no content of its own guest: always this.
+macro_rules! constant {
+    ($name:ident, $text:expr) => {
+        pub fn $name(_: &mut Made<'_>, out: &mut String) {
+            out.push_str($text);
+        }
+    };
+}
+
+// The host's boot loader has nothing to say to a guest; what parses it (runit's gettys, dracut) finds no option.
+constant!(cmdline, "ro\n");
+// The host's disks and arrays are none of the guest's.
+constant!(mdstat, "Personalities : \nunused devices: <none>\n");
+constant!(partitions, "major minor  #blocks  name\n\n");
+constant!(
+    slabinfo,
+    "slabinfo - version: 2.1\n# name            <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab> : \
+     tunables <limit> <batchcount> <sharedfactor> : slabdata <active_slabs> <num_slabs> <sharedavail>\n"
+);
+
+pub use cpu::{cpuinfo, interrupts, list, softirqs, stat, uptime};
+pub use disks::diskstats;
+pub use load::loadavg;
+pub use memory::{meminfo, swaps, vmstat};
+
+/// Pressure of the guest's cgroup; without any, the host's own.
+fn pressure(made: &mut Made<'_>, out: &mut String, cgroup: &str, kernel: &'static str) {
+    let own = made.sources.cgroup2(cgroup).map(|text| out.push_str(text));
+    if own.is_none() {
+        out.push_str(made.sources.kernel(kernel).unwrap_or_default());
+    }
+}
+
+/// pressure/cpu.
+pub fn pressure_cpu(made: &mut Made<'_>, out: &mut String) {
+    pressure(made, out, "cpu.pressure", "pressure/cpu");
+}
+
+/// pressure/io.
+pub fn pressure_io(made: &mut Made<'_>, out: &mut String) {
+    pressure(made, out, "io.pressure", "pressure/io");
+}
+
+/// pressure/memory.
+pub fn pressure_memory(made: &mut Made<'_>, out: &mut String) {
+    pressure(made, out, "memory.pressure", "pressure/memory");
+}
