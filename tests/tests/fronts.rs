@@ -115,6 +115,7 @@ fn given_a_package_that_has_only_a_script_when_booted_beside_units_then_it_is_a_
         .prepare(without)
         .start();
     guest.wait_for("only.service", SOON, |unit| unit.sub == "running");
+    guest.shell("systemctl daemon-reload");
     let source =
         guest.shell("systemctl show -P SourcePath only; systemctl stop only; pgrep -x sleep || echo none");
     assert_eq!(source, "/etc/init.d/only\nnone\n");
@@ -177,5 +178,9 @@ mod long {
             assert!(own.ends_with(program), "{own:?}");
             stop(guest, &format!("{} by hand-over to {program}", distribution.name));
         }
+        let guest = Guest::small("plain").init("plain").link("sbin/init", "/bin/busybox").start();
+        let own = std::fs::read_link(format!("/proc/{}/exe", guest.init)).unwrap_or_default();
+        assert!(own.ends_with("busybox"), "{own:?}");
+        stop(guest, "BusyBox by hand-over to busybox");
     }
 }

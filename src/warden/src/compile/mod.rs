@@ -206,7 +206,11 @@ fn compile(options: &Options) -> Result<(), CompileError> {
     let mut root = Root::new(&options.root);
     let mut notes = Notes::default();
     let wish = std::env::var(paths::ENV_FRONT).ok();
-    let found = fronts::find(&root, wish.as_deref(), &mut notes);
+    let found = match options.occasion {
+        // A host whose /run outlives its containers may have kept what an earlier boot has left.
+        Occasion::Boot => fronts::find(&root, wish.as_deref(), &mut notes),
+        _ => fronts::current(&root, wish.as_deref(), &mut notes),
+    };
     if options.occasion == Occasion::Boot {
         boot::prepare(&root, found.family, &mut notes);
     }
@@ -302,7 +306,7 @@ pub fn examine(dir: &Path, wish: Option<&str>) -> Result<Examined, String> {
 /// The model of a root as its files are now.
 fn model_now(dir: &Path, wish: Option<&str>, notes: &mut Notes) -> (Model, Found) {
     let mut root = Root::new(dir);
-    let found = fronts::find(&root, wish, notes);
+    let found = fronts::current(&root, wish, notes);
     let facts = Facts::of(&root);
     let units = fronts::units(found.family, &root, notes);
     root.add(units.into_files());

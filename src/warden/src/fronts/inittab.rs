@@ -15,7 +15,7 @@
 //! gets the console. ctrlaltdel, powerfail and their kin are what init itself does on those signals; `restart` is nothing
 //! that a guest could do.
 
-use super::text::{CONSOLE, after, command, literal, name_part, quote, unit};
+use super::text::{CONSOLE, CONTAINER, INHERITED, after, command, literal, name_part, quote, unit};
 use super::{Units, read};
 use crate::compile::lookup::Root;
 use crate::compile::notes::{At, Notes};
@@ -321,7 +321,7 @@ impl Layout {
         let stops = lines.iter().map(|line| format!("ExecStop=-{}\n", start(&line.process)));
         let service = format!(
             "[Service]\nType=oneshot\nRemainAfterExit=yes\nTimeoutStopSec=5min\n\
-             Environment=TERM=linux RUNLEVEL=0 PREVLEVEL=2 CONSOLE=/dev/console\n{}",
+             {INHERITED}Environment=RUNLEVEL=0 PREVLEVEL=2 CONSOLE=/dev/console\n{}",
             stops.collect::<String>()
         );
         let head: Vec<String> = self.all.iter().map(|unit| format!("After={unit}")).collect();
@@ -346,11 +346,13 @@ fn limit(dialect: Dialect) -> &'static str {
 }
 
 fn environment(dialect: Dialect, boots: bool, line: &Line) -> String {
+    let on_console = terminal_of(line, dialect) == Terminal::Console;
+    let inherited = if on_console { CONTAINER } else { INHERITED };
     match dialect {
-        Dialect::BusyBox => String::new(),
+        Dialect::BusyBox => inherited.to_owned(),
         Dialect::Sysvinit => {
             let level = if boots { "S" } else { line.levels.get(..1).unwrap_or("2") };
-            format!("Environment=TERM=linux RUNLEVEL={} PREVLEVEL=N CONSOLE=/dev/console\n", literal(level))
+            format!("{inherited}Environment=RUNLEVEL={} PREVLEVEL=N CONSOLE=/dev/console\n", literal(level))
         }
     }
 }

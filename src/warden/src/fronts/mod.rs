@@ -116,11 +116,16 @@ pub fn in_force(root: &Root) -> Option<Family> {
     root.is_own().then(|| root.line(paths::FRONT)).flatten().as_deref().and_then(Family::from_name)
 }
 
-/// The family of this root: the one in force, the one that `wish` names, or the one that its files tell.
-pub fn find(root: &Root, wish: Option<&str>, notes: &mut Notes) -> Found {
-    if let Some(family) = in_force(root) {
-        return Found { family, reason: "the guest was booted with it".into() };
+/// The family of this root for whoever asks while it runs: the one in force, else as at a boot.
+pub fn current(root: &Root, wish: Option<&str>, notes: &mut Notes) -> Found {
+    match in_force(root) {
+        Some(family) => Found { family, reason: "the guest was booted with it".into() },
+        None => find(root, wish, notes),
     }
+}
+
+/// The family of this root for a boot: the one that `wish` names, or the one that its files tell.
+pub fn find(root: &Root, wish: Option<&str>, notes: &mut Notes) -> Found {
     if let Some(wish) = wish.filter(|wish| !wish.is_empty() && *wish != "auto") {
         if let Some(family) = Family::from_name(wish) {
             return Found { family, reason: "it was asked for".into() };

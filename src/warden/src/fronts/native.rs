@@ -26,3 +26,36 @@ pub fn units(_: &Root, _: &mut Notes) -> Units {
     }
     units
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::compile::examine;
+    use crate::compile::root::tests::TempRoot;
+
+    #[test]
+    fn given_a_root_without_a_service_manager_when_examined_then_a_shell_and_the_packages_enabled_units_boot()
+    {
+        let temp = TempRoot::new();
+        temp.file("/bin/busybox", "x")
+            .file("/usr/lib/systemd/system/nginx.service", "[Service]\nExecStart=/usr/sbin/nginx\n")
+            .file("/usr/lib/systemd/system/idle.service", "[Service]\nExecStart=/usr/sbin/idle\n")
+            .link(
+                "/etc/systemd/system/multi-user.target.wants/nginx.service",
+                "/usr/lib/systemd/system/nginx.service",
+            );
+        let examined = examine(&temp.dir, None).unwrap();
+        assert_eq!(examined.started, ["console-shell.service", "nginx.service", "syslogd.service"]);
+        assert_eq!(examined.remarks, [""; 0]);
+        assert!(examined.found.reason.contains("no service manager"), "{:?}", examined.found);
+    }
+
+    #[test]
+    fn given_an_unknown_front_end_when_asked_for_then_the_files_decide_and_it_is_said() {
+        let temp = TempRoot::new();
+        temp.file("/bin/busybox", "x");
+        let examined = examine(&temp.dir, Some("upstart")).unwrap();
+        assert_eq!(examined.found.family.name(), "native");
+        assert!(examined.remarks.iter().any(|remark| remark.contains("'upstart'")), "{:?}", examined.remarks);
+        assert_eq!(examine(&temp.dir, Some("sysv")).unwrap().found.reason, "it was asked for");
+    }
+}

@@ -6,7 +6,7 @@
 //! and leaves out what is the host's, by the keywords of its own scripts.
 
 use super::inittab::{Layout, Line, Table};
-use super::text::{quote, unit};
+use super::text::{INHERITED, quote, unit};
 use super::{Units, read};
 use crate::compile::lookup::Root;
 use crate::compile::notes::Notes;
@@ -70,7 +70,7 @@ pub fn units(root: &Root, notes: &mut Notes) -> Units {
     for (name, level, before, more) in steps {
         let head = super::text::after(before);
         let service = format!(
-            "[Service]\nType=oneshot\nRemainAfterExit=yes\nEnvironment=TERM=linux\nExecStart={program} {}\n{more}",
+            "[Service]\nType=oneshot\nRemainAfterExit=yes\n{INHERITED}ExecStart={program} {}\n{more}",
             quote(level)
         );
         layout.service(name, unit(&format!("OpenRC runlevel {level}"), &head, &service));

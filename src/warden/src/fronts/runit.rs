@@ -4,7 +4,7 @@
 //! command of stage 1's unit: so it runs when stage 2 has got its TERM and before anything else of it is ended. A
 //! `runit-init 0` or `6` inside the guest marks `stopit`, and `reboot` beside it, which a path unit looks at.
 
-use super::text::{after, quote, unit};
+use super::text::{INHERITED, after, quote, unit};
 use super::{Units, inittab, read};
 use crate::compile::lookup::Root;
 use crate::compile::notes::{At, Notes};
@@ -57,9 +57,9 @@ pub fn units(root: &Root, notes: &mut Notes) -> Units {
     if !three.is_empty() && root.exists(SENDSIGS) {
         three.insert_str(0, &format!("ExecStop=-/bin/sh -c {}\n", quote(SPARE_THE_WARDEN)));
     }
-    let first = format!("[Service]\nType=oneshot\nRemainAfterExit=yes\nEnvironment=TERM=linux\n{one}{three}");
+    let first = format!("[Service]\nType=oneshot\nRemainAfterExit=yes\n{INHERITED}{one}{three}");
     // runsvdir leaves its children to stage 3.
-    let second = "[Service]\nExecStart=/etc/runit/2\nRestart=always\nRestartSec=1\nKillMode=process\n\
+    let second = "[Service]\nPassEnvironment=container\nExecStart=/etc/runit/2\nRestart=always\nRestartSec=1\nKillMode=process\n\
                   SendSIGKILL=no\nTimeoutStopSec=14\n";
     let mut names = vec![TWO];
     if !(one.is_empty() && three.is_empty()) {

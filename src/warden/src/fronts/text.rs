@@ -52,6 +52,11 @@ fn one_line(text: &str) -> String {
     text.replace(['\n', '\r'], " ").trim_end_matches('\\').to_owned()
 }
 
+/// Environment of what these inits run, who pass on their own: scripts look there for what they run in.
+pub const CONTAINER: &str = "PassEnvironment=container\n";
+/// The same for what has no terminal, and asks for the kind of one nevertheless.
+pub const INHERITED: &str = "Environment=TERM=linux\nPassEnvironment=container\n";
+
 /// Directives of whoever has the console as its terminal.
 pub const CONSOLE: &str = "StandardInput=tty\nStandardOutput=tty\nTTYPath=/dev/console\nTTYReset=yes\nTTYVHangup=yes\n\
                            UtmpIdentifier=cons\nIgnoreSIGPIPE=no\nSendSIGHUP=yes\n";

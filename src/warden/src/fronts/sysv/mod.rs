@@ -14,12 +14,13 @@ mod header;
 mod order;
 
 use super::inittab::{Layout, Line, Table};
-use super::text::{name_part, quote, unit};
+use super::text::{INHERITED, name_part, quote, unit};
 use super::{Family, Units, read};
 use crate::compile::lookup::{Entry, Root};
 use crate::compile::name::UnitName;
 use crate::compile::notes::{At, Notes};
 use header::{Facility, Header, has_reload};
+use hostel_contract::paths;
 use std::collections::BTreeSet;
 
 /// Folders that hold `rcN.d`.
@@ -252,7 +253,7 @@ fn service(script: &Script, level: char, stop: Stop) -> String {
     let path = quote(&script.path);
     let mut text = format!(
         "[Service]\nType=forking\nGuessMainPID=no\nIgnoreSIGPIPE=no\nTimeoutSec=5min\nSuccessExitStatus=5 6\n\
-         Environment=TERM=linux RUNLEVEL={level} PREVLEVEL=N\nExecStart={path} start\n"
+         {INHERITED}Environment=RUNLEVEL={level} PREVLEVEL=N\nExecStart={path} start\n"
     );
     match &script.header.pid_file {
         Some(file) => text.push_str(&format!("PIDFile={}\n", super::text::literal(file))),
@@ -283,7 +284,8 @@ pub fn beside_units(root: &Root, notes: &mut Notes) -> Units {
     if GENERATORS.iter().any(|path| root.exists(path)) {
         return units;
     }
-    let folders = Family::Systemd.search_path().iter();
+    // What an earlier run has made is no unit of somebody else's.
+    let folders = Family::Systemd.search_path().iter().filter(|folder| **folder != paths::MADE);
     let known: BTreeSet<String> = folders.flat_map(|folder| root.list(folder).into_keys()).collect();
     let mut scripts: Vec<Script> = Vec::new();
     for (file, entry) in root.list("/etc/init.d") {

@@ -144,6 +144,8 @@ fn given_scripts_beside_units_when_made_then_only_those_without_a_unit_are_and_l
     let monit = &made["monit.service"];
     assert!(monit.contains("After=remote-fs.target\n") && monit.contains("After=nginx.service\n"), "{monit}");
     assert!(!monit.contains("DefaultDependencies=no"), "{monit}");
+    temp.file(&format!("{}/monit.service", paths::MADE), "made before");
+    assert!(!files(beside_units(&temp.root, &mut Notes::default())).is_empty(), "a reload makes them again");
     temp.file("/usr/lib/systemd/system-generators/systemd-sysv-generator", "x");
     assert!(files(beside_units(&temp.root, &mut Notes::default())).is_empty());
 }
