@@ -99,7 +99,8 @@ mod tests {
             .file("/etc/runit/2", "#!/bin/sh\n")
             .file("/etc/runit/3", "#!/bin/sh\n");
         let made: Vec<(String, Made)> = units(&temp.root, &mut Notes::default()).into_files().collect();
-        let text = |name: &str| match made.iter().find(|(path, _)| path.ends_with(&format!("/{name}"))) {
+        let text = |name: &str| match made.iter().find(|(path, _)| *path == format!("{}/{name}", paths::MADE))
+        {
             Some((_, Made::File(text))) => text.clone(),
             other => panic!("{other:?}"),
         };
