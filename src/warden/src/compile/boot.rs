@@ -1,13 +1,20 @@
 //! What systemd's PID 1 prepares before it reads units, for a guest that boots: `compile --boot`.
 //!
-//! Writes below /run only, and mounts one file over /etc/machine-id; the guest's root stays as it is.
+//! Writes below /run only, and mounts one file over /etc/machine-id; the guest's root stays as it is. But for the first
+//! boot of all, machine-id(5), "First Boot Semantics": of a root that has no /etc/machine-id, or `uninitialized` in it,
+//! units are enabled as its presets want it, and the id is written for good, which is what ends being new.
 //! Everything here may be done again: init tries a compilation that failed anew.
 
+use super::lookup::Lookup;
 use super::notes::{At, Notes};
 use super::root::Root;
 use crate::fronts::Family;
+use crate::install::{Existing, Install, Scope};
 use rustix::mount::{MountFlags, mount_bind, mount_remount};
+use std::ffi::OsString;
 use std::fs;
+use std::process::ExitCode;
+use std::rc::Rc;
 
 /// Folders that packages and systemd's tools expect. `/run/systemd/system` is how all of them ask whether
 /// systemd runs (sd_booted(3)).
@@ -21,9 +28,35 @@ const FOLDERS: [&str; 5] = [
 
 const MACHINE_ID: &str = "/etc/machine-id";
 const TRANSIENT_ID: &str = "/run/machine-id";
+/// Is there while the guest boots for the first time and until it ends (ConditionFirstBoot=).
+const FIRST_BOOT: &str = "/run/systemd/first-boot";
+const UNINITIALIZED: &str = "uninitialized";
+
+/// Tools that make what packages ask for at boot, and ours in place of each where the root has none.
+const TOOLS: [(&str, Tool, &[&str]); 2] = [
+    ("systemd-sysusers", crate::sysusers::run, &[]),
+    ("systemd-tmpfiles", crate::tmpfiles::run, &["--create", "--remove", "--boot", "--exclude-prefix=/dev"]),
+];
+type Tool = fn(&[OsString]) -> ExitCode;
 
 /// Prepares this very root.
 pub fn prepare(root: &Root, family: Family, notes: &mut Notes) {
+    prepare_folders(root, family, notes);
+    if matches!(family, Family::Systemd | Family::Native) {
+        make_what_is_asked_for(root);
+    }
+}
+
+/// Users, files and folders of sysusers.d(5) and tmpfiles.d(5), in roots whose own tools don't make them. What can't be
+/// made is said by the tool.
+fn make_what_is_asked_for(root: &Root) {
+    let has = |tool: &str| ["/usr/bin", "/bin"].iter().any(|folder| root.exists(&format!("{folder}/{tool}")));
+    for (_, run, args) in TOOLS.iter().filter(|(tool, ..)| !has(tool)) {
+        run(&args.iter().map(OsString::from).collect::<Vec<_>>());
+    }
+}
+
+fn prepare_folders(root: &Root, family: Family, notes: &mut Notes) {
     // Where no units are in force, packages are not to think that they were.
     let folders: &[&str] = if family == Family::Systemd { &FOLDERS } else { &[] };
     for dir in folders {
@@ -40,8 +73,44 @@ pub fn prepare(root: &Root, family: Family, notes: &mut Notes) {
         // Read by systemd-detect-virt and by all of systemd's programs.
         write("/run/systemd/container", &container, notes);
     }
+    if family == Family::Systemd && is_new(root) {
+        return first_boot(root, notes);
+    }
     // Only systemd's guests must have one.
     if family == Family::Systemd || root.exists(MACHINE_ID) {
+        machine_id(root, notes);
+    }
+}
+
+/// Does the guest boot for the first time? Says so to generators.
+pub fn is_first_boot() -> bool {
+    fs::exists(FIRST_BOOT).unwrap_or(false)
+}
+
+/// Has the root never been booted?
+fn is_new(root: &Root) -> bool {
+    !root.exists(MACHINE_ID) || root.line(MACHINE_ID).is_some_and(|line| line == UNINITIALIZED)
+}
+
+/// The presets, then the id. What goes wrong costs itself: a root that can't be written to boots as it is.
+fn first_boot(root: &Root, notes: &mut Notes) {
+    write(FIRST_BOOT, "", notes);
+    let preset = Install::new(Rc::new(Lookup::scan())).preset_everything(
+        "enable-only",
+        Scope::Persistent,
+        Existing::Stays,
+    );
+    if let Err(error) = preset {
+        let text = format!("The presets of the first boot can't be followed: {error}");
+        notes.warn(&At::file("/etc/systemd/system"), text, "systemctl preset-all --preset-mode=enable-only");
+    }
+    let Some(id) = new_id(root) else { return no_id(notes) };
+    if let Err(error) = fs::write(MACHINE_ID, format!("{id}\n")) {
+        notes.warn(
+            &At::file(MACHINE_ID),
+            format!("Can't write the machine id: {error}"),
+            "make /etc writable",
+        );
         machine_id(root, notes);
     }
 }
@@ -67,14 +136,10 @@ fn machine_id(root: &Root, notes: &mut Notes) {
             "make it an empty file, and each boot gets an id; or systemd-machine-id-setup",
         );
     };
-    if !current.is_empty() && current != "uninitialized" {
+    if !current.is_empty() && current != UNINITIALIZED {
         return;
     }
-    let given = std::env::var("container_uuid").ok().and_then(|uuid| id_of(&uuid));
-    let random = || id_of(&root.line("/proc/sys/kernel/random/uuid")?);
-    let Some(id) = given.or_else(random) else {
-        return notes.warn(&at, "Can't get a random machine id", "mount /proc before init starts");
-    };
+    let Some(id) = new_id(root) else { return no_id(notes) };
     if !write(TRANSIENT_ID, &format!("{id}\n"), notes) {
         return;
     }
@@ -84,6 +149,16 @@ fn machine_id(root: &Root, notes: &mut Notes) {
         let text = format!("Can't mount the transient machine id over it: {error}; dbus and others need one");
         notes.warn(&at, text, "write one into the file: systemd-machine-id-setup --root=DIR");
     }
+}
+
+/// The host's name for the guest, or a random one.
+fn new_id(root: &Root) -> Option<String> {
+    let given = std::env::var("container_uuid").ok().and_then(|uuid| id_of(&uuid));
+    given.or_else(|| id_of(&root.line("/proc/sys/kernel/random/uuid")?))
+}
+
+fn no_id(notes: &mut Notes) {
+    notes.warn(&At::file(MACHINE_ID), "Can't get a random machine id", "mount /proc before init starts");
 }
 
 /// 32 hexadecimal digits out of a UUID; `None` where it is none, or all zeroes.

@@ -3,6 +3,7 @@
 //! Runs the guest's programs, all at once, each with the three folders that it may write to (below /run), a
 //! clean environment and a common deadline. One that fails or hangs costs what it would have made, no more.
 
+use super::boot::is_first_boot;
 use super::notes::{At, Notes};
 use super::policy;
 use super::root::{Entry, Root};
@@ -100,7 +101,7 @@ fn is_executable(path: &str) -> bool {
 }
 
 fn spawn(path: &str, architecture: &str) -> std::io::Result<Child> {
-    let container = std::env::var("container").unwrap_or_default();
+    let container = crate::exec::container();
     let mut command = Command::new(path);
     command
         .args(OUTPUT)
@@ -108,7 +109,7 @@ fn spawn(path: &str, architecture: &str) -> std::io::Result<Child> {
         .env("PATH", PATH)
         .env("SYSTEMD_SCOPE", "system")
         .env("SYSTEMD_IN_INITRD", "0")
-        .env("SYSTEMD_FIRST_BOOT", "0")
+        .env("SYSTEMD_FIRST_BOOT", if is_first_boot() { "1" } else { "0" })
         .env("SYSTEMD_ARCHITECTURE", architecture)
         // There's no journal that they could write to, and no kernel log of the guest's own.
         .env("SYSTEMD_LOG_TARGET", "console")

@@ -322,6 +322,23 @@ impl Install {
         Ok((carries, changes))
     }
 
+    /// The same of all units that can be enabled.
+    pub fn preset_everything(
+        &self,
+        mode: &str,
+        scope: Scope,
+        existing: Existing,
+    ) -> Result<(bool, Vec<Change>), InstallError> {
+        let can_be = |unit: &&str| {
+            matches!(
+                self.state(unit),
+                Some("enabled" | "enabled-runtime" | "disabled" | "indirect" | "linked")
+            )
+        };
+        let names: Vec<&str> = self.lookup.names().filter(can_be).collect();
+        self.preset_all(&names, mode, scope, existing)
+    }
+
     /// Makes a target the one that is booted into.
     pub fn set_default(&self, name: &str, existing: Existing) -> Changed {
         let is_target = UnitName::parse(name).is_some_and(|name| name.suffix() == "target");

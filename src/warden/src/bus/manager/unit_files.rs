@@ -210,14 +210,7 @@ pub fn preset_with_mode(server: &mut Server, call: &Call) -> Result<Answer, Fail
 pub fn preset_all(server: &mut Server, call: &Call) -> Result<Answer, Failure> {
     let install = server.install();
     let mode = mode(call.text(0))?;
-    let can_be = |unit: &&str| {
-        matches!(
-            install.state(unit),
-            Some("enabled" | "enabled-runtime" | "disabled" | "indirect" | "linked")
-        )
-    };
-    let names: Vec<&str> = server.world.files().names().filter(can_be).collect();
-    let (_, changes) = install.preset_all(&names, mode, scope(call, 1), existing(call, 2))?;
+    let (_, changes) = install.preset_everything(mode, scope(call, 1), existing(call, 2))?;
     told(server, changes)
 }
 
