@@ -94,6 +94,30 @@ fn given_tools_that_are_about_the_machine_when_run_in_a_guest_then_they_go_on_an
     assert_eq!(guest.shell("timeout 1 cat /proc/kmsg; echo $?").trim(), "124", "a reader waits");
 }
 
+#[test]
+#[ignore = "boots a guest: cargo xtask test"]
+fn given_knobs_of_the_machine_when_a_guest_writes_them_then_it_reads_them_back_and_the_host_stays_as_it_is() {
+    let guest = Guest::debian12("fakes-knobs").start();
+    let host = || std::fs::read_to_string("/proc/sys/vm/swappiness").unwrap();
+    let before = host();
+    assert_eq!(guest.shell("cat /proc/sys/vm/swappiness"), before, "the host's value, until it is written");
+    assert_eq!(guest.shell("echo 17 > /proc/sys/vm/swappiness; cat /proc/sys/vm/swappiness"), "17\n");
+    assert_eq!(
+        guest.shell("sysctl -w kernel.printk='3 4 1 3' >/dev/null; cat /proc/sys/kernel/printk"),
+        "3\t4\t1\t3\n"
+    );
+    let wrong = guest.try_exec(&["sh", "-c", "/bin/echo 900 > /proc/sys/vm/swappiness"]);
+    assert!(wrong.stderr.contains("Invalid argument"), "{wrong:?}");
+    let said = guest.shell("sysctl --system 2>&1");
+    assert!(!said.contains("denied") && !said.contains("cannot"), "{said}");
+    // Whoever answers is killed, and what was written is still there.
+    guest.shell("pkill -9 -f '[h]ostel-warden fakes'; sleep 0.1; cat /proc/uptime");
+    assert_eq!(guest.shell("cat /proc/sys/vm/swappiness"), "17\n");
+    let user = guest.try_exec(&["setpriv", "--reuid=1000", "sh", "-c", "echo 1 > /proc/sys/vm/swappiness"]);
+    assert!(user.stderr.contains("ermission denied"), "{user:?}");
+    assert_eq!(host(), before);
+}
+
 /// Reads files in a loop, as often as there are readers, while the server is killed; prints what went wrong, and how
 /// often it was killed.
 const KILLED_WHILE_READ: &str = r#"

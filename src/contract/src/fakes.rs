@@ -82,3 +82,14 @@ pub const BOUND: &[&str] = &[
     "sys/devices/system/cpu/possible",
     "sys/devices/system/cpu/present",
 ];
+
+/// Knobs of /proc/sys that are remembered for a guest, bound like [`BOUND`]: the path below `/`, and what it takes.
+const KNOBS: &str = include_str!("../../../units/sysctl.tsv");
+
+/// The rows of [`KNOBS`]: the path below the root, the least value or `text`, the most.
+pub fn knobs() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    KNOBS.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).filter_map(|line| {
+        let mut columns = line.split('\t');
+        Some((columns.next()?, columns.next()?, columns.next()?))
+    })
+}

@@ -105,7 +105,7 @@ pub(super) fn mount(inside: &mut Inside) -> Result<()> {
     let store = store(&named)?;
     drop(named);
     start_answering(&store)?;
-    for path in fakes::BOUND {
+    for path in fakes::BOUND.iter().copied().chain(fakes::knobs().map(|(path, ..)| path)) {
         bind(inside, path)?;
     }
     // The parent of a single command holds nothing, and starts nobody: who answers now is the only one.

@@ -130,7 +130,8 @@ impl Memory {
         self.side(file, counts ^ 1)
     }
 
-    fn bytes(&self, content: Content) -> Vec<u8> {
+    /// Its bytes.
+    pub fn bytes(&self, content: Content) -> Vec<u8> {
         let mut bytes = vec![0; content.length];
         self.0.read(content.at, &mut bytes);
         bytes

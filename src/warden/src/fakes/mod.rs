@@ -12,6 +12,7 @@
 //! Its states: *waiting for its turn* (another one answers: then it ends at once), *going on* (what the one before left
 //! is answered), *answering* (the loop), *over* (init has told every process to end: nobody answers any more).
 
+mod knobs;
 mod memory;
 mod protocol;
 mod server;

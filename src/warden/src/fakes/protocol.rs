@@ -69,7 +69,7 @@ impl Request {
     }
 }
 
-/// A part of a file, or of a folder's list: of READ and READDIR.
+/// A part of a file, or of a folder's list: of READ, READDIR and WRITE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
     /// Where it begins.
@@ -83,6 +83,12 @@ impl Extent {
     pub fn parse(body: &[u8]) -> Option<Extent> {
         Some(Extent { offset: u64_at(body, 8)?, size: u32_at(body, 16)? })
     }
+}
+
+/// What is written: struct fuse_write_in is 40 bytes.
+pub fn written(body: &[u8]) -> Option<(Extent, &[u8])> {
+    let extent = Extent::parse(body)?;
+    Some((extent, body.get(40..40 + extent.size as usize)?))
 }
 
 /// What a LOOKUP asks for.
@@ -176,6 +182,11 @@ pub fn statistics() -> Vec<u8> {
     out
 }
 
+/// struct fuse_write_out.
+pub fn taken(size: u32) -> Vec<u8> {
+    [size.to_le_bytes(), [0; 4]].concat()
+}
+
 /// What stands in a folder: number, whether it is a folder, name.
 pub struct Item<'a>(pub u64, pub bool, pub &'a str);
 
@@ -229,6 +240,11 @@ mod tests {
         assert_eq!((request.operation, request.unique), (op::GETATTR, 9));
         assert_eq!(Request::parse(&bytes[..27]), None);
         assert_eq!(Extent::parse(&[0; 19]), None);
+        let mut write = [0; 50];
+        write[16] = 10;
+        assert_eq!(written(&write).unwrap().1.len(), 10);
+        write[16] = 11;
+        assert_eq!(written(&write), None, "more is said to be written than is there");
     }
 
     #[test]

@@ -184,14 +184,27 @@ impl Server {
                 Err(errno) => errno.into(),
             },
             op::READ => match (node(), Extent::parse(body)) {
-                (Ok(Node::File(file)), Some(extent)) => self.read(file, extent),
+                (Ok(Node::File(file)), Some(extent)) => {
+                    let content = self.memory.content(file);
+                    let content = if content.length == 0 { self.fresh(file) } else { content };
+                    part(content, extent)
+                }
+                (Ok(Node::Knob(knob)), Some(extent)) => part(self.remembered(knob), extent),
                 _ => Errno::ISDIR.into(),
             },
             op::READDIR => match (node(), Extent::parse(body)) {
                 (Ok(Node::Folder(folder)), Some(extent)) => self.list(folder, extent),
                 _ => Errno::NOTDIR.into(),
             },
-            op::SETATTR | op::WRITE => Errno::ACCESS.into(),
+            op::WRITE => match (node(), protocol::written(body)) {
+                (Ok(Node::Knob(knob)), Some((extent, bytes))) => self.write(knob, extent, bytes),
+                _ => Errno::ACCESS.into(),
+            },
+            // Opened to be written from the start: that alone changes nothing.
+            op::SETATTR => match node() {
+                Ok(node @ Node::Knob(_)) => Answer::Bytes(protocol::attributes(&self.attributes(node))),
+                _ => Errno::PERM.into(),
+            },
             op::STATFS => Answer::Bytes(protocol::statistics()),
             // OPEN above all: from then on the kernel opens without asking, and reads from its page cache.
             _ => Errno::NOSYS.into(),
@@ -217,6 +230,17 @@ impl Server {
                 mode: libc::S_IFDIR | 0o555,
                 life_ms: FOLDER_LIFE_MS,
             },
+            Node::Knob(knob) => {
+                let content = self.remembered(knob);
+                Attributes {
+                    node: number,
+                    size: content.length as u64,
+                    changed_ns: content.changed_ns,
+                    mode: libc::S_IFREG | 0o644,
+                    // It changes by writes only, of which the kernel knows.
+                    life_ms: FOLDER_LIFE_MS,
+                }
+            }
             Node::File(file) => {
                 let content = self.fresh(file);
                 Attributes {
@@ -245,14 +269,28 @@ impl Server {
         self.memory.set_content(file, self.text.as_bytes(), now, real_ns())
     }
 
-    fn read(&mut self, file: usize, extent: Extent) -> Answer {
-        let mut content = self.memory.content(file);
-        if content.length == 0 {
-            content = self.fresh(file);
+    /// What a knob has: what was written last, or what the host had when it was first looked at.
+    fn remembered(&mut self, knob: usize) -> Content {
+        let place = Tree::place_of_knob(knob);
+        let content = self.memory.content(place);
+        if content.length > 0 {
+            return content;
         }
-        let from = usize::try_from(extent.offset).unwrap_or(usize::MAX).min(content.length);
-        let length = (content.length - from).min(extent.size as usize);
-        Answer::Part { content, from, length }
+        let path = self.tree.knobs[knob].path;
+        let host = path.strip_prefix("proc/").and_then(|path| self.sources.once(path));
+        // One that even the guest's root may not read.
+        let host = host.unwrap_or("0\n");
+        self.memory.set_content(place, host.as_bytes(), boot_ns(), real_ns())
+    }
+
+    /// A write to a knob. The kernel has looked whether this user may.
+    fn write(&mut self, knob: usize, extent: Extent, bytes: &[u8]) -> Answer {
+        let content = self.remembered(knob);
+        let now = String::from_utf8_lossy(&self.memory.bytes(content)).into_owned();
+        let taken = self.tree.knobs[knob].take(bytes, &now).filter(|_| extent.offset == 0);
+        let Some(value) = taken else { return Errno::INVAL.into() };
+        self.memory.set_content(Tree::place_of_knob(knob), value.as_bytes(), boot_ns(), real_ns());
+        Answer::Bytes(protocol::taken(extent.size))
     }
 
     fn list(&self, folder: usize, extent: Extent) -> Answer {
@@ -261,6 +299,13 @@ impl Server {
             items.map(|(name, node)| Item(self.tree.number(*node), matches!(node, Node::Folder(_)), name));
         Answer::Bytes(protocol::list(items, extent))
     }
+}
+
+/// A part of a content.
+fn part(content: Content, extent: Extent) -> Answer {
+    let from = usize::try_from(extent.offset).unwrap_or(usize::MAX).min(content.length);
+    let length = (content.length - from).min(extent.size as usize);
+    Answer::Part { content, from, length }
 }
 
 /// Folders never change.

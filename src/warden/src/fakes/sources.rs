@@ -51,6 +51,12 @@ impl Sources {
         read(file.as_fd(), &mut self.room)
     }
 
+    /// A file of the kernel's own /proc that is read once; `None` as above.
+    pub fn once(&mut self, name: &str) -> Option<&str> {
+        let file = openat(&self.proc, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+        read(file.as_fd(), &mut self.room)
+    }
+
     /// A file of the guest's cgroup, version 2.
     pub fn cgroup2(&mut self, name: &str) -> Option<&str> {
         read(self.store.find(&format!("{CGROUP2}{name}"))?, &mut self.room)

@@ -1,7 +1,7 @@
 //! The tree of fakes: which files there are, and what numbers they have. The same in every server, so that a successor
 //! knows what the kernel means.
 
-use super::memory::FILES_MAX;
+use super::knobs::Knob;
 use super::values::{self, Make};
 
 /// The root's number, by the protocol.
@@ -53,7 +53,6 @@ pub const FILES: &[File] = &[
     file("sys/devices/system/cpu/possible", SLOW, values::list),
     file("sys/devices/system/cpu/present", SLOW, values::list),
 ];
-const _: () = assert!(FILES.len() <= FILES_MAX);
 
 /// What a number means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +61,8 @@ pub enum Node {
     Folder(usize),
     /// A file, by its place in [`FILES`].
     File(usize),
+    /// A knob, by its place in [`Tree::knobs`].
+    Knob(usize),
 }
 
 /// A folder: what is in it.
@@ -75,18 +76,28 @@ pub struct Folder {
 pub struct Tree {
     /// The first is the root.
     pub folders: Vec<Folder>,
+    /// The machine's knobs.
+    pub knobs: Vec<Knob>,
 }
 
 impl Tree {
     /// Folders are made from the files' paths.
     pub fn new() -> Tree {
-        let mut tree = Tree { folders: vec![Folder { path: String::new(), items: Vec::new() }] };
-        for (number, file) in FILES.iter().enumerate() {
-            let (folder, name) = file.path.rsplit_once('/').unwrap_or(("", file.path));
+        let root = Folder { path: String::new(), items: Vec::new() };
+        let mut tree = Tree { folders: vec![root], knobs: super::knobs::all() };
+        let files = FILES.iter().enumerate().map(|(number, file)| (file.path, Node::File(number)));
+        let knobs = tree.knobs.iter().enumerate().map(|(number, knob)| (knob.path, Node::Knob(number)));
+        for (path, node) in files.chain(knobs).collect::<Vec<_>>() {
+            let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
             let folder = tree.folder(folder);
-            tree.folders[folder].items.push((name, Node::File(number)));
+            tree.folders[folder].items.push((name, node));
         }
         tree
+    }
+
+    /// Where the memory has the content of a knob: behind the files'.
+    pub fn place_of_knob(knob: usize) -> usize {
+        FILES.len() + knob
     }
 
     /// The folder of this path, made with those above it where it is missing.
@@ -107,7 +118,8 @@ impl Tree {
         let at = usize::try_from(number.checked_sub(ROOT)?).ok()?;
         match at.checked_sub(self.folders.len()) {
             None => Some(Node::Folder(at)),
-            Some(file) => (file < FILES.len()).then_some(Node::File(file)),
+            Some(file) if file < FILES.len() => Some(Node::File(file)),
+            Some(other) => Some(other - FILES.len()).filter(|knob| *knob < self.knobs.len()).map(Node::Knob),
         }
     }
 
@@ -116,6 +128,7 @@ impl Tree {
         ROOT + match node {
             Node::Folder(at) => at as u64,
             Node::File(at) => (self.folders.len() + at) as u64,
+            Node::Knob(at) => (self.folders.len() + FILES.len() + at) as u64,
         }
     }
 }
@@ -123,6 +136,7 @@ impl Tree {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fakes::memory::FILES_MAX;
     use hostel_contract::fakes::BOUND;
 
     #[test]
@@ -144,7 +158,9 @@ mod tests {
                 seen += 1;
             }
         }
-        assert_eq!(seen, FILES.len() + tree.folders.len() - 1);
-        assert_eq!(tree.node(ROOT + (FILES.len() + tree.folders.len()) as u64), None);
+        let all = FILES.len() + tree.knobs.len();
+        assert_eq!(seen, all + tree.folders.len() - 1);
+        assert_eq!(tree.node(ROOT + (all + tree.folders.len()) as u64), None);
+        assert!(all <= FILES_MAX, "no room for {all} contents");
     }
 }
