@@ -19,6 +19,7 @@ pub mod generate;
 pub mod guest;
 pub mod host;
 pub mod layer;
+pub mod machine;
 pub mod memory;
 pub mod oracle;
 pub mod paths;

@@ -12,6 +12,19 @@ const FOLDERS: [&str; 11] = ["bin", "sbin", "usr", "etc", "proc", "sys", "dev", 
 /// BusyBox under the names that are used.
 const APPLETS: [&str; 8] = ["sh", "true", "id", "cat", "echo", "sleep", "hostname", "kill"];
 
+/// Units that make a boot: enough for one that does nothing but run.
+const UNITS: [(&str, &str); 2] = [
+    ("default.target", "[Unit]\nDefaultDependencies=no\nWants=sleeper.service\n"),
+    ("sleeper.service", "[Unit]\nDefaultDependencies=no\n[Service]\nExecStart=/bin/sleep 1000000\n"),
+];
+
+/// Gives a root one service to boot to.
+pub fn make_bootable(root: &Path) -> io::Result<()> {
+    let units = root.join("etc/systemd/system");
+    fs::create_dir_all(&units)?;
+    UNITS.iter().try_for_each(|(name, text)| fs::write(units.join(name), text))
+}
+
 /// Makes the root in a folder that does not exist yet.
 pub fn make(root: &Path) -> io::Result<()> {
     for folder in FOLDERS {

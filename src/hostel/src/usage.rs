@@ -157,7 +157,8 @@ pub fn usage(record: &Record) -> Usage {
         memory_max: number("memory.max"),
         oom_kills: keyed("memory.events", "oom_kill"),
         tasks: number("pids.current").unwrap_or(of_processes.tasks),
-        tasks_refused: keyed("pids.events", "max"),
+        // Before Linux 6.11 a refusal is counted where it was met, in some cgroup of the guest's own.
+        tasks_refused: text("pids.events.local").and_then(|_| keyed("pids.events", "max")),
         read_bytes: io("rbytes"),
         written_bytes: io("wbytes"),
         pressure: Pressure {

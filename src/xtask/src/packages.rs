@@ -51,6 +51,10 @@ pub const FOR_BENCHES: &[Need] = &[
     need("gcc", "gcc"),
 ];
 
+/// What `--all` needs beside it: virtual machines, with stock kernels.
+pub const FOR_LONG_TESTS: &[Need] =
+    &[need("qemu-system-x86_64", "qemu-system-x86"), need("mke2fs", "e2fsprogs"), need("xz", "xz-utils")];
+
 /// Installs the packages of those programs that are missing, and says so.
 pub fn install(needs: &[Need]) -> Done {
     let missing: Vec<&Need> = needs.iter().filter(|need| !is_there(need.program)).collect();

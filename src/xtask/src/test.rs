@@ -81,6 +81,9 @@ struct Tally<'a> {
 pub fn task(arguments: &[String]) -> Done {
     let choice = choose(arguments)?;
     packages::install(packages::FOR_TESTS)?;
+    if choice.all {
+        packages::install(packages::FOR_LONG_TESTS)?;
+    }
     build::programs()?;
     guests::for_short_tests()?;
     if choice.all {
