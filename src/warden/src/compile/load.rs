@@ -372,7 +372,7 @@ mod tests {
     }
 
     fn scan(temp: &TempRoot) -> Index {
-        Index::scan(&temp.root, crate::fronts::Family::Systemd.search_path(), &mut Notes::default())
+        Index::scan(&temp.root, crate::fronts::path_of(crate::fronts::Family::Systemd), &mut Notes::default())
     }
 
     #[test]
@@ -456,7 +456,8 @@ mod tests {
             .link("/etc/systemd/system/c.service", "/lib/systemd/system/c.target")
             .file("/etc/systemd/system/d.service/x", "");
         let mut notes = Notes::default();
-        let index = Index::scan(&temp.root, crate::fronts::Family::Systemd.search_path(), &mut notes);
+        let index =
+            Index::scan(&temp.root, crate::fronts::path_of(crate::fronts::Family::Systemd), &mut notes);
         let loaded = index.load(&name("a.service"), &temp.root, &mut notes);
         assert!(!loaded.found);
         index.load(&name("b.service"), &temp.root, &mut notes);

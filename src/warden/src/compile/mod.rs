@@ -315,7 +315,7 @@ fn model_now(dir: &Path, wish: Option<&str>, notes: &mut Notes) -> (Model, Found
 
 /// The model of the units below a root.
 fn model_of(root: &Root, facts: &Facts, family: Family, extra: &[UnitName], notes: &mut Notes) -> Model {
-    let index = load::Index::scan(root, family.search_path(), notes);
+    let index = load::Index::scan(root, crate::fronts::path_of(family), notes);
     select::model(&select::Guest { root, index: &index, facts, extra }, notes)
 }
 

@@ -50,7 +50,8 @@ pub struct OfGuest {
 pub fn units_of(root: &Path, names: &[&str]) -> Vec<OfGuest> {
     let root = Root::new(root);
     let facts = Facts::of(&root);
-    let index = Index::scan(&root, crate::fronts::Family::Systemd.search_path(), &mut Notes::default());
+    let index =
+        Index::scan(&root, crate::fronts::path_of(crate::fronts::Family::Systemd), &mut Notes::default());
     let read = |name: &&str| {
         let name = index.canonical(&UnitName::parse(name)?);
         let mut notes = Notes::default();

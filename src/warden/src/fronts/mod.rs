@@ -30,27 +30,11 @@ pub use check::run as check;
 use crate::compile::lookup::{Made, Root};
 use crate::compile::notes::{At, Notes};
 use hostel_contract::paths;
+pub use hostel_contract::request::Family;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
-
-/// A family of service definitions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
-    /// systemd's units.
-    Systemd,
-    /// Scripts of runlevels.
-    Sysv,
-    /// OpenRC.
-    OpenRc,
-    /// runit.
-    Runit,
-    /// Lines of /etc/inittab alone.
-    Inittab,
-    /// None: units of our own.
-    Native,
-}
 
 /// Where systemd looks for units, most important first; what a front-end has made comes last.
 const PATH_SYSTEMD: &[&str] = &[
@@ -74,31 +58,11 @@ const PATH_SYSTEMD: &[&str] = &[
 /// services. The first folder is the administrator's.
 const PATH_OTHERS: &[&str] = &["/etc/hostel/units", "/run/systemd/transient", paths::MADE];
 
-const FAMILIES: &[(Family, &str)] = &[
-    (Family::Systemd, "systemd"),
-    (Family::Sysv, "sysv"),
-    (Family::OpenRc, "openrc"),
-    (Family::Runit, "runit"),
-    (Family::Inittab, "inittab"),
-    (Family::Native, "native"),
-];
-
-impl Family {
-    /// Its name, as people write it.
-    pub fn name(self) -> &'static str {
-        FAMILIES.iter().find(|(family, _)| *family == self).map_or("", |(_, name)| name)
-    }
-
-    fn from_name(name: &str) -> Option<Family> {
-        FAMILIES.iter().find(|(_, own)| *own == name).map(|(family, _)| *family)
-    }
-
-    /// Folders of unit files, most important first.
-    pub fn search_path(self) -> &'static [&'static str] {
-        match self {
-            Family::Systemd | Family::Native => PATH_SYSTEMD,
-            Family::Sysv | Family::OpenRc | Family::Runit | Family::Inittab => PATH_OTHERS,
-        }
+/// Folders of unit files, most important first.
+pub fn path_of(family: Family) -> &'static [&'static str] {
+    match family {
+        Family::Systemd | Family::Native => PATH_SYSTEMD,
+        Family::Sysv | Family::OpenRc | Family::Runit | Family::Inittab => PATH_OTHERS,
     }
 }
 
@@ -139,7 +103,7 @@ pub fn find(root: &Root, wish: Option<&str>, notes: &mut Notes) -> Found {
 
 /// Folders of unit files of this very root.
 pub fn search_path(root: &Root) -> &'static [&'static str] {
-    in_force(root).unwrap_or(Family::Systemd).search_path()
+    path_of(in_force(root).unwrap_or(Family::Systemd))
 }
 
 /// Unit files that a front-end makes, by their path below [`paths::MADE`].

@@ -15,7 +15,7 @@ mod order;
 
 use super::inittab::{Layout, Line, Table};
 use super::text::{INHERITED, name_part, quote, unit};
-use super::{Family, Units, read};
+use super::{Family, Units, path_of, read};
 use crate::compile::lookup::{Entry, Root};
 use crate::compile::name::UnitName;
 use crate::compile::notes::{At, Notes};
@@ -285,7 +285,7 @@ pub fn beside_units(root: &Root, notes: &mut Notes) -> Units {
         return units;
     }
     // What an earlier run has made is no unit of somebody else's.
-    let folders = Family::Systemd.search_path().iter().filter(|folder| **folder != paths::MADE);
+    let folders = path_of(Family::Systemd).iter().filter(|folder| **folder != paths::MADE);
     let known: BTreeSet<String> = folders.flat_map(|folder| root.list(folder).into_keys()).collect();
     let mut scripts: Vec<Script> = Vec::new();
     for (file, entry) in root.list("/etc/init.d") {
