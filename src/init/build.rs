@@ -1,6 +1,7 @@
 //! Link arguments of the binary: no C start-up files, no libc, one static file at a fixed address.
 //!
-//! They stand here and not in a RUSTFLAGS so that a plain `cargo build` gives the file that ships, and so that
+//! They stand here and not in a RUSTFLAGS so that a plain `cargo build` gives a file that works (`cargo xtask build` adds
+//! what only makes it smaller), and so that
 //! only the binary gets them: the library's tests are ordinary programs.
 
 fn main() {

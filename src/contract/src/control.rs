@@ -5,6 +5,7 @@
 //! [`NO_WAIT`]). Closing the connection before that takes the answer back, not the job.
 
 use crate::Text;
+use crate::status::UnitResult;
 
 /// Longest unit name (systemd.unit(5): 255 bytes with its suffix).
 pub const NAME_MAX: usize = 256;
@@ -69,7 +70,7 @@ crate::code_enum! {
     pub enum ControlResult {
         /// Done; nothing to add.
         Done = 0, "done";
-        /// The job failed: `text` says why.
+        /// The job failed: `how` says why.
         Failed = 1, "failed";
         /// A condition was false: nothing started, and that's well.
         Skipped = 2, "skipped";
@@ -83,10 +84,38 @@ crate::code_enum! {
         NoSuchUnit = 6, "no such unit";
         /// The peer may not ask for this.
         Denied = 7, "permission denied";
-        /// Refused as such: not understood, not for this kind of unit, or the guest is shutting down. `text` says which.
+        /// Refused as such: not understood, not for this kind of unit, or the guest is shutting down. `why` says which.
         Refused = 8, "refused";
         /// Too many requests at once: try again.
         Busy = 9, "busy";
+    }
+}
+
+crate::code_enum! {
+    /// What there is to say beyond the result. Who asked has the words: PID 1 need not carry them.
+    pub enum Why {
+        /// Nothing.
+        Nothing = 0, "";
+        /// The request is of another size or version.
+        NotUnderstood = 1, "not a request of this version";
+        /// The operation is unknown.
+        NoSuchOperation = 2, "no such operation";
+        /// The peer isn't root.
+        NotRoot = 3, "only root may ask for this";
+        /// The number is no signal.
+        NoSuchSignal = 4, "no such signal";
+        /// The number is no [`crate::ShutdownKind`].
+        NoSuchShutdown = 5, "no such kind of shutdown";
+        /// As many connections as one user may have.
+        TooMany = 6, "too many connections: try again";
+        /// Init has no plan.
+        NoPlan = 7, "there is no plan: init waits for one, see the console";
+        /// The guest is on its way down.
+        Stopping = 8, "the guest stops";
+        /// The compilation has begun, and is not waited for.
+        Compiling = 9, "compiling";
+        /// The compilation failed.
+        NotCompiled = 10, "see /run/hostel/compile.log; the plan in force stays";
     }
 }
 
@@ -95,11 +124,23 @@ crate::record! {
     pub struct ControlReply {
         /// [`ControlResult`].
         pub result: u8,
+        /// [`Why`].
+        pub why: u8,
+        /// [`UnitResult`] of the unit where its job failed; else 0.
+        pub how: u8,
         /// Zero.
-        pub reserved: [u8; 3],
+        pub reserved: u8,
         /// Main process of the unit; 0 for none.
         pub main_pid: u32,
-        /// What there is to say.
-        pub text: Text<184>,
+    }
+}
+
+impl ControlReply {
+    /// What there is to say, in words; nothing for a code that we don't know.
+    pub fn words(&self) -> &'static str {
+        match UnitResult::from_code(self.how) {
+            Some(how) if how != UnitResult::Success => how.name(),
+            _ => Why::from_code(self.why).map_or("", Why::name),
+        }
     }
 }

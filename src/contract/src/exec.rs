@@ -15,8 +15,10 @@ pub const FD_PLAN: i32 = 4;
 pub const FD_LOG: i32 = 5;
 /// First of the descriptors for the unit: `sockets` of socket units, then `stored` of FDSTORE.
 pub const FD_FIRST: i32 = 6;
-/// Environment of the child, and not of the service: names of the descriptors from [`FD_FIRST`] on, joined by `:`
-/// ($LISTEN_FDNAMES). Where it is absent, sockets are named as the plan says, and the others `stored`.
+/// Environment of the child, and not of the service: for each of the descriptors from [`FD_FIRST`] on `UNIT/NAME`, joined
+/// by `:`: the index of the unit that it is kept for, and its FDNAME=. One without a name is a socket: called as that
+/// unit of the plan says, and a service's own is a `connection`. Where it is absent, the sockets are those that the plan
+/// has in their order, and the others are `stored`.
 pub const ENV_FD_NAMES: &str = "HOSTEL_FDNAMES";
 
 crate::record! {

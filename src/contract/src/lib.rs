@@ -21,6 +21,7 @@ pub mod keeper;
 pub mod log;
 pub mod paths;
 pub mod request;
+pub mod said;
 pub mod shutdown;
 pub mod status;
 

@@ -87,7 +87,7 @@ impl Command {
         let mask = if sys::start::variable(paths::ENV_CONTRACT).is_some() { 0 } else { inherited };
         self.prepare();
         let Ok(main) = fork(None, &|| self.become_command(mask)) else {
-            complain("hostel-init: no process could be made: too many processes, or no memory", &[]);
+            complain("hostel-init: no process could be made", &[]);
             exit(EXIT_USAGE);
         };
         self.say(INFO, "the command is process {}", main.into());

@@ -10,7 +10,6 @@ use crate::sys::process::{exit, kill};
 use crate::system::leave;
 use core::sync::atomic::{AtomicBool, Ordering};
 use hostel_contract::ShutdownKind;
-use hostel_contract::request::Meaning as Asked;
 use hostel_contract::shutdown::EXIT_CRASH;
 use hostel_init::signals::{self, Meaning, meaning};
 use hostel_init::text::Part;
@@ -37,9 +36,7 @@ pub fn run(template: &str, parts: &[Part<'_>]) -> ! {
     loop {
         reap();
         let Some(arrived) = sys::signal::wait(WAIT_MS) else { continue };
-        if let Meaning::End(Asked::Shutdown(kind) | Asked::AtOnce(kind)) =
-            meaning(arrived.signal, arrived.sender)
-        {
+        if let Meaning::Shutdown(kind) | Meaning::AtOnce(kind) = meaning(arrived.signal, arrived.sender) {
             end(kind);
         }
     }

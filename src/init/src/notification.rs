@@ -33,23 +33,20 @@ pub struct Store<'a> {
 }
 
 /// The lines of `message` that are understood, in order.
-pub fn assignments(message: &[u8]) -> impl Iterator<Item = Assignment<'_>> {
-    message.split(|b| *b == b'\n').filter_map(assignment)
+pub fn assignments(mut message: &[u8]) -> impl Iterator<Item = Assignment<'_>> {
+    core::iter::from_fn(move || next(&mut message)).filter_map(assignment)
 }
 
 /// What `message` says about stored descriptors.
-pub fn store(message: &[u8]) -> Store<'_> {
+pub fn store(mut message: &[u8]) -> Store<'_> {
     let mut store = Store::default();
-    for line in message.split(|b| *b == b'\n') {
-        match line {
-            b"FDSTORE=1" => store.keep = true,
-            b"FDSTOREREMOVE=1" => store.remove = true,
-            b"FDPOLL=0" => store.keep_dead = true,
-            _ => {
-                if let Some(name) = line.strip_prefix(b"FDNAME=") {
-                    store.name = Some(name).filter(|n| name_is_valid(n));
-                }
-            }
+    while let Some((name, value)) = next(&mut message) {
+        match (name, value) {
+            (FDSTORE, b"1") => store.keep = true,
+            (FDSTOREREMOVE, b"1") => store.remove = true,
+            (FDPOLL, b"0") => store.keep_dead = true,
+            (FDNAME, name) => store.name = Some(name).filter(|n| name_is_valid(n)),
+            _ => {}
         }
     }
     store
@@ -60,46 +57,55 @@ fn name_is_valid(name: &[u8]) -> bool {
     !name.is_empty() && name.len() <= NAME_MAX && name.iter().all(|b| (b' '..127).contains(b) && *b != b':')
 }
 
-/// What the value of an assignment is.
-#[derive(Clone, Copy)]
-enum Form {
-    Word(&'static str, Notification),
-    Text,
-    Pid,
-    Milliseconds(fn(u32) -> Notification),
-    Errno,
-}
+/// The names that are understood: each is known by its place among them.
+const NAMES: &[u8] =
+    b"READY=RELOADING=STOPPING=STATUS=MAINPID=WATCHDOG=WATCHDOG_USEC=EXTEND_TIMEOUT_USEC=ERRNO=\
+    FDSTORE=FDSTOREREMOVE=FDPOLL=FDNAME=";
+const READY: usize = 0;
+const RELOADING: usize = 1;
+const STOPPING: usize = 2;
+const STATUS: usize = 3;
+const MAINPID: usize = 4;
+const WATCHDOG: usize = 5;
+const WATCHDOG_USEC: usize = 6;
+const EXTEND_TIMEOUT_USEC: usize = 7;
+const ERRNO: usize = 8;
+const FDSTORE: usize = 9;
+const FDSTOREREMOVE: usize = 10;
+const FDPOLL: usize = 11;
+const FDNAME: usize = 12;
 
-/// The names that are understood. The first row whose form fits counts.
-const FORMS: &[(&str, Form)] = &[
-    ("READY", Form::Word("1", Notification::Ready)),
-    ("RELOADING", Form::Word("1", Notification::Reloading)),
-    ("STOPPING", Form::Word("1", Notification::Stopping)),
-    ("STATUS", Form::Text),
-    ("MAINPID", Form::Pid),
-    ("WATCHDOG", Form::Word("1", Notification::Watchdog)),
-    ("WATCHDOG", Form::Word("trigger", Notification::WatchdogTrigger)),
-    ("WATCHDOG_USEC", Form::Milliseconds(Notification::WatchdogMillis)),
-    ("EXTEND_TIMEOUT_USEC", Form::Milliseconds(Notification::ExtendTimeoutMillis)),
-    ("ERRNO", Form::Errno),
-];
-
-fn assignment(line: &[u8]) -> Option<Assignment<'_>> {
-    let split = line.iter().position(|b| *b == b'=')?;
-    let (name, value) = (line.get(..split)?, line.get(split + 1..)?);
-    for (_, form) in FORMS.iter().filter(|(known, _)| known.as_bytes() == name) {
-        let event = match *form {
-            Form::Word(word, event) => (word.as_bytes() == value).then_some(event),
-            Form::Text => return Some(Assignment::Status(value)),
-            Form::Pid => number(value, 1 << 22).filter(|pid| *pid > 1).map(Notification::MainPid),
-            Form::Milliseconds(event) => milliseconds(value).map(event),
-            Form::Errno => number(value, 4096).map(|errno| Notification::Errno(errno as i32)),
-        };
-        if let Some(event) = event {
-            return Some(Assignment::Event(event));
+/// Takes the next line with such a name off a message: the name's place, and the value.
+#[inline(never)]
+fn next<'a>(message: &mut &'a [u8]) -> Option<(usize, &'a [u8])> {
+    while !message.is_empty() {
+        let end = message.iter().position(|b| *b == b'\n').unwrap_or(message.len());
+        let line = message.get(..end)?;
+        *message = message.get(end + 1..).unwrap_or_default();
+        let mut names = NAMES.split_inclusive(|b| *b == b'=').enumerate();
+        let known = names.find_map(|(place, name)| Some((place, line.strip_prefix(name)?)));
+        if known.is_some() {
+            return known;
         }
     }
     None
+}
+
+fn assignment((name, value): (usize, &[u8])) -> Option<Assignment<'_>> {
+    let event = match (name, value) {
+        (STATUS, _) => return Some(Assignment::Status(value)),
+        (READY, b"1") => Notification::Ready,
+        (RELOADING, b"1") => Notification::Reloading,
+        (STOPPING, b"1") => Notification::Stopping,
+        (WATCHDOG, b"1") => Notification::Watchdog,
+        (WATCHDOG, b"trigger") => Notification::WatchdogTrigger,
+        (MAINPID, _) => number(value, 1 << 22).filter(|pid| *pid > 1).map(Notification::MainPid)?,
+        (WATCHDOG_USEC, _) => Notification::WatchdogMillis(milliseconds(value)?),
+        (EXTEND_TIMEOUT_USEC, _) => Notification::ExtendTimeoutMillis(milliseconds(value)?),
+        (ERRNO, _) => Notification::Errno(number(value, 4096)? as i32),
+        _ => return None,
+    };
+    Some(Assignment::Event(event))
 }
 
 fn number(value: &[u8], end: u64) -> Option<u32> {

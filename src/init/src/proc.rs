@@ -26,29 +26,6 @@ pub fn is_populated(text: &[u8]) -> bool {
     text.split(|b| *b == b'\n').any(|line| line == b"populated 1")
 }
 
-/// Mount point and file system type of a line of /proc/PID/mountinfo, the point still with its octal escapes.
-pub fn mount(line: &[u8]) -> Option<(&[u8], &[u8])> {
-    let mut fields = line.split(|b| *b == b' ');
-    let point = fields.nth(4)?;
-    fields.find(|f| *f == b"-")?;
-    Some((point, fields.next()?))
-}
-
-/// Undoes the octal escapes of mountinfo (space, tab, newline, backslash): gives `each` the bytes.
-pub fn unescape(text: &[u8], each: &mut dyn FnMut(u8)) {
-    let mut rest = text;
-    while let Some((&first, after)) = rest.split_first() {
-        let (byte, next) = match (first, after) {
-            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', next @ ..]) => {
-                ((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'), next)
-            }
-            _ => (first, after),
-        };
-        each(byte);
-        rest = next;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,15 +52,5 @@ mod tests {
     fn given_a_process_name_with_brackets_when_its_parent_is_read_then_the_name_does_not_mislead() {
         assert_eq!(parent(b"77 (a) R 1 (b) S 42 77 77 0"), Some(42));
         assert_eq!(parent(b"77 (a"), None);
-    }
-
-    #[test]
-    fn given_a_mount_line_when_read_then_point_and_type_are_found_behind_optional_fields() {
-        let line = b"36 35 98:0 /m /mnt\\040a rw,noatime master:1 - ext4 /dev/root rw";
-        let (point, kind) = mount(line).unwrap();
-        assert_eq!(kind, b"ext4");
-        let mut path = std::vec::Vec::new();
-        unescape(point, &mut |byte| path.push(byte));
-        assert_eq!(path, b"/mnt a");
     }
 }

@@ -1,6 +1,7 @@
 //! What a signal to PID 1 means to init itself, out of the table of all requests (`hostel_contract::request`): what ends the
 //! guest in every family it does, the rest is the warden's, which may ask for an end all the same.
 
+use hostel_contract::ShutdownKind;
 use hostel_contract::request::{self, Request, Row, Sender, TABLE};
 
 pub use hostel_contract::request::RTMIN;
@@ -41,8 +42,10 @@ pub const PWR: u8 = 30;
 /// What init does about a signal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Meaning {
-    /// As the table says.
-    End(request::Meaning),
+    /// End the guest in order.
+    Shutdown(ShutdownKind),
+    /// End the guest without stopping its units.
+    AtOnce(ShutdownKind),
     /// Children may have ended.
     Children,
     /// It is told to the warden.
@@ -51,42 +54,45 @@ pub enum Meaning {
     Nothing,
 }
 
-/// Is it a row that init acts on? Those end the guest, whatever its family.
-const fn is_own(row: &Row) -> bool {
-    row.family.is_none()
-        && matches!(row.request, Request::Signal(_))
-        && matches!(row.meaning, request::Meaning::Shutdown(_) | request::Meaning::AtOnce(_))
+/// What init does for a row by itself: it acts on those that end the guest, whatever its family.
+const fn own(row: &Row) -> Option<Meaning> {
+    match (row.request, row.family, row.meaning) {
+        (Request::Signal(_), None, request::Meaning::Shutdown(kind)) => Some(Meaning::Shutdown(kind)),
+        (Request::Signal(_), None, request::Meaning::AtOnce(kind)) => Some(Meaning::AtOnce(kind)),
+        _ => None,
+    }
 }
 
 const fn count_own() -> usize {
     let (mut count, mut at) = (0, 0);
     while at < TABLE.len() {
-        count += is_own(&TABLE[at]) as usize;
+        count += own(&TABLE[at]).is_some() as usize;
         at += 1;
     }
     count
 }
 
 /// Signal, sender, meaning.
-type Own = (u8, Option<Sender>, request::Meaning);
+type Own = (u8, Option<Sender>, Meaning);
 
 /// Init's part of the table, and a bit for each signal that has rows which are the warden's; made when init is compiled.
 const fn split() -> ([Own; count_own()], u64) {
-    let mut own = [(0, None, request::Meaning::Nothing); count_own()];
+    let mut rows = [(0, None, Meaning::Nothing); count_own()];
     let (mut told, mut count, mut at) = (0, 0, 0);
     while at < TABLE.len() {
         let row = &TABLE[at];
         if let Request::Signal(signal) = row.request {
-            if is_own(row) {
-                own[count] = (signal, row.from, row.meaning);
-                count += 1;
-            } else {
-                told |= 1 << signal;
+            match own(row) {
+                Some(meaning) => {
+                    rows[count] = (signal, row.from, meaning);
+                    count += 1;
+                }
+                None => told |= 1 << signal,
             }
         }
         at += 1;
     }
-    (own, told)
+    (rows, told)
 }
 
 static OWN: ([Own; count_own()], u64) = split();
@@ -95,7 +101,7 @@ static OWN: ([Own; count_own()], u64) = split();
 pub fn meaning(signal: u8, from: Sender) -> Meaning {
     let own = OWN.0.iter().find(|(number, by, _)| *number == signal && by.is_none_or(|by| by == from));
     match own {
-        Some((_, _, meaning)) => Meaning::End(*meaning),
+        Some((_, _, meaning)) => *meaning,
         None if signal == CHLD => Meaning::Children,
         None if OWN.1.checked_shr(signal.into()).unwrap_or(0) & 1 == 1 => Meaning::Told,
         None => Meaning::Nothing,
@@ -131,7 +137,12 @@ mod tests {
             for family in request::Family::ALL {
                 let table = request::meaning(Request::Signal(signal), from, *family);
                 match meaning(signal, from) {
-                    Meaning::End(end) => assert_eq!(Some(end), table, "{signal}"),
+                    Meaning::Shutdown(kind) => {
+                        assert_eq!(Some(request::Meaning::Shutdown(kind)), table, "{signal}")
+                    }
+                    Meaning::AtOnce(kind) => {
+                        assert_eq!(Some(request::Meaning::AtOnce(kind)), table, "{signal}")
+                    }
                     Meaning::Children => assert_eq!((signal, table), (CHLD, None)),
                     Meaning::Told => {}
                     Meaning::Nothing => assert_eq!(table, None, "{signal} is left to nobody"),

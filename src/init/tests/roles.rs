@@ -84,7 +84,7 @@ fn given_a_command_that_is_missing_when_run_then_the_message_names_it() {
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(text.contains("no-such-command: no such file or directory"), "{text}");
     assert_eq!(run(&["/etc/passwd"]).status.code(), Some(126));
-    assert_eq!(run(&[]).status.code(), Some(125));
+    assert_eq!(run(&[]).status.code(), Some(1));
 }
 
 #[test]

@@ -212,6 +212,12 @@ pub fn u32_at(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..).map_or(0, u32::get)
 }
 
+/// The number there; 0 beyond the end.
+#[inline(never)]
+pub fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    bytes.get(at..).map_or(0, u64::get)
+}
+
 /// The reference there; 0 beyond the end.
 #[inline(never)]
 pub fn reference_at(bytes: &[u8], at: usize) -> usize {

@@ -9,7 +9,7 @@ use crate::types::*;
 /// Why bytes are no plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlanError {
-    /// Shorter than a header, or than the header says.
+    /// Shorter than a header or than the header says, or with more units than there may be.
     Truncated,
     /// Not a plan.
     Magic,
@@ -61,7 +61,7 @@ impl<'a> Plan<'a> {
     /// A plan without units.
     pub const EMPTY: Plan<'static> = Plan { bytes: &[] };
 
-    /// Takes a plan from who has validated it: looks at its magic, version, length, checksum, and where its tables are.
+    /// Takes a plan from who has validated it: looks at its magic, version, length, and how many units it has.
     /// What is wrong behind them reads as harmless values. Bytes behind the length that its header gives are ignored.
     pub fn open(bytes: &'a [u8]) -> Result<Plan<'a>, PlanError> {
         crate::validate::open(bytes)
@@ -85,7 +85,7 @@ impl<'a> Plan<'a> {
 
     /// Identifies the plan (`plan_checksum` of the status page).
     pub fn checksum(&self) -> u64 {
-        PlanHeader::decode(self.bytes).map_or(0, |header| header.checksum)
+        layout::u64_at(self.bytes, const { PlanHeader::offset("checksum") })
     }
 
     /// How many units there are.
@@ -120,11 +120,17 @@ impl<'a> Plan<'a> {
 
     /// By full name (binary search).
     pub fn find(&self, name: &str) -> Option<Unit<'a>> {
+        self.find_bytes(name.as_bytes())
+    }
+
+    /// The same for who has bytes that may be no text.
+    #[inline(never)]
+    pub fn find_bytes(&self, name: &[u8]) -> Option<Unit<'a>> {
         let (mut low, mut high) = (0, self.len());
         while low < high {
             let middle = low + (high - low) / 2;
             let unit = Unit { plan: *self, id: UnitId(middle as u16) };
-            match unit.name().cmp(name) {
+            match unit.name_bytes().cmp(name) {
                 core::cmp::Ordering::Equal => return Some(unit),
                 core::cmp::Ordering::Less => low = middle + 1,
                 core::cmp::Ordering::Greater => high = middle,
@@ -145,11 +151,16 @@ impl<'a> Plan<'a> {
     }
 
     /// The string at an offset of the text pool, without its NUL.
-    #[inline(never)]
     pub(crate) fn text(&self, offset: usize) -> &'a str {
+        core::str::from_utf8(self.text_bytes(offset)).unwrap_or("")
+    }
+
+    /// The same for PID 1, which only passes it on.
+    #[inline(never)]
+    fn text_bytes(&self, offset: usize) -> &'a [u8] {
         let tail = self.bytes.get(self.text_at(offset)..).unwrap_or(&[]);
         let end = tail.iter().position(|byte| *byte == 0).unwrap_or(0);
-        core::str::from_utf8(tail.get(..end).unwrap_or(&[])).unwrap_or("")
+        tail.get(..end).unwrap_or(&[])
     }
 
     /// What stands from a block on; nothing for no block.
@@ -220,9 +231,14 @@ impl<'a> Unit<'a> {
     }
 
     /// Full name with suffix.
-    #[inline(never)]
     pub fn name(&self) -> &'a str {
         self.plan.text(self.reference(const { UnitRecord::offset("name") }))
+    }
+
+    /// The same as bytes.
+    #[inline(never)]
+    pub fn name_bytes(&self) -> &'a [u8] {
+        self.plan.text_bytes(self.reference(const { UnitRecord::offset("name") }))
     }
 
     /// Kind.
@@ -361,9 +377,14 @@ impl<'a> Unit<'a> {
     }
 
     /// Path below the root of the guest's cgroup. Empty for none.
-    #[inline(never)]
     pub fn cgroup(&self) -> &'a str {
         self.plan.text(self.reference(const { UnitRecord::offset("cgroup") }))
+    }
+
+    /// The same as bytes.
+    #[inline(never)]
+    pub fn cgroup_bytes(&self) -> &'a [u8] {
+        self.plan.text_bytes(self.reference(const { UnitRecord::offset("cgroup") }))
     }
 
     /// Is the end of a process in the list?
@@ -397,23 +418,21 @@ impl<'a> Unit<'a> {
         block + 2..block + 2 + words * 2
     }
 
-    /// Target number `n` of the edges of these kinds, kind by kind. Looks at the heads of the runs before it only.
+    /// Target number `n` of the edges whose kinds are in the set ([`EdgeKind::set`]), kind by kind in the order of their
+    /// codes, ascending in each. Looks at the heads of the runs before it only.
     #[inline(never)]
-    fn edge(&self, kinds: &[EdgeKind], mut n: usize) -> Option<UnitId> {
-        let runs = self.runs();
-        for kind in kinds {
-            let mut at = runs.start;
-            while at < runs.end {
-                let (found, count, next) = self.run(at);
-                if found == kind.code() {
-                    if n < count {
-                        let id = UnitId(layout::u16_at(self.plan.bytes, at + 2 + n * 2));
-                        return (id.index() < self.plan.len()).then_some(id);
-                    }
-                    n -= count;
+    pub fn edge(&self, kinds: u32, mut n: usize) -> Option<UnitId> {
+        let core::ops::Range { start: mut at, end } = self.runs();
+        while at < end {
+            let (kind, count, next) = self.run(at);
+            if kinds & 1 << kind != 0 {
+                if n < count {
+                    let id = UnitId(layout::u16_at(self.plan.bytes, at + 2 + n * 2));
+                    return (id.index() < self.plan.len()).then_some(id);
                 }
-                at = next;
+                n -= count;
             }
+            at = next;
         }
         None
     }
@@ -421,20 +440,21 @@ impl<'a> Unit<'a> {
     /// Targets of the edges of one kind, ascending.
     pub fn edges(&self, kind: EdgeKind) -> impl Iterator<Item = UnitId> + use<'a> {
         let unit = *self;
-        (0..).map_while(move |n| unit.edge(&[kind], n))
+        (0..).map_while(move |n| unit.edge(1 << kind.code(), n))
     }
 
-    /// Targets of the edges of these kinds, kind by kind, ascending in each.
-    pub fn edges_of<'k>(&'k self, kinds: &'k [EdgeKind]) -> impl Iterator<Item = UnitId> + use<'k, 'a> {
-        (0..).map_while(move |n| self.edge(kinds, n))
+    /// Targets of the edges of these kinds, kind by kind in the order of their codes, ascending in each.
+    pub fn edges_of(&self, kinds: &[EdgeKind]) -> impl Iterator<Item = UnitId> + use<'a> {
+        let (unit, kinds) = (*self, EdgeKind::set(kinds));
+        (0..).map_while(move |n| unit.edge(kinds, n))
     }
 
     /// All edges, by kind.
     pub fn all_edges(&self) -> impl Iterator<Item = (EdgeKind, UnitId)> + use<'a> {
         let unit = *self;
-        EdgeKind::ALL
-            .iter()
-            .flat_map(move |&kind| (0..).map_while(move |n| Some((kind, unit.edge(&[kind], n)?))))
+        EdgeKind::ALL.iter().flat_map(move |&kind| {
+            (0..).map_while(move |n| Some((kind, unit.edge(EdgeKind::set(&[kind]), n)?)))
+        })
     }
 
     /// All commands, by phase.

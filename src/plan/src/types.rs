@@ -197,6 +197,16 @@ code_enum! {
 }
 
 impl EdgeKind {
+    /// These kinds as a set: a bit for each code, of which a run's head has room for 32.
+    pub const fn set(kinds: &[EdgeKind]) -> u32 {
+        let (mut set, mut at) = (0, 0);
+        while at < kinds.len() {
+            set |= 1 << kinds[at].code();
+            at += 1;
+        }
+        set
+    }
+
     /// The kind that stands at the other end.
     pub const fn inverse(self) -> EdgeKind {
         let code = self.code();

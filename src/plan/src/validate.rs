@@ -1,5 +1,5 @@
-//! What is looked at before a plan is read, in two depths. [`open`] is init's: a file as it was written, whose tables are
-//! in it. [`validate`] distrusts everything, and is the warden's, which gives out no plan that does not pass: PID 1 need
+//! What is looked at before a plan is read, in two depths. [`open`] is init's: a file as it was written, sealed since then,
+//! of this version. [`validate`] distrusts everything, and is the warden's, which gives out no plan that does not pass: PID 1 need
 //! not carry it, since `reader` stays bounded, and gives harmless values, whatever stands behind a right checksum.
 //!
 //! It allocates nothing, and its work is bounded (`layout::WALK_MAX`), however the blocks overlap.
@@ -17,30 +17,34 @@ fn ensure(holds: bool, at: usize) -> Checked {
     if holds { Ok(()) } else { Err(Malformed(at)) }
 }
 
-/// The whole of `Plan::open`.
+/// The whole of `Plan::open`. (The fields are read one by one: PID 1 decodes no header for it.)
 pub(crate) fn open(bytes: &[u8]) -> Result<Plan<'_>, PlanError> {
-    let header = PlanHeader::decode(bytes).ok_or(PlanError::Truncated)?;
-    if header.magic != layout::MAGIC {
+    let number = |at| layout::u32_at(bytes, at);
+    if number(const { PlanHeader::offset("magic") }) != layout::MAGIC {
         return Err(PlanError::Magic);
     }
-    if header.version != layout::VERSION {
-        return Err(PlanError::Version(header.version));
+    let version = layout::u16_at(bytes, const { PlanHeader::offset("version") });
+    if version != layout::VERSION {
+        return Err(PlanError::Version(version));
     }
-    let bytes = bytes.get(..header.length as usize).ok_or(PlanError::Truncated)?;
-    if bytes.len() < PlanHeader::SIZE {
-        return Err(PlanError::Truncated);
+    let length = number(const { PlanHeader::offset("length") }) as usize;
+    match bytes.get(..length).map(Plan::of) {
+        Some(plan) if length >= PlanHeader::SIZE && plan.len() <= layout::UNITS_MAX => Ok(plan),
+        _ => Err(PlanError::Truncated),
     }
-    if layout::checksum(bytes) != header.checksum {
-        return Err(PlanError::Checksum);
-    }
-    tables(bytes, &header).map_err(PlanError::from)?;
-    Ok(Plan::of(bytes))
 }
 
 /// The whole of `Plan::parse`.
 pub(crate) fn validate(bytes: &[u8]) -> Result<Plan<'_>, PlanError> {
+    if bytes.len() < PlanHeader::SIZE {
+        return Err(PlanError::Truncated);
+    }
     let plan = open(bytes)?;
     let header = PlanHeader::decode(plan.bytes()).ok_or(PlanError::Truncated)?;
+    if layout::checksum(plan.bytes()) != header.checksum {
+        return Err(PlanError::Checksum);
+    }
+    tables(plan.bytes(), &header).map_err(PlanError::from)?;
     contents(plan.bytes(), &header).map_err(PlanError::from)?;
     Ok(plan)
 }
@@ -51,13 +55,12 @@ impl From<Malformed> for PlanError {
     }
 }
 
-/// Are there no more units than there may be, and are the tables in the file, one after the other?
+/// Are the tables in the file, one after the other?
 fn tables(bytes: &[u8], header: &PlanHeader) -> Checked {
     let blocks_at = layout::unit_at(usize::from(header.units));
     let policies_at = header.policies_at as usize;
     let text_at = header.text_at as usize;
     let policies_end = policies_at.saturating_add(usize::from(header.policies) * PolicyRecord::SIZE);
-    ensure(usize::from(header.units) <= layout::UNITS_MAX, 6)?;
     ensure(blocks_at <= policies_at && policies_end <= text_at && text_at < bytes.len(), 16)
 }
 

@@ -3,7 +3,7 @@
 use crate::life::{Cause, Step, decide};
 use crate::order::JobEnd;
 use crate::state::{State, flag};
-use crate::{Supervisor, UnitId, ascend::Executed};
+use crate::{Supervisor, UnitId, ascend::Executed, one_way_out};
 use hostel_contract::status::UnitResult;
 
 impl Supervisor<'_> {
@@ -83,6 +83,7 @@ impl Supervisor<'_> {
             Step::RestartNow => self.restart_now(unit),
             Step::IdleOver => self.idle_over(unit),
         }
+        one_way_out();
     }
 
     pub(crate) fn blame(&mut self, unit: UnitId, fault: UnitResult) {
@@ -96,15 +97,13 @@ impl Supervisor<'_> {
 
     /// The main process of a running unit is gone.
     fn main_gone(&mut self, unit: UnitId, fault: UnitResult) {
-        let def = self.def(unit);
         self.blame(unit, fault);
-        self.service_up(&def);
+        self.service_up(unit);
     }
 
     fn ready_at_start(&mut self, unit: UnitId) {
         use hostel_plan::ServiceType as T;
-        let def = self.def(unit);
-        match def.service_type() {
+        match self.service_type(unit) {
             T::Notify | T::NotifyReload => {
                 self.at(unit).clear(flag::RELOADING);
                 self.ascend(unit, State::StartPost);

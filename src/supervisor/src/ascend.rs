@@ -8,7 +8,7 @@ use crate::order::JobEnd;
 use crate::state::{State, flag, work};
 use crate::{Supervisor, policy};
 use hostel_contract::status::UnitResult;
-use hostel_plan::{EdgeKind, INFINITE, Phase, ServiceType, Unit, UnitId, UnitKind, unit_flags};
+use hostel_plan::{EdgeKind, INFINITE, Phase, ServiceType, UnitId, UnitKind, unit_flags};
 
 /// Is this phase a helper of ours rather than commands of the unit?
 pub(crate) const fn is_helper(phase: Phase) -> bool {
@@ -24,51 +24,53 @@ pub(crate) const fn is_helper(phase: Phase) -> bool {
     }
 }
 
-/// Is the process of the start command the main process? A forking one's is not: it daemonizes and exits.
-pub(crate) fn start_is_main(def: &Unit<'_>) -> bool {
-    def.kind() == UnitKind::Service && def.service_type() != ServiceType::Forking
-}
-
-/// Can it be reloaded at all?
-pub(crate) fn can_reload(def: &Unit<'_>) -> bool {
-    def.command_count(Phase::Reload) > 0
-        || (def.kind() == UnitKind::Service && def.service_type() == ServiceType::NotifyReload)
-}
-
-/// Kinds that run commands or helpers as they start.
-fn has_phases(def: &Unit<'_>) -> bool {
-    matches!(def.kind(), UnitKind::Service | UnitKind::Mount | UnitKind::Socket)
-}
-
-/// Would a start evaluate the conditions in its first command?
-fn has_first_command(def: &Unit<'_>) -> bool {
-    def.kind() == UnitKind::Socket
-        || [Phase::Condition, Phase::StartPre, Phase::Start].iter().any(|&phase| def.command_count(phase) > 0)
-}
-
 impl Supervisor<'_> {
+    /// Is the process of the start command the main process? A forking one's is not: it daemonizes and exits.
+    pub(crate) fn start_is_main(&self, unit: UnitId) -> bool {
+        self.kind(unit) == UnitKind::Service && self.service_type(unit) != ServiceType::Forking
+    }
+
+    /// Can it be reloaded at all?
+    pub(crate) fn can_reload(&self, unit: UnitId) -> bool {
+        self.commands(unit, Phase::Reload) > 0
+            || (self.kind(unit) == UnitKind::Service && self.service_type(unit) == ServiceType::NotifyReload)
+    }
+
+    /// Kinds that run commands or helpers as they start.
+    fn has_phases(&self, unit: UnitId) -> bool {
+        matches!(self.kind(unit), UnitKind::Service | UnitKind::Mount | UnitKind::Socket)
+    }
+
+    /// Would a start evaluate the conditions in its first command?
+    fn has_first_command(&self, unit: UnitId) -> bool {
+        self.kind(unit) == UnitKind::Socket
+            || [Phase::Condition, Phase::StartPre, Phase::Start]
+                .iter()
+                .any(|&phase| self.commands(unit, phase) > 0)
+    }
+
     /// Begins a life, for a start job that runs: or ends the job where there's to be none.
     pub(crate) fn begin(&mut self, unit: UnitId) {
         let now = self.now;
-        let def = self.def(unit);
-        if def.has(unit_flags::SKIP) {
+        if self.is(unit, unit_flags::SKIP) {
             if !self.get(unit).has(flag::SKIP_LOGGED) {
                 self.at(unit).set(flag::SKIP_LOGGED);
                 self.log(unit, Message::Skipped);
             }
             return self.finish_job(unit, JobEnd::Skipped);
         }
-        if self.lacks_what_it_is_bound_to(&def) {
+        if self.lacks_what_it_is_bound_to(unit) {
             return self.finish_job(unit, JobEnd::Dependency);
         }
-        let taken = def.kind() == UnitKind::Socket && self.socket_is_taken(&def);
+        let taken = self.kind(unit) == UnitKind::Socket && self.socket_is_taken(unit);
         // It may have left the plan, or have been masked, since its job was queued.
         if taken || self.is_absent(unit) {
             return self.finish_job(unit, JobEnd::Failed);
         }
-        if !self.start_limit_admits(&def) {
+        if !self.start_limit_admits(unit) {
             return self.start_limit_hit(unit);
         }
+        let watchdog = self.def(unit).watchdog_ms();
         let state = self.at(unit);
         if !state.has(flag::KEEP_RESTARTS) {
             state.restarts = 0;
@@ -79,17 +81,14 @@ impl Supervisor<'_> {
         state.main_pid = 0;
         state.control_pid = 0;
         state.started_ms = now;
-        state.watchdog_ms = match def.watchdog_ms() {
-            INFINITE => 0,
-            span => span,
-        };
-        if !def.has(unit_flags::CONDITIONS) {
+        state.watchdog_ms = if watchdog == INFINITE { 0 } else { watchdog };
+        if !self.is(unit, unit_flags::CONDITIONS) {
             self.announce(unit);
         }
-        if def.has(unit_flags::CONDITIONS) && !(has_phases(&def) && has_first_command(&def)) {
-            let span = def.start_timeout_ms().min(policy::HELPER_MS);
+        if self.is(unit, unit_flags::CONDITIONS) && !(self.has_phases(unit) && self.has_first_command(unit)) {
+            let span = self.start_span(unit).min(policy::HELPER_MS);
             self.run(unit, State::Check, Phase::Check, span);
-        } else if has_phases(&def) {
+        } else if self.has_phases(unit) {
             self.ascend(unit, State::Condition);
         } else {
             self.up(unit);
@@ -98,19 +97,18 @@ impl Supervisor<'_> {
 
     /// Goes up to `to`, or past it where the unit has nothing to do there.
     pub(crate) fn ascend(&mut self, unit: UnitId, mut to: State) {
-        let def = self.def(unit);
         loop {
             let (phase, next) = match to {
                 State::Condition => (Phase::Condition, State::StartPre),
                 State::StartPre => (Phase::StartPre, State::Start),
-                State::Start if def.kind() == UnitKind::Socket => (Phase::OpenSockets, State::StartPost),
+                State::Start if self.kind(unit) == UnitKind::Socket => (Phase::OpenSockets, State::StartPost),
                 State::Start => (Phase::Start, State::StartPost),
                 State::PidFile => (Phase::ReadPidFile, State::StartPost),
                 State::StartPost => (Phase::StartPost, State::Running),
                 _ => return self.up(unit),
             };
-            if is_helper(phase) || def.command_count(phase) > 0 {
-                return self.run(unit, to, phase, def.start_timeout_ms());
+            if is_helper(phase) || self.commands(unit, phase) > 0 {
+                return self.run(unit, to, phase, self.start_span(unit));
             }
             to = next;
         }
@@ -154,8 +152,7 @@ impl Supervisor<'_> {
 
     /// The child that was asked for is there.
     pub(crate) fn spawned(&mut self, unit: UnitId, phase: Phase, pid: u32) {
-        let def = self.def(unit);
-        let is_main = phase == Phase::Start && start_is_main(&def);
+        let is_main = phase == Phase::Start && self.start_is_main(unit);
         let state = self.at(unit);
         state.clear(flag::HELPER | flag::HELPER_DONE | flag::PRODDED);
         if is_helper(phase) {
@@ -179,20 +176,18 @@ impl Supervisor<'_> {
 
     /// The start command was forked.
     pub(crate) fn launched(&mut self, unit: UnitId) {
-        let def = self.def(unit);
         self.visit_later(unit, work::ROW);
         self.refresh(unit);
-        let simple = matches!(def.service_type(), ServiceType::Simple | ServiceType::Idle);
+        let simple = matches!(self.service_type(unit), ServiceType::Simple | ServiceType::Idle);
         // With conditions to evaluate, "forked" is not "started" yet: the child says so when it is.
-        if start_is_main(&def) && simple && !self.get(unit).has(flag::CHECKING) {
+        if self.start_is_main(unit) && simple && !self.get(unit).has(flag::CHECKING) {
             self.ascend(unit, State::StartPost);
         }
     }
 
     /// The start command passed its exec, or did not.
     pub(crate) fn launch_reported(&mut self, unit: UnitId, executed: Executed) {
-        let def = self.def(unit);
-        match (def.service_type(), executed) {
+        match (self.service_type(unit), executed) {
             (ServiceType::Simple | ServiceType::Idle, Executed::Yes | Executed::No) => {
                 self.ascend(unit, State::StartPost);
             }
@@ -207,25 +202,23 @@ impl Supervisor<'_> {
 
     /// The next command of a phase of the way up, or the next phase.
     pub(crate) fn next_up(&mut self, unit: UnitId) {
-        let def = self.def(unit);
         let next = match self.state(unit) {
-            State::Check if has_phases(&def) => State::Condition,
+            State::Check if self.has_phases(unit) => State::Condition,
             State::Condition => State::StartPre,
             State::StartPre => State::Start,
             State::Start | State::PidFile => State::StartPost,
             _ => State::Running,
         };
-        if !self.next_command(&def, def.start_timeout_ms()) {
+        if !self.next_command(unit, self.start_span(unit)) {
             self.ascend(unit, next);
         }
     }
 
     /// Spawns the next command of the state's phase, if there is one.
-    pub(crate) fn next_command(&mut self, def: &Unit<'_>, span: u32) -> bool {
-        let unit = def.id();
+    pub(crate) fn next_command(&mut self, unit: UnitId, span: u32) -> bool {
         let Some(phase) = self.state(unit).phase() else { return false };
         let next = self.get(unit).command.saturating_add(1);
-        if is_helper(phase) || next >= def.command_count(phase) {
+        if is_helper(phase) || next >= self.commands(unit, phase) {
             return false;
         }
         self.at(unit).command = next;
@@ -236,18 +229,17 @@ impl Supervisor<'_> {
 
     /// The start command ended, as main process.
     pub(crate) fn start_main_ended(&mut self, unit: UnitId, fault: UnitResult) {
-        let def = self.def(unit);
         self.at(unit).blame(fault);
         let well = fault == UnitResult::Success;
-        match def.service_type() {
+        match self.service_type(unit) {
             ServiceType::Oneshot if well => self.next_up(unit),
             // The control process is still to end; then it is seen that there is no main process.
             ServiceType::Forking => {}
             // Another process of the unit may still say READY=1.
             ServiceType::Notify | ServiceType::NotifyReload
                 if well
-                    && def.has(unit_flags::REMAIN_AFTER_EXIT)
-                    && def.notify_access() != hostel_plan::NotifyAccess::Main => {}
+                    && self.is(unit, unit_flags::REMAIN_AFTER_EXIT)
+                    && self.def(unit).notify_access() != hostel_plan::NotifyAccess::Main => {}
             // Never ready, and nobody else may say so.
             ServiceType::Oneshot | ServiceType::Notify | ServiceType::NotifyReload => {
                 self.at(unit).blame(UnitResult::Protocol);
@@ -261,9 +253,8 @@ impl Supervisor<'_> {
 
     /// The control process of the start ended well.
     pub(crate) fn start_control_done(&mut self, unit: UnitId) {
-        let def = self.def(unit);
-        let forks = def.kind() == UnitKind::Service && def.service_type() == ServiceType::Forking;
-        let asks = def.has(unit_flags::PID_FILE) || def.has(unit_flags::GUESS_MAIN_PID);
+        let forks = self.kind(unit) == UnitKind::Service && self.service_type(unit) == ServiceType::Forking;
+        let asks = self.is(unit, unit_flags::PID_FILE) || self.is(unit, unit_flags::GUESS_MAIN_PID);
         if forks && asks && !self.get(unit).has(flag::MAIN_KNOWN) {
             self.ascend(unit, State::PidFile);
         } else {
@@ -273,10 +264,9 @@ impl Supervisor<'_> {
 
     /// Up: everything before is done.
     pub(crate) fn up(&mut self, unit: UnitId) {
-        let def = self.def(unit);
         self.at(unit).clear(flag::FIRST);
-        match def.kind() {
-            UnitKind::Service => self.service_up(&def),
+        match self.kind(unit) {
+            UnitKind::Service => self.service_up(unit),
             UnitKind::Socket => {
                 self.enter(unit, State::Active);
                 self.visit_later(unit, work::SOCKET);
@@ -292,11 +282,10 @@ impl Supervisor<'_> {
     }
 
     /// A service is up, or goes on after a reload: if there is still something of it.
-    pub(crate) fn service_up(&mut self, def: &Unit<'_>) {
+    pub(crate) fn service_up(&mut self, unit: UnitId) {
         let now = self.now;
-        let unit = def.id();
         let state = self.get(unit);
-        let good = state.main_pid != 0 || self.lives_by_its_group(def);
+        let good = state.main_pid != 0 || self.lives_by_its_group(unit);
         if good && state.has(flag::STOPPING) {
             return self.stop_by_itself(unit);
         }
@@ -306,15 +295,16 @@ impl Supervisor<'_> {
         if good {
             self.enter(unit, State::Running);
             self.at(unit).command = 0;
-            if def.runtime_max_ms() != INFINITE {
-                let end = self.get(unit).since_ms.saturating_add(u64::from(def.runtime_max_ms()));
+            let span = self.def(unit).runtime_max_ms();
+            if span != INFINITE {
+                let end = self.get(unit).since_ms.saturating_add(u64::from(span));
                 self.at(unit).deadline = end.max(now.saturating_add(1));
             }
             return self.refresh(unit);
         }
         if state.result() != UnitResult::Success {
             self.descend(unit, State::StopSigterm);
-        } else if def.has(unit_flags::REMAIN_AFTER_EXIT) {
+        } else if self.is(unit, unit_flags::REMAIN_AFTER_EXIT) {
             self.enter(unit, State::Exited);
         } else {
             self.descend(unit, State::Stop);
@@ -322,15 +312,17 @@ impl Supervisor<'_> {
     }
 
     /// A forking service whose main process nobody knows lives as long as its group does, and one of ExitType=cgroup.
-    pub(crate) fn lives_by_its_group(&self, def: &Unit<'_>) -> bool {
-        let unknown = def.service_type() == ServiceType::Forking && !self.get(def.id()).has(flag::MAIN_KNOWN);
-        (unknown || def.has(unit_flags::EXIT_GROUP)) && self.is_grouped(def)
+    pub(crate) fn lives_by_its_group(&self, unit: UnitId) -> bool {
+        let unknown =
+            self.service_type(unit) == ServiceType::Forking && !self.get(unit).has(flag::MAIN_KNOWN);
+        (unknown || self.is(unit, unit_flags::EXIT_GROUP)) && self.is_grouped(unit)
     }
 
     /// BindsTo= with After=: what it is bound to has to be up at the moment of the start (systemd.unit(5)).
-    fn lacks_what_it_is_bound_to(&self, def: &Unit<'_>) -> bool {
-        def.edges_of(&[EdgeKind::BindsTo]).any(|other| {
-            self.is_missing_for_bound(other) && def.edges_of(&[EdgeKind::After]).any(|after| after == other)
+    fn lacks_what_it_is_bound_to(&self, unit: UnitId) -> bool {
+        self.edges(unit, const { EdgeKind::set(&[EdgeKind::BindsTo]) }).any(|other| {
+            self.is_missing_for_bound(other)
+                && self.edges(unit, const { EdgeKind::set(&[EdgeKind::After]) }).any(|after| after == other)
         })
     }
 
@@ -343,7 +335,7 @@ impl Supervisor<'_> {
 
     /// Says that it starts, once.
     pub(crate) fn announce(&mut self, unit: UnitId) {
-        let spoken = matches!(self.def(unit).kind(), UnitKind::Service | UnitKind::Mount);
+        let spoken = matches!(self.kind(unit), UnitKind::Service | UnitKind::Mount);
         if spoken && !self.get(unit).has(flag::ANNOUNCED) {
             self.at(unit).set(flag::ANNOUNCED);
             self.log(unit, Message::Starting);
@@ -352,10 +344,9 @@ impl Supervisor<'_> {
 
     /// ExecReload=, or the reload signal.
     pub(crate) fn begin_reload(&mut self, unit: UnitId) {
-        let def = self.def(unit);
         self.at(unit).clear(flag::RELOAD_FAILED | flag::RELOADING);
-        if def.command_count(Phase::Reload) > 0 {
-            return self.run(unit, State::Reload, Phase::Reload, def.start_timeout_ms());
+        if self.commands(unit, Phase::Reload) > 0 {
+            return self.run(unit, State::Reload, Phase::Reload, self.start_span(unit));
         }
         let Some(main) = self.get(unit).main() else {
             self.at(unit).set(flag::RELOAD_FAILED);
@@ -365,28 +356,26 @@ impl Supervisor<'_> {
             unit,
             recipient: Recipient::Main,
             pid: Some(main),
-            signal: def.reload_signal(),
+            signal: self.def(unit).reload_signal(),
         });
-        self.enter_for(unit, State::ReloadNotify, def.start_timeout_ms());
+        self.enter_for(unit, State::ReloadNotify, self.start_span(unit));
     }
 
     /// The next command of ExecReload=, or its end.
     pub(crate) fn next_reload(&mut self, unit: UnitId) {
-        let def = self.def(unit);
         if self.get(unit).has(flag::PRODDED) {
             self.at(unit).set(flag::RELOAD_FAILED);
             return self.end_reload(unit);
         }
-        if !self.next_command(&def, def.start_timeout_ms()) {
+        if !self.next_command(unit, self.start_span(unit)) {
             self.end_reload(unit);
         }
     }
 
     /// Back to where the reload came from.
     pub(crate) fn end_reload(&mut self, unit: UnitId) {
-        let def = self.def(unit);
-        match def.kind() {
-            UnitKind::Service => self.service_up(&def),
+        match self.kind(unit) {
+            UnitKind::Service => self.service_up(unit),
             _ => self.enter(unit, State::Active),
         }
     }
@@ -410,15 +399,13 @@ impl Supervisor<'_> {
 
     /// RELOADING=1 from a service that runs.
     pub(crate) fn reload_by_itself(&mut self, unit: UnitId) {
-        let def = self.def(unit);
         self.at(unit).set(flag::RELOADING);
-        self.enter_for(unit, State::ReloadNotify, def.start_timeout_ms());
+        self.enter_for(unit, State::ReloadNotify, self.start_span(unit));
     }
 
     /// STOPPING=1: it goes by itself, within the time that a stop has.
     pub(crate) fn stop_by_itself(&mut self, unit: UnitId) {
-        let def = self.def(unit);
-        self.enter_for(unit, State::StopSigterm, self.stop_span(&def));
+        self.enter_for(unit, State::StopSigterm, self.stop_span(unit));
     }
 }
 

@@ -7,7 +7,7 @@ use crate::order::JobEnd;
 use crate::state::{Job, State, flag, work};
 use crate::{Supervisor, policy};
 use hostel_contract::status::UnitResult;
-use hostel_plan::{INFINITE, KillMode, Phase, Unit, UnitId, UnitKind, unit_flags};
+use hostel_plan::{INFINITE, KillMode, Phase, UnitId, UnitKind, unit_flags};
 
 /// Which signal a state of the way down sends.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -32,66 +32,63 @@ pub(crate) const fn is_failure(result: UnitResult) -> bool {
 impl Supervisor<'_> {
     /// Goes down to `to`, or past it where there's nothing to do or to wait for.
     pub(crate) fn descend(&mut self, unit: UnitId, mut to: State) {
-        let def = self.def(unit);
-        let kills = def.has(unit_flags::SEND_SIGKILL);
+        let kills = self.is(unit, unit_flags::SEND_SIGKILL);
         self.at(unit).clear(flag::FIRST);
         // Each state leads to a later one: at most seven rounds.
         loop {
             to = match to {
-                State::Stop if self.run_commands(&def, State::Stop) => return,
+                State::Stop if self.run_commands(unit, State::Stop) => return,
                 State::Stop => State::StopSigterm,
-                State::Abort if self.send(&def, State::Abort) => return,
-                State::StopSigterm if self.send(&def, State::StopSigterm) => return,
+                State::Abort if self.send(unit, State::Abort) => return,
+                State::StopSigterm if self.send(unit, State::StopSigterm) => return,
                 State::Abort | State::StopSigterm if kills => State::StopSigkill,
-                State::StopSigkill if self.send(&def, State::StopSigkill) => return,
+                State::StopSigkill if self.send(unit, State::StopSigkill) => return,
                 State::Abort | State::StopSigterm | State::StopSigkill => State::StopPost,
-                State::StopPost if self.run_commands(&def, State::StopPost) => return,
+                State::StopPost if self.run_commands(unit, State::StopPost) => return,
                 State::StopPost => State::FinalSigterm,
-                State::FinalSigterm if self.send(&def, State::FinalSigterm) => return,
+                State::FinalSigterm if self.send(unit, State::FinalSigterm) => return,
                 State::FinalSigterm if kills => State::FinalSigkill,
-                State::FinalSigkill if self.send(&def, State::FinalSigkill) => return,
+                State::FinalSigkill if self.send(unit, State::FinalSigkill) => return,
                 State::FinalSigterm | State::FinalSigkill => State::Cleaning,
-                State::Cleaning if def.has(unit_flags::CLEAN_UP) => return self.clean_up(&def),
+                State::Cleaning if self.is(unit, unit_flags::CLEAN_UP) => return self.clean_up(unit),
                 _ => return self.settle(unit),
             };
         }
     }
 
     /// Spawns the first command of ExecStop= or ExecStopPost=, if there is one.
-    fn run_commands(&mut self, def: &Unit<'_>, state: State) -> bool {
+    fn run_commands(&mut self, unit: UnitId, state: State) -> bool {
         let phase = if state == State::Stop { Phase::Stop } else { Phase::StopPost };
-        if def.command_count(phase) == 0 {
+        if self.commands(unit, phase) == 0 {
             return false;
         }
-        let unit = def.id();
         self.forget_control(unit);
-        self.run(unit, state, phase, self.stop_span(def));
+        self.run(unit, state, phase, self.stop_span(unit));
         true
     }
 
     /// Sends the state's signal to whom KillMode= says, and enters the state if somebody's end is to be awaited.
-    fn send(&mut self, def: &Unit<'_>, state: State) -> bool {
-        let unit = def.id();
+    fn send(&mut self, unit: UnitId, state: State) -> bool {
         let kind = match state {
             State::Abort => Signal::Abort,
             State::StopSigkill | State::FinalSigkill => Signal::Kill,
             _ => Signal::Terminate,
         };
-        if !self.signal(def, kind) {
+        if !self.signal(unit, kind) {
             return false;
         }
         let span = match kind {
-            Signal::Terminate => self.stop_span(def),
-            Signal::Abort => bounded(def.abort_timeout_ms()),
-            Signal::Kill => bounded(def.stop_timeout_ms()),
+            Signal::Terminate => self.stop_span(unit),
+            Signal::Abort => bounded(self.def(unit).abort_timeout_ms()),
+            Signal::Kill => bounded(self.def(unit).stop_timeout_ms()),
         };
         self.enter_for(unit, state, span);
         true
     }
 
     /// Signals, and says whether anybody is left whose end should come of it.
-    fn signal(&mut self, def: &Unit<'_>, kind: Signal) -> bool {
-        let unit = def.id();
+    fn signal(&mut self, unit: UnitId, kind: Signal) -> bool {
+        let def = self.def(unit);
         let (main, control) = (self.get(unit).main(), self.get(unit).control());
         let helper = control.filter(|_| self.get(unit).has(flag::HELPER));
         if let Some(pid) = helper {
@@ -112,9 +109,9 @@ impl Supervisor<'_> {
             KillMode::Mixed => kind == Signal::Kill,
             KillMode::ControlGroup => true,
         };
-        let hangs_up = def.has(unit_flags::SEND_SIGHUP) && kind == Signal::Terminate;
+        let hangs_up = self.is(unit, unit_flags::SEND_SIGHUP) && kind == Signal::Terminate;
         for number in [Some(number), hangs_up.then_some(policy::SIGHUP)].into_iter().flatten() {
-            if whole && (self.is_grouped(def) || main.is_some() || control.is_some()) {
+            if whole && (self.is_grouped(unit) || main.is_some() || control.is_some()) {
                 self.push_signal(unit, Recipient::All, None, number);
                 continue;
             }
@@ -124,7 +121,7 @@ impl Supervisor<'_> {
                 }
             }
         }
-        helper.is_some() || main.is_some() || control.is_some() || (whole && self.is_grouped(def))
+        helper.is_some() || main.is_some() || control.is_some() || (whole && self.is_grouped(unit))
     }
 
     fn push_signal(&mut self, unit: UnitId, recipient: Recipient, pid: Option<u32>, signal: u8) {
@@ -149,8 +146,8 @@ impl Supervisor<'_> {
     }
 
     /// May the unit's group hold processes?
-    pub(crate) fn is_grouped(&self, def: &Unit<'_>) -> bool {
-        self.get(def.id()).has(flag::GROUP_USED) && !def.cgroup().is_empty()
+    pub(crate) fn is_grouped(&self, unit: UnitId) -> bool {
+        self.get(unit).has(flag::GROUP_USED) && !self.def(unit).cgroup_bytes().is_empty()
     }
 
     /// Main and control are gone: goes on to ExecStopPost=.
@@ -162,15 +159,14 @@ impl Supervisor<'_> {
 
     /// Main and control are gone, and the group where KillMode= says so: goes on to the clean-up.
     pub(crate) fn clean_when_quiet(&mut self, unit: UnitId) {
-        let def = self.def(unit);
         if !self.is_quiet(unit) {
             return;
         }
-        match (def.kill_mode(), self.state(unit)) {
-            (KillMode::ControlGroup, _) | (KillMode::Mixed, State::FinalSigkill) if self.is_grouped(&def) => {
+        match (self.def(unit).kill_mode(), self.state(unit)) {
+            (KillMode::ControlGroup, _) | (KillMode::Mixed, State::FinalSigkill) if self.is_grouped(unit) => {
                 self.refresh(unit);
             }
-            (KillMode::Mixed, State::FinalSigterm) if self.is_grouped(&def) => {
+            (KillMode::Mixed, State::FinalSigterm) if self.is_grouped(unit) => {
                 self.final_kill(unit);
             }
             _ => self.descend(unit, State::Cleaning),
@@ -197,21 +193,19 @@ impl Supervisor<'_> {
 
     /// The next command of ExecStop= or ExecStopPost=, or on.
     pub(crate) fn next_down(&mut self, unit: UnitId) {
-        let def = self.def(unit);
         let to = if self.state(unit) == State::Stop { State::StopSigterm } else { State::FinalSigterm };
-        let span = self.stop_span(&def);
-        if !self.next_command(&def, span) {
+        let span = self.stop_span(unit);
+        if !self.next_command(unit, span) {
             self.descend(unit, to);
         }
     }
 
     /// Removes directories. The command number of the spawn says whether a restart follows, for
     /// RuntimeDirectoryPreserve=restart.
-    fn clean_up(&mut self, def: &Unit<'_>) {
-        let unit = def.id();
+    fn clean_up(&mut self, unit: UnitId) {
         self.forget_control(unit);
         self.enter_for(unit, State::Cleaning, policy::HELPER_MS);
-        let again = self.will_restart(def) || self.restarts_by_job(unit);
+        let again = self.will_restart(unit) || self.restarts_by_job(unit);
         self.spawn(unit, Phase::CleanUp, u8::from(again));
     }
 
@@ -237,7 +231,6 @@ impl Supervisor<'_> {
 
     /// The life is over.
     pub(crate) fn settle(&mut self, unit: UnitId) {
-        let def = self.def(unit);
         let left = self.get(unit).main_pid != 0 || self.get(unit).control_pid != 0;
         self.at(unit).main_pid = 0;
         self.at(unit).control_pid = 0;
@@ -245,10 +238,10 @@ impl Supervisor<'_> {
         if left {
             self.log(unit, Message::LeftBehind);
         }
-        let again = self.will_restart(&def);
-        let held = match def.kind() {
+        let again = self.will_restart(unit);
+        let held = match self.kind(unit) {
             UnitKind::Socket => true,
-            UnitKind::Service => def.fdstore_max() > 0 && !again && !self.restarts_by_job(unit),
+            UnitKind::Service => self.def(unit).fdstore_max() > 0 && !again && !self.restarts_by_job(unit),
             _ => false,
         };
         if held {
@@ -267,14 +260,15 @@ impl Supervisor<'_> {
         }
         self.enter(unit, if failed { State::Failed } else { State::Dead });
         if again {
-            self.enter_for(unit, State::AutoRestart, self.pause(&def));
+            self.enter_for(unit, State::AutoRestart, self.pause(unit));
         }
     }
 
     /// RestartSec=, grown with each restart that RestartSteps= counts.
-    fn pause(&self, def: &Unit<'_>) -> u32 {
+    fn pause(&self, unit: UnitId) -> u32 {
+        let def = self.def(unit);
         let mut span = def.restart_ms();
-        for _ in 0..def.restart_steps().min(self.get(def.id()).restarts) {
+        for _ in 0..def.restart_steps().min(self.get(unit).restarts) {
             span = ((u64::from(span) * u64::from(def.restart_growth())) >> 16) as u32;
         }
         span
@@ -335,7 +329,8 @@ impl Supervisor<'_> {
     }
 
     /// How long a polite phase of the stop may take. While the guest shuts down, no stop is infinite.
-    pub(crate) fn stop_span(&self, def: &Unit<'_>) -> u32 {
+    pub(crate) fn stop_span(&self, unit: UnitId) -> u32 {
+        let def = self.def(unit);
         if self.header.shutdown != 0 { bounded(def.stop_timeout_ms()) } else { def.stop_timeout_ms() }
     }
 }

@@ -2,7 +2,6 @@
 
 use crate::Millis;
 use crate::action::Message;
-use crate::ascend::start_is_main;
 use crate::event::{ExitKind, ExitStatus, Pid, Report};
 use crate::life::Cause;
 use crate::policy;
@@ -10,20 +9,7 @@ use crate::state::{Job, State, UnitState, flag, work};
 use crate::{Supervisor, UnitId};
 use hostel_contract::exec::ExecStep;
 use hostel_contract::status::UnitResult;
-use hostel_plan::{Exit, ExitList, Phase, Restart, ServiceType, Unit, command_flags, unit_flags};
-
-/// Did a main process end well? (systemd.service(5), SuccessExitStatus=)
-fn is_clean_main(def: &Unit<'_>, status: ExitStatus) -> bool {
-    let oneshot = def.service_type() == ServiceType::Oneshot;
-    match status.kind {
-        ExitKind::Exited => status.code == 0 || def.lists(ExitList::Success, Exit::Status(status.code)),
-        ExitKind::Killed => {
-            (!oneshot && policy::CLEAN_SIGNALS.iter().any(|signal| *signal == status.code))
-                || def.lists(ExitList::Success, Exit::Signal(status.code))
-        }
-        ExitKind::Dumped => false,
-    }
-}
+use hostel_plan::{Exit, ExitList, Phase, Restart, ServiceType, command_flags, unit_flags};
 
 /// The result that an unclean end has.
 const fn fault_of(status: ExitStatus) -> UnitResult {
@@ -60,17 +46,35 @@ const fn never_lived(result: UnitResult) -> bool {
     )
 }
 
-/// Is the end of the main process in RestartPreventExitStatus= or RestartForceExitStatus=?
-fn is_listed(def: &Unit<'_>, list: ExitList, exit: Option<ExitStatus>) -> bool {
-    exit.is_some_and(|ExitStatus { kind, code }| {
-        def.lists(list, if kind == ExitKind::Exited { Exit::Status(code) } else { Exit::Signal(code) })
-    })
-}
-
 impl Supervisor<'_> {
+    /// Did a main process end well? (systemd.service(5), SuccessExitStatus=)
+    fn is_clean_main(&self, unit: UnitId, status: ExitStatus) -> bool {
+        let oneshot = self.service_type(unit) == ServiceType::Oneshot;
+        let clean = match status.kind {
+            ExitKind::Exited => status.code == 0,
+            ExitKind::Killed => !oneshot && policy::CLEAN_SIGNALS.iter().any(|signal| *signal == status.code),
+            ExitKind::Dumped => return false,
+        };
+        clean || self.is_listed(unit, ExitList::Success, Some(status))
+    }
+
+    /// Is the end of the main process in RestartPreventExitStatus= or RestartForceExitStatus=?
+    fn is_listed(&self, unit: UnitId, list: ExitList, exit: Option<ExitStatus>) -> bool {
+        exit.is_some_and(|ExitStatus { kind, code }| {
+            self.def(unit)
+                .lists(list, if kind == ExitKind::Exited { Exit::Status(code) } else { Exit::Signal(code) })
+        })
+    }
+
+    fn ignores(&self, unit: UnitId, phase: Phase, index: u8) -> bool {
+        self.def(unit)
+            .command(phase, index)
+            .is_some_and(|command| command.flags() & command_flags::IGNORE_FAILURE != 0)
+    }
+
     /// Is it to be started again when this life ends?
-    pub(crate) fn will_restart(&self, def: &Unit<'_>) -> bool {
-        let state = self.get(def.id());
+    pub(crate) fn will_restart(&self, unit: UnitId) -> bool {
+        let state = self.get(unit);
         let by_job = match state.job() {
             Some(Job::Stop | Job::Restart) => true,
             Some(Job::Start | Job::Reload | Job::Verify) => !state.has(flag::JOB_RUNNING),
@@ -80,23 +84,24 @@ impl Supervisor<'_> {
         if barred || never_lived(state.result()) {
             return false;
         }
-        if is_listed(def, ExitList::RestartPrevent, state.exit()) {
+        if self.is_listed(unit, ExitList::RestartPrevent, state.exit()) {
             return false;
         }
-        is_listed(def, ExitList::RestartForce, state.exit()) || restarts_after(def.restart(), state.result())
+        self.is_listed(unit, ExitList::RestartForce, state.exit())
+            || restarts_after(self.def(unit).restart(), state.result())
     }
 
     /// StartLimitIntervalSec=, StartLimitBurst=: counts a start, and says whether it may be.
-    pub(crate) fn start_limit_admits(&mut self, def: &Unit<'_>) -> bool {
+    pub(crate) fn start_limit_admits(&mut self, unit: UnitId) -> bool {
         let now = self.now;
         use hostel_plan::UnitKind as K;
-        match def.kind() {
+        match self.kind(unit) {
             K::Service | K::Mount | K::Timer | K::Path | K::Swap => {}
             // A socket's counter is that of its trigger limit.
             K::Socket | K::Target | K::Slice | K::Device => return true,
         }
-        let state = self.at(def.id());
-        admits(state, now, def.start_limit_interval_ms(), def.start_limit_burst())
+        let def = self.def(unit);
+        admits(self.at(unit), now, def.start_limit_interval_ms(), def.start_limit_burst())
     }
 
     /// A child said something over its status pair.
@@ -155,32 +160,29 @@ impl Supervisor<'_> {
     /// A process of some unit, or of none, was reaped.
     pub(crate) fn exited(&mut self, pid: Pid, status: ExitStatus) {
         let Some(unit) = self.unit_of(pid) else { return };
-        let def = self.def(unit);
         self.visit_later(unit, work::ROW);
         if self.get(unit).main_pid == pid {
-            self.main_exited(&def, status);
+            self.main_exited(unit, status);
         } else {
-            self.control_exited(&def, status);
+            self.control_exited(unit, status);
         }
         self.refresh(unit);
     }
 
-    fn main_exited(&mut self, def: &Unit<'_>, status: ExitStatus) {
-        let unit = def.id();
+    fn main_exited(&mut self, unit: UnitId, status: ExitStatus) {
         self.at(unit).main_pid = 0;
         if self.is_unmet(unit) {
             return self.react(unit, Cause::Unmet, UnitResult::Success);
         }
         self.at(unit).set_exit(Some(status));
-        if is_clean_main(def, status) || self.ignores_main(def) {
+        if self.is_clean_main(unit, status) || self.ignores_main(unit) {
             return self.react(unit, Cause::MainDone, UnitResult::Success);
         }
         self.log(unit, Message::ProcessFailed(Phase::Start, status));
         self.react(unit, Cause::MainFailed, fault_of(status));
     }
 
-    fn control_exited(&mut self, def: &Unit<'_>, status: ExitStatus) {
-        let unit = def.id();
+    fn control_exited(&mut self, unit: UnitId, status: ExitStatus) {
         let state = self.get(unit);
         let (at, helper, done) = (state.state(), state.has(flag::HELPER), state.has(flag::HELPER_DONE));
         self.at(unit).control_pid = 0;
@@ -189,9 +191,9 @@ impl Supervisor<'_> {
             return self.react(unit, Cause::Unmet, UnitResult::Success);
         }
         if helper {
-            return self.helper_exited(def, if done { HelperEnd::Done } else { HelperEnd::Failed });
+            return self.helper_exited(unit, if done { HelperEnd::Done } else { HelperEnd::Failed });
         }
-        if status == (ExitStatus { kind: ExitKind::Exited, code: 0 }) || self.ignores_control(def, at) {
+        if status == (ExitStatus { kind: ExitKind::Exited, code: 0 }) || self.ignores_control(unit, at) {
             return self.react(unit, Cause::ControlDone, UnitResult::Success);
         }
         let skips = at == State::Condition
@@ -205,18 +207,17 @@ impl Supervisor<'_> {
     }
 
     /// A helper ended. What it was for is nobody's fault where the unit is stopped meanwhile.
-    fn helper_exited(&mut self, def: &Unit<'_>, end: HelperEnd) {
-        let unit = def.id();
+    fn helper_exited(&mut self, unit: UnitId, end: HelperEnd) {
         let at = self.state(unit);
         // Without a PIDFile= the helper only guesses: where it can't, the group says when the service ends.
-        let guessed = at == State::PidFile && !def.has(unit_flags::PID_FILE);
+        let guessed = at == State::PidFile && !self.is(unit, unit_flags::PID_FILE);
         if end == HelperEnd::Done || guessed {
             return self.react(unit, Cause::ControlDone, UnitResult::Success);
         }
         let fault = match at {
             _ if at.is_stopping() => UnitResult::Success,
             State::PidFile => UnitResult::Protocol,
-            State::Start if def.service_type() == ServiceType::Dbus => UnitResult::Protocol,
+            State::Start if self.service_type(unit) == ServiceType::Dbus => UnitResult::Protocol,
             _ => UnitResult::Resources,
         };
         self.react(unit, Cause::ControlFailed, fault);
@@ -231,22 +232,22 @@ impl Supervisor<'_> {
     }
 
     /// `-` in front of the start command.
-    fn ignores_main(&self, def: &Unit<'_>) -> bool {
-        let state = self.get(def.id());
-        let oneshot = state.state() == State::Start && def.service_type() == ServiceType::Oneshot;
+    fn ignores_main(&self, unit: UnitId) -> bool {
+        let state = self.get(unit);
+        let oneshot = state.state() == State::Start && self.service_type(unit) == ServiceType::Oneshot;
         let index = if oneshot { state.command } else { 0 };
-        start_is_main(def) && ignores(def, Phase::Start, index)
+        self.start_is_main(unit) && self.ignores(unit, Phase::Start, index)
     }
 
     /// `-` in front of the command that runs as control process.
-    fn ignores_control(&self, def: &Unit<'_>, at: State) -> bool {
+    fn ignores_control(&self, unit: UnitId, at: State) -> bool {
         let runs = match at {
             State::Condition | State::StartPre | State::Start | State::StartPost => true,
-            State::Reload => !self.get(def.id()).has(flag::PRODDED),
+            State::Reload => !self.get(unit).has(flag::PRODDED),
             State::Stop | State::StopPost => true,
             _ => false,
         };
-        runs && at.phase().is_some_and(|phase| ignores(def, phase, self.get(def.id()).command))
+        runs && at.phase().is_some_and(|phase| self.ignores(unit, phase, self.get(unit).command))
     }
 }
 
@@ -255,10 +256,6 @@ impl Supervisor<'_> {
 enum HelperEnd {
     Done,
     Failed,
-}
-
-fn ignores(def: &Unit<'_>, phase: Phase, index: u8) -> bool {
-    def.command(phase, index).is_some_and(|command| command.flags() & command_flags::IGNORE_FAILURE != 0)
 }
 
 /// Counts one more of at most `burst` in `interval`, and says whether it may be. An interval or burst of 0 is no limit.

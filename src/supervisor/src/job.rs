@@ -7,7 +7,6 @@
 //! It touches the region only, and gives no action. There is no recursion: a list of members and a list of those
 //! to look at are links in the region, and bits only ever come up, so it ends.
 
-use crate::ascend::can_reload;
 use crate::event::JobMode;
 use crate::order::JobEnd;
 use crate::policy;
@@ -15,7 +14,7 @@ use crate::queue::{link, linked};
 use crate::state::{Boot, Job, flag, work};
 use crate::{Supervisor, UnitId};
 use hostel_contract::control::ControlResult;
-use hostel_plan::{EdgeKind, Unit, unit_flags};
+use hostel_plan::{EdgeKind, unit_flags};
 
 /// Bits of `UnitState::txn`.
 const START: u16 = 1 << 0;
@@ -43,18 +42,18 @@ const LACKS: u16 = 1 << 12;
 const OF_A_ROUND: u16 = TYPES | UP_MATTERS | STOP_MATTERS | CONFLICTED;
 
 /// What is inverse to "insists on": who fails with a job upward, and with a stop.
-const REQUIRERS: &[EdgeKind] = &[EdgeKind::RequiredBy, EdgeKind::BoundBy, EdgeKind::RequisiteOf];
-const STOPPED_WITH: &[EdgeKind] =
-    &[EdgeKind::RequiredBy, EdgeKind::RequisiteOf, EdgeKind::BoundBy, EdgeKind::ConsistsOf];
+const REQUIRERS: u32 = EdgeKind::set(&[EdgeKind::RequiredBy, EdgeKind::BoundBy, EdgeKind::RequisiteOf]);
+const STOPPED_WITH: u32 =
+    EdgeKind::set(&[EdgeKind::RequiredBy, EdgeKind::RequisiteOf, EdgeKind::BoundBy, EdgeKind::ConsistsOf]);
 /// Who a stop comes from: what the unit insists on, and what conflicts with it.
-const NEED_THE_STOP: &[EdgeKind] = &[
+const NEED_THE_STOP: u32 = EdgeKind::set(&[
     EdgeKind::Requires,
     EdgeKind::Requisite,
     EdgeKind::BindsTo,
     EdgeKind::PartOf,
     EdgeKind::Conflicts,
     EdgeKind::ConflictedBy,
-];
+]);
 
 /// Heads and tails of the lists, as links.
 #[derive(Default)]
@@ -217,27 +216,32 @@ impl Supervisor<'_> {
 
     /// Adds what a unit's jobs pull in.
     fn pull_in(&mut self, lists: &mut Lists, unit: UnitId) {
-        let def = self.def(unit);
         if self.get(unit).txn & UPWARD != 0 && self.is_absent(unit) {
             return self.refuse(lists, unit, NO_UP);
         }
         if self.get(unit).txn & (START | RESTART) != 0 {
-            self.pull_in_for_start(lists, &def);
+            self.pull_in_for_start(lists, unit);
         }
         if self.get(unit).txn & STOP != 0 {
-            self.pull_in_for_stop(lists, &def);
+            self.pull_in_for_stop(lists, unit);
         }
         if self.get(unit).txn & RESTART != 0 {
             let weight = self.weight_of(unit, UP_MATTERS);
-            for other in def.edges_of(STOPPED_WITH) {
+            let mut n = 0;
+            while let Some(other) = self.edge(unit, STOPPED_WITH, n) {
+                n += 1;
                 if self.state(other).is_up() {
                     self.add(lists, other, RESTART, weight);
                 }
             }
         }
         if self.get(unit).txn & RELOAD != 0 {
-            for other in def.edges_of(&[EdgeKind::PropagatesReloadTo]) {
-                let reloads = can_reload(&self.def(other));
+            let mut n = 0;
+            while let Some(other) =
+                self.edge(unit, const { EdgeKind::set(&[EdgeKind::PropagatesReloadTo]) }, n)
+            {
+                n += 1;
+                let reloads = self.can_reload(other);
                 if reloads && self.state(other).is_up() {
                     self.add(lists, other, RELOAD, Weight::Wishes);
                 }
@@ -245,12 +249,13 @@ impl Supervisor<'_> {
         }
     }
 
-    fn pull_in_for_start(&mut self, lists: &mut Lists, def: &Unit<'_>) {
-        let unit = def.id();
+    fn pull_in_for_start(&mut self, lists: &mut Lists, unit: UnitId) {
         let weight = self.weight_of(unit, UP_MATTERS);
         let needs = [(EdgeKind::Requires, START), (EdgeKind::BindsTo, START), (EdgeKind::Requisite, VERIFY)];
         for (kind, bits) in needs {
-            for other in def.edges_of(&[kind]) {
+            let mut n = 0;
+            while let Some(other) = self.edge(unit, EdgeKind::set(&[kind]), n) {
+                n += 1;
                 if self.is_absent(other) || self.get(other).txn & NO_UP != 0 || self.leaves(other, bits) {
                     self.at(unit).txn |= LACKS;
                     return self.refuse(lists, unit, NO_UP);
@@ -258,30 +263,31 @@ impl Supervisor<'_> {
                 self.add(lists, other, bits, weight);
             }
         }
-        for other in def.edges_of(&[EdgeKind::Wants]) {
+        let mut n = 0;
+        while let Some(other) = self.edge(unit, const { EdgeKind::set(&[EdgeKind::Wants]) }, n) {
+            n += 1;
             if !self.is_absent(other) {
                 self.add(lists, other, START, Weight::Wishes);
             }
         }
-        for other in def.edges_of(&[EdgeKind::Conflicts]) {
-            if self.get(other).txn & NO_STOP != 0 {
-                return self.refuse(lists, unit, NO_UP);
-            }
-            self.add(lists, other, STOP | CONFLICTED, weight);
-        }
         // Who declares the conflict makes no difference to whether both can be up, only to who insists.
-        for other in def.edges_of(&[EdgeKind::ConflictedBy]) {
-            if self.get(other).txn & NO_STOP != 0 {
-                return self.refuse(lists, unit, NO_UP);
+        for (kind, weight) in [(EdgeKind::Conflicts, weight), (EdgeKind::ConflictedBy, Weight::Wishes)] {
+            let mut n = 0;
+            while let Some(other) = self.edge(unit, EdgeKind::set(&[kind]), n) {
+                n += 1;
+                if self.get(other).txn & NO_STOP != 0 {
+                    return self.refuse(lists, unit, NO_UP);
+                }
+                self.add(lists, other, STOP | CONFLICTED, weight);
             }
-            self.add(lists, other, STOP | CONFLICTED, Weight::Wishes);
         }
     }
 
-    fn pull_in_for_stop(&mut self, lists: &mut Lists, def: &Unit<'_>) {
-        let unit = def.id();
+    fn pull_in_for_stop(&mut self, lists: &mut Lists, unit: UnitId) {
         let weight = self.weight_of(unit, STOP_MATTERS);
-        for other in def.edges_of(STOPPED_WITH) {
+        let mut n = 0;
+        while let Some(other) = self.edge(unit, STOPPED_WITH, n) {
+            n += 1;
             if self.get(other).txn & NO_STOP != 0 {
                 return self.refuse(lists, unit, NO_STOP);
             }
@@ -311,8 +317,9 @@ impl Supervisor<'_> {
         }
         self.at(unit).txn |= which;
         lists.again = 1;
-        let def = self.def(unit);
-        for other in def.edges_of(if which == NO_UP { REQUIRERS } else { NEED_THE_STOP }) {
+        let mut n = 0;
+        while let Some(other) = self.edge(unit, if which == NO_UP { REQUIRERS } else { NEED_THE_STOP }, n) {
+            n += 1;
             if self.get(other).txn & TYPES != 0 {
                 self.look_at(lists, other);
             }

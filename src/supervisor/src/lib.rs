@@ -49,7 +49,7 @@ pub type Millis = u64;
 use hostel_contract::ShutdownKind;
 use hostel_contract::control::ControlResult;
 use hostel_contract::status::StatusRow;
-use hostel_plan::{EdgeKind, KillMode, Plan, Unit, UnitId};
+use hostel_plan::{EdgeKind, KillMode, Phase, Plan, ServiceType, Unit, UnitId, UnitKind};
 use order::JobEnd;
 use queue::Actions;
 use state::{Boot, flag, work};
@@ -69,6 +69,13 @@ pub struct Supervisor<'a> {
     out: Actions,
 }
 
+/// Stands at the end of a function of many arms, so that what they call is not left by jumping to it: each such jump would
+/// repeat the way out of the function.
+#[inline(always)]
+pub(crate) fn one_way_out() {
+    core::hint::black_box(());
+}
+
 /// How much may still be done in this millisecond.
 struct Fuel {
     now: Millis,
@@ -81,19 +88,34 @@ pub(crate) fn unit_id(index: usize) -> UnitId {
 }
 
 impl<'a> Supervisor<'a> {
-    /// `units` has one element a unit of the plan; all zeroes, or what another of the same plan left.
+    /// `units` has an element for each unit of the plan, or more; all zeroes, or what another of the same plan left.
     /// What another plan or version left is not understood: it is cleared.
     pub fn new(plan: Plan<'a>, header: &'a mut Header, units: &'a mut [UnitState]) -> Self {
         let known = header.version == state::VERSION && header.plan_checksum == plan.checksum();
         if !known {
-            *header = Header::default();
-            header.version = state::VERSION;
-            header.plan_checksum = plan.checksum();
             units.fill(UnitState::default());
+            *header = Header::default();
         }
+        let mut supervisor = Supervisor::without_plan(header, units);
+        supervisor.adopt(plan);
+        for index in 0..plan.len() {
+            supervisor.learn(unit_id(index));
+        }
+        supervisor
+    }
+
+    /// Over a region of zeroes, with the plan of no units; another follows by `replan`.
+    pub fn without_plan(header: &'a mut Header, units: &'a mut [UnitState]) -> Self {
         let (spare, out) = (UnitState::default(), Actions::new());
         let fuel = Fuel { now: Millis::MAX, left: 0 };
-        Supervisor { header, units, now: 0, plan, fuel, spare, out }
+        Supervisor { header, units, now: 0, plan: Plan::EMPTY, fuel, spare, out }
+    }
+
+    /// The region is of this plan from now on.
+    pub(crate) fn adopt(&mut self, plan: Plan<'a>) {
+        self.plan = plan;
+        self.header.version = state::VERSION;
+        self.header.plan_checksum = plan.checksum();
     }
 
     /// The plan that it runs.
@@ -110,7 +132,51 @@ impl<'a> Supervisor<'a> {
     /// Has its definition one of these flags?
     #[inline(never)]
     pub(crate) fn is(&self, unit: UnitId, flags: u32) -> bool {
-        self.def(unit).has(flags)
+        self.get(unit).facts & flags != 0
+    }
+
+    /// Its kind.
+    #[inline(never)]
+    pub(crate) fn kind(&self, unit: UnitId) -> UnitKind {
+        UnitKind::from_code(self.get(unit).kind).unwrap_or(UnitKind::Target)
+    }
+
+    /// Type= of a service.
+    #[inline(never)]
+    pub(crate) fn service_type(&self, unit: UnitId) -> ServiceType {
+        ServiceType::from_code(self.get(unit).service_type).unwrap_or(ServiceType::Simple)
+    }
+
+    /// Target number `n` of its edges of these kinds ([`EdgeKind::set`]).
+    #[inline(never)]
+    pub(crate) fn edge(&self, unit: UnitId, kinds: u32, n: usize) -> Option<UnitId> {
+        self.def(unit).edge(kinds, n)
+    }
+
+    /// Targets of its edges of these kinds.
+    pub(crate) fn edges(&self, unit: UnitId, kinds: u32) -> impl Iterator<Item = UnitId> {
+        (0..).map_while(move |n| self.edge(unit, kinds, n))
+    }
+
+    /// How many commands a phase of it has.
+    #[inline(never)]
+    pub(crate) fn commands(&self, unit: UnitId, phase: Phase) -> u8 {
+        self.def(unit).command_count(phase)
+    }
+
+    /// TimeoutStartSec=.
+    #[inline(never)]
+    pub(crate) fn start_span(&self, unit: UnitId) -> u32 {
+        self.def(unit).start_timeout_ms()
+    }
+
+    /// Takes over what of the plan is asked for again and again: a field of the region is nearer than the plan's record.
+    pub(crate) fn learn(&mut self, unit: UnitId) {
+        let def = self.def(unit);
+        let state = self.at(unit);
+        state.kind = def.kind().code();
+        state.service_type = def.service_type().code();
+        state.facts = def.flags();
     }
 
     /// State of a unit, to be changed. A call is smaller than the check, and there are hundreds.
@@ -126,6 +192,11 @@ impl<'a> Supervisor<'a> {
     #[inline(never)]
     pub(crate) fn get(&self, unit: UnitId) -> &UnitState {
         self.units.get(unit.index()).unwrap_or(&self.spare)
+    }
+
+    /// State of all units of the plan: the region may have room for more.
+    pub(crate) fn known(&self) -> &[UnitState] {
+        self.units.get(..self.plan.len()).unwrap_or(self.units)
     }
 
     pub(crate) fn log(&mut self, unit: UnitId, message: Message) {
@@ -156,6 +227,7 @@ impl<'a> Supervisor<'a> {
             Event::Deadline => {}
             Event::Shutdown(kind) => self.shut_down(kind),
         }
+        one_way_out();
     }
 
     /// The next thing to be done; None when there's nothing before the next event or deadline.
@@ -178,13 +250,10 @@ impl<'a> Supervisor<'a> {
 
     /// Does one piece of what is to be done; false when there's none.
     fn step(&mut self) -> bool {
-        let now = self.now;
         if self.give_answer() {
             return true;
         }
-        if let Some(unit) = self.heap_top()
-            && self.get(unit).due <= now
-        {
+        if let Some(unit) = self.next_due() {
             self.fire(unit);
             return true;
         }
@@ -229,7 +298,7 @@ impl<'a> Supervisor<'a> {
             self.start_on_failure(unit);
         }
         if is(work::ON_SUCCESS) {
-            self.tell(unit, &[EdgeKind::OnSuccess], work::START, |_| true);
+            self.tell(unit, const { EdgeKind::set(&[EdgeKind::OnSuccess]) }, work::START, |_| true);
         }
         if is(work::TRIGGERED_BY) {
             self.sockets_look(unit);
@@ -281,9 +350,9 @@ impl<'a> Supervisor<'a> {
         self.refresh(unit);
     }
 
-    /// When `Event::Deadline` is due next.
+    /// When `Event::Deadline` is due next. It may turn out then that what was due has become later, or is due no more.
     pub fn next_deadline(&self) -> Option<Millis> {
-        let due = self.heap_top().map(|unit| self.get(unit).due);
+        let due = Some(self.header.bound()).filter(|due| *due != Millis::MAX);
         // Out of fuel: there's more to do, in the next millisecond.
         let rest = self.defers().then_some(self.fuel.now.saturating_add(1));
         due.into_iter().chain(rest).min()
@@ -298,12 +367,11 @@ impl<'a> Supervisor<'a> {
     /// Does the unit wait for its cgroup to empty? Init looks after each batch of reaped processes, once a
     /// second, and behind actions: the group of a unit that begins to wait may be empty already.
     pub fn awaits_empty(&self, unit: UnitId) -> bool {
-        let def = self.def(unit);
-        if !self.is_grouped(&def) {
+        if !self.is_grouped(unit) {
             return false;
         }
         let state = self.get(unit);
-        match (state.state(), def.kill_mode()) {
+        match (state.state(), self.def(unit).kill_mode()) {
             (State::Running, _) => state.main_pid == 0 || state.has(flag::MAIN_ALIEN),
             (_, KillMode::None | KillMode::Process) => false,
             (State::StopSigterm | State::Abort | State::FinalSigterm, KillMode::Mixed) => {
@@ -325,7 +393,6 @@ impl<'a> Supervisor<'a> {
     /// The unit's row of the status page, less what only init knows (`stored`, `text`).
     pub fn row(&self, unit: UnitId) -> StatusRow {
         let state = self.get(unit);
-        let def = self.def(unit);
         let (exit_kind, exit_status) = state.exit_bytes();
         let running = if state.has(flag::JOB_RUNNING) { 128 } else { 0 };
         let job = match state.job() {
@@ -335,7 +402,7 @@ impl<'a> Supervisor<'a> {
         };
         StatusRow {
             active: state.state().active().code(),
-            sub: state.state().sub(def.kind(), self.watching(&def)).code(),
+            sub: state.state().sub(self.kind(unit), self.watching(unit)).code(),
             result: state.result().code(),
             job,
             main_pid: state.main_pid,
@@ -360,7 +427,7 @@ impl<'a> Supervisor<'a> {
         if pid == 0 {
             return None;
         }
-        self.units.iter().position(|unit| unit.main_pid == pid || unit.control_pid == pid).map(unit_id)
+        self.known().iter().position(|unit| unit.main_pid == pid || unit.control_pid == pid).map(unit_id)
     }
 
     /// Watchdog interval in force for the unit in milliseconds, for WATCHDOG_USEC; 0 for none.

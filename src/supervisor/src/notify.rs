@@ -40,11 +40,10 @@ impl Supervisor<'_> {
 
     /// NotifyAccess=.
     fn listens_to(&self, unit: UnitId, sender: Pid) -> bool {
-        let def = self.def(unit);
         let state = self.get(unit);
         let main = sender == state.main_pid;
         let control = sender == state.control_pid && !state.has(flag::HELPER);
-        match def.notify_access() {
+        match self.def(unit).notify_access() {
             _ if sender == NOBODY => true,
             NotifyAccess::None => false,
             NotifyAccess::Main => main,

@@ -63,13 +63,16 @@ impl JobEnd {
 impl Supervisor<'_> {
     /// Is no job in the way of the unit's?
     pub(crate) fn is_runnable(&self, unit: UnitId) -> bool {
-        let def = self.def(unit);
         let stops = |job| matches!(job, Job::Stop | Job::Restart);
         let Some(job) = self.job(unit) else { return false };
-        let waits_for_earlier =
-            !stops(job) && def.edges_of(&[EdgeKind::After]).any(|o| o != unit && self.job(o).is_some());
-        let waits_for_later =
-            || def.edges_of(&[EdgeKind::Before]).any(|o| o != unit && self.job(o).is_some_and(stops));
+        let waits_for_earlier = !stops(job)
+            && self
+                .edges(unit, const { EdgeKind::set(&[EdgeKind::After]) })
+                .any(|o| o != unit && self.job(o).is_some());
+        let waits_for_later = || {
+            self.edges(unit, const { EdgeKind::set(&[EdgeKind::Before]) })
+                .any(|o| o != unit && self.job(o).is_some_and(stops))
+        };
         !waits_for_earlier && !waits_for_later()
     }
 
@@ -106,7 +109,7 @@ impl Supervisor<'_> {
     }
 
     fn speaks_of_stops(&self, unit: UnitId) -> bool {
-        matches!(self.def(unit).kind(), UnitKind::Service | UnitKind::Mount)
+        matches!(self.kind(unit), UnitKind::Service | UnitKind::Mount)
     }
 
     /// Requisite=: up, or failed.
@@ -144,10 +147,7 @@ impl Supervisor<'_> {
 
     /// `Type=idle` starts when nothing else runs, or after a while.
     fn waits_idle(&mut self, unit: UnitId) -> bool {
-        let idle = self
-            .plan
-            .unit(unit)
-            .is_some_and(|def| def.kind() == UnitKind::Service && def.service_type() == ServiceType::Idle);
+        let idle = self.kind(unit) == UnitKind::Service && self.service_type(unit) == ServiceType::Idle;
         let state = self.get(unit);
         if !idle || state.has(flag::IDLE_OVER) {
             return false;
@@ -180,7 +180,7 @@ impl Supervisor<'_> {
 
     /// What waits for the unit's job looks again whether it may run.
     fn wake_ordered(&mut self, unit: UnitId) {
-        self.tell(unit, &[EdgeKind::After, EdgeKind::Before], work::JOB, |other| {
+        self.tell(unit, const { EdgeKind::set(&[EdgeKind::After, EdgeKind::Before]) }, work::JOB, |other| {
             other.job().is_some() && !other.has(flag::JOB_RUNNING)
         });
     }
@@ -245,12 +245,18 @@ impl Supervisor<'_> {
         let skipped = self.is(unit, unit_flags::SKIP);
         let forward = job.leads_up();
         if forward && end.fails_dependents() {
-            self.fail_dependents(unit, &[EdgeKind::RequiredBy, EdgeKind::BoundBy, EdgeKind::RequisiteOf]);
+            self.fail_dependents(
+                unit,
+                const { EdgeKind::set(&[EdgeKind::RequiredBy, EdgeKind::BoundBy, EdgeKind::RequisiteOf]) },
+            );
         } else if job == Job::Stop && end == JobEnd::Timeout {
             // It goes on, and may stay for long: what conflicts with it must not wait for it in vain, nor start.
-            self.fail_dependents(unit, &[EdgeKind::Conflicts, EdgeKind::ConflictedBy]);
+            self.fail_dependents(
+                unit,
+                const { EdgeKind::set(&[EdgeKind::Conflicts, EdgeKind::ConflictedBy]) },
+            );
         } else if forward && end == JobEnd::Skipped && !skipped {
-            self.fail_dependents(unit, &[EdgeKind::RequisiteOf]);
+            self.fail_dependents(unit, const { EdgeKind::set(&[EdgeKind::RequisiteOf]) });
         }
         if forward && end == JobEnd::Dependency && self.state(unit).is_settled() {
             self.at(unit).set_result(UnitResult::Dependency);
@@ -261,12 +267,13 @@ impl Supervisor<'_> {
         if self.state(unit).is_settled() {
             self.recheck_bound(unit);
         }
-        self.visit_later(unit, work::ROW | work::TRIGGERED_BY | work::CAME_UP);
+        // A socket that was left alone since it was to stop, and was not stopped in time, listens on.
+        self.visit_later(unit, work::ROW | work::TRIGGERED_BY | work::CAME_UP | work::SOCKET);
         self.wake_ordered(unit);
         self.refresh(unit);
     }
 
-    fn fail_dependents(&mut self, unit: UnitId, kinds: &[EdgeKind]) {
+    fn fail_dependents(&mut self, unit: UnitId, kinds: u32) {
         self.tell(unit, kinds, work::DEPENDENCY_FAILED, |other| other.job().is_some_and(Job::leads_up));
     }
 

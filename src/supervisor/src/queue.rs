@@ -1,17 +1,17 @@
-//! The three queues: actions to give, units to visit, deadlines to keep. All of fixed size or made of links in
-//! the region; nothing is looked for by scanning.
+//! Actions to give, units to visit, deadlines to keep. The two queues are of fixed size or made of links in the region; of
+//! the deadlines a bound is known that none is before, and they are looked through when it is reached.
 
 use crate::action::Action;
 use crate::state::{UnitState, flag};
-use crate::{Supervisor, UnitId};
-use hostel_plan::{EdgeKind, INFINITE};
+use crate::{Supervisor, UnitId, unit_id};
+use hostel_plan::INFINITE;
 
-/// More than one visit to a unit can give (at most 12), and a `Spawned` within it (at most 8).
-const ACTIONS: usize = 48;
+/// More than one visit to a unit can give (at most 12), and a `Spawned` within it (at most 8). A power of two.
+const ACTIONS: usize = 32;
 
 /// Actions to give: empty between two events, so no part of the region.
 pub(crate) struct Actions {
-    slots: [Option<Action>; ACTIONS],
+    slots: [Action; ACTIONS],
     head: usize,
     len: usize,
     /// Actions that found no room: the caller gave events without taking the actions of those before.
@@ -20,14 +20,14 @@ pub(crate) struct Actions {
 
 impl Actions {
     pub(crate) const fn new() -> Self {
-        Actions { slots: [None; ACTIONS], head: 0, len: 0, lost: 0 }
+        Actions { slots: [Action::Booted; ACTIONS], head: 0, len: 0, lost: 0 }
     }
 
     pub(crate) fn push(&mut self, action: Action) {
         let at = (self.head + self.len) % ACTIONS;
         match self.slots.get_mut(at) {
             Some(slot) if self.len < ACTIONS => {
-                *slot = Some(action);
+                *slot = action;
                 self.len += 1;
             }
             Some(_) | None => self.lost = self.lost.saturating_add(1),
@@ -42,7 +42,7 @@ impl Actions {
         if self.len == 0 {
             return None;
         }
-        let action = self.slots.get_mut(self.head).and_then(Option::take);
+        let action = self.slots.get(self.head).copied();
         self.head = (self.head + 1) % ACTIONS;
         self.len -= 1;
         action
@@ -84,12 +84,13 @@ impl Supervisor<'_> {
     pub(crate) fn tell(
         &mut self,
         unit: UnitId,
-        relations: &[EdgeKind],
+        relations: u32,
         reason: u16,
         matters: fn(&UnitState) -> bool,
     ) {
-        let def = self.def(unit);
-        for other in def.edges_of(relations) {
+        let mut n = 0;
+        while let Some(other) = self.edge(unit, relations, n) {
+            n += 1;
             if matters(self.get(other)) {
                 self.visit_later(other, reason);
             }
@@ -119,7 +120,7 @@ impl Supervisor<'_> {
         self.refresh(unit);
     }
 
-    /// What follows from a changed unit: its place in the heap of deadlines, and whether its group is awaited.
+    /// What follows from a changed unit: when it is due, and whether its group is awaited.
     pub(crate) fn refresh(&mut self, unit: UnitId) {
         let awaits = self.awaits_empty(unit);
         let state = self.at(unit);
@@ -130,9 +131,9 @@ impl Supervisor<'_> {
                 if awaits { header.awaiting.saturating_add(1) } else { header.awaiting.saturating_sub(1) };
         }
         let due = self.earliest(unit);
-        if self.at(unit).due != due {
-            self.at(unit).due = due;
-            self.heap_place(unit);
+        self.at(unit).due = due;
+        if due != 0 {
+            self.header.set_bound(self.header.bound().min(due));
         }
     }
 
@@ -155,81 +156,15 @@ impl Supervisor<'_> {
         times.into_iter().filter(|&time| time != 0).min().unwrap_or(0)
     }
 
-    /// The unit whose deadline is next.
-    pub(crate) fn heap_top(&self) -> Option<UnitId> {
-        if self.header.heap_len == 0 { None } else { Some(self.heap_at(0)) }
-    }
-
-    fn heap_at(&self, pos: u16) -> UnitId {
-        UnitId(self.get(UnitId(pos)).heap_slot)
-    }
-
-    fn heap_put(&mut self, pos: u16, unit: UnitId) {
-        self.at(UnitId(pos)).heap_slot = unit.0;
-        self.at(unit).heap_pos = pos.wrapping_add(1);
-    }
-
-    /// Moves a unit to where its `due` belongs: in, out, up or down.
-    fn heap_place(&mut self, unit: UnitId) {
-        let due = self.get(unit).due;
-        match (self.get(unit).heap_pos.checked_sub(1), due) {
-            (None, 0) => {}
-            (None, _) => {
-                let pos = self.header.heap_len;
-                self.header.heap_len = pos.saturating_add(1);
-                self.heap_put(pos, unit);
-                self.heap_up(pos);
-            }
-            (Some(pos), 0) => {
-                self.at(unit).heap_pos = 0;
-                self.header.heap_len = self.header.heap_len.saturating_sub(1);
-                let last = self.header.heap_len;
-                if pos != last {
-                    let moved = self.heap_at(last);
-                    self.heap_put(pos, moved);
-                    self.heap_up(pos);
-                    self.heap_down(pos);
-                }
-            }
-            (Some(pos), _) => {
-                self.heap_up(pos);
-                self.heap_down(pos);
-            }
+    /// The unit whose time is over for longest, if one's is. Looks at every unit, but only when somebody's is about to be:
+    /// a few microseconds in the largest of plans.
+    pub(crate) fn next_due(&mut self) -> Option<UnitId> {
+        if self.header.bound() > self.now {
+            return None;
         }
-    }
-
-    fn heap_up(&mut self, mut pos: u16) {
-        while pos > 0 {
-            let parent = (pos - 1) / 2;
-            let (here, above) = (self.heap_at(pos), self.heap_at(parent));
-            if self.get(above).due <= self.get(here).due {
-                return;
-            }
-            self.heap_put(pos, above);
-            self.heap_put(parent, here);
-            pos = parent;
-        }
-    }
-
-    fn heap_down(&mut self, mut pos: u16) {
-        loop {
-            let left = u32::from(pos) * 2 + 1;
-            let mut least = pos;
-            for child in [left, left + 1] {
-                if let Ok(child) = u16::try_from(child)
-                    && child < self.header.heap_len
-                    && self.get(self.heap_at(child)).due < self.get(self.heap_at(least)).due
-                {
-                    least = child;
-                }
-            }
-            if least == pos {
-                return;
-            }
-            let (here, below) = (self.heap_at(pos), self.heap_at(least));
-            self.heap_put(pos, below);
-            self.heap_put(least, here);
-            pos = least;
-        }
+        let timed = self.known().iter().enumerate().filter(|(_, state)| state.due != 0);
+        let (due, index) = timed.map(|(index, state)| (state.due, index)).min().unwrap_or((u64::MAX, 0));
+        self.header.set_bound(due);
+        (due <= self.now).then_some(unit_id(index))
     }
 }

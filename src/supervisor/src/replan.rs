@@ -9,7 +9,7 @@ use crate::order::JobEnd;
 use crate::queue::{link, linked};
 use crate::state::{State, UnitState, work};
 use crate::{Supervisor, UnitId, unit_id};
-use hostel_plan::{Plan, Unit};
+use hostel_plan::Plan;
 
 /// Why a plan can't take the place of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,55 +33,60 @@ impl<'a> Supervisor<'a> {
             return Err(Misfit::Actions);
         }
         let old = self.plan;
-        let misfit = |unit: &Unit<'a>| {
-            let fits = plan.find(unit.name()).is_some_and(|found| found.cgroup() == unit.cgroup());
-            !fits && !self.get(unit.id()).state().is_settled()
-        };
-        if let Some(unit) = old.units().find(misfit) {
-            return Err(Misfit::Unit(unit.id()));
+        if let Some(unit) = self.address(old, plan) {
+            for index in 0..old.len() {
+                self.at(unit_id(index)).txn_next = 0;
+            }
+            return Err(Misfit::Unit(unit));
         }
-        for unit in old.units().filter(|unit| plan.find(unit.name()).is_none()) {
-            self.finish_job(unit.id(), JobEnd::Canceled);
+        for unit in (0..old.len()).map(unit_id) {
+            if self.get(unit).txn_next == 0 {
+                self.finish_job(unit, JobEnd::Canceled);
+            }
         }
-        self.address(old, plan);
+        self.leave(old.len());
         self.move_all(old.len());
-        self.plan = plan;
-        self.header.plan_checksum = plan.checksum();
+        self.adopt(plan);
         for index in 0..plan.len() {
             self.settle_in(unit_id(index));
         }
         Ok(())
     }
 
-    /// Goes on in a region of more units, of which it takes the place.
-    pub fn enlarge(&mut self, units: &'a mut [UnitState]) {
-        for (new, old) in units.iter_mut().zip(self.units.iter()) {
-            *new = *old;
+    /// Writes down for each unit where its state goes. The unit that is there and can't go anywhere, if there's one.
+    fn address(&mut self, old: Plan<'a>, plan: Plan<'a>) -> Option<UnitId> {
+        let mut stuck = None;
+        for unit in (0..old.len()).map(unit_id) {
+            let def = old.definition(unit);
+            let found = plan.find_bytes(def.name_bytes());
+            let fits = found.is_some_and(|found| found.cgroup_bytes() == def.cgroup_bytes());
+            let state = self.at(unit);
+            state.txn_next = found.map_or(0, |found| link(found.id()));
+            if !fits && !state.state().is_settled() {
+                stuck = Some(unit);
+            }
         }
-        self.units = units;
+        stuck
     }
 
-    /// Writes down for each unit where its state goes, and empties what is made of links.
-    fn address(&mut self, old: Plan<'a>, plan: Plan<'a>) {
-        let place = |unit| plan.find(old.definition(unit).name()).map(|found| found.id());
+    /// Empties what is made of links and of units that vanish, and has requests know where theirs goes.
+    fn leave(&mut self, units: usize) {
         for request in &mut self.header.requests {
-            request.unit = place(UnitId(request.unit)).map_or(u16::MAX, |found| found.0);
+            // Nowhere: no unit has this index.
+            let link = self.units.get(usize::from(request.unit)).map_or(0, |state| state.txn_next);
+            request.unit = link.wrapping_sub(1);
         }
-        self.header.heap_len = 0;
         self.header.work_head = 0;
         self.header.work_tail = 0;
-        for index in 0..old.len() {
-            let unit = unit_id(index);
-            if let Some(found) = place(unit) {
-                let state = self.at(unit);
-                state.txn_next = link(found);
-                (state.heap_pos, state.due) = (0, 0);
+        for unit in (0..units).map(unit_id) {
+            let state = self.at(unit);
+            state.due = 0;
+            if state.txn_next != 0 {
                 continue;
             }
-            if self.state(unit) == State::Failed {
-                self.header.failed = self.header.failed.saturating_sub(1);
-            }
-            *self.at(unit) = UnitState::default();
+            let failed = state.state() == State::Failed;
+            *state = UnitState::default();
+            self.header.failed = self.header.failed.saturating_sub(failed.into());
         }
     }
 
@@ -98,6 +103,7 @@ impl<'a> Supervisor<'a> {
 
     /// Looks at a unit in the new plan: its job may wait for others than before, its sockets may be another's.
     fn settle_in(&mut self, unit: UnitId) {
+        self.learn(unit);
         let state = self.at(unit);
         let reasons = core::mem::take(&mut state.work);
         let job = if state.job().is_some() { work::JOB } else { 0 };

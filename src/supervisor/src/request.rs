@@ -4,13 +4,12 @@
 //! answered; the answers are given one by one afterwards.
 
 use crate::action::{Action, Recipient};
-use crate::ascend::can_reload;
 use crate::event::{JobMode, Operation, RequestId};
 use crate::state::{Job, PendingRequest, State, work};
 use crate::{Supervisor, UnitId};
 use hostel_contract::control::ControlResult;
 use hostel_contract::status::UnitResult;
-use hostel_plan::{Unit, unit_flags};
+use hostel_plan::unit_flags;
 
 impl Supervisor<'_> {
     /// Somebody asks.
@@ -28,7 +27,7 @@ impl Supervisor<'_> {
         operation: Operation,
         mode: JobMode,
     ) -> Result<(), ControlResult> {
-        let def = self.plan.unit(unit).ok_or(ControlResult::NoSuchUnit)?;
+        self.plan.unit(unit).ok_or(ControlResult::NoSuchUnit)?;
         let job = match operation {
             Operation::Kill { recipient, signal } => return Err(self.kill(unit, recipient, signal)),
             Operation::ResetFailed => return Err(self.reset_failed(unit)),
@@ -37,7 +36,7 @@ impl Supervisor<'_> {
             Operation::Restart | Operation::TryRestart => Job::Restart,
             Operation::Reload => Job::Reload,
         };
-        self.admits_request(&def, operation, job)?;
+        self.admits_request(unit, operation, job)?;
         let slot = self.free_slot().ok_or(ControlResult::Busy)?;
         self.transact(unit, job, mode, None)?;
         if let Some(entry) = self.header.requests.get_mut(slot) {
@@ -47,17 +46,17 @@ impl Supervisor<'_> {
     }
 
     /// What can be said of a request before any job is thought of.
-    fn admits_request(&self, def: &Unit<'_>, operation: Operation, job: Job) -> Result<(), ControlResult> {
-        let state = self.get(def.id()).state();
+    fn admits_request(&self, unit: UnitId, operation: Operation, job: Job) -> Result<(), ControlResult> {
+        let state = self.get(unit).state();
         if self.header.shutdown != 0 && job != Job::Stop {
             return Err(ControlResult::Refused);
         }
-        if def.has(unit_flags::NOT_FOUND) && (job != Job::Stop || state.is_settled()) {
+        if self.is(unit, unit_flags::NOT_FOUND) && (job != Job::Stop || state.is_settled()) {
             return Err(ControlResult::NoSuchUnit);
         }
         // RefuseManualStart= and RefuseManualStop= bind people, whom the warden asks for: not what it does by itself.
-        let refused =
-            (def.has(unit_flags::MASKED) && job != Job::Stop) || (job == Job::Reload && !can_reload(def));
+        let refused = (self.is(unit, unit_flags::MASKED) && job != Job::Stop)
+            || (job == Job::Reload && !self.can_reload(unit));
         if refused {
             return Err(ControlResult::Refused);
         }

@@ -12,7 +12,7 @@ use crate::policy;
 use crate::state::{Job, State, Watching, flag, work};
 use crate::{Supervisor, UnitId};
 use hostel_contract::status::UnitResult;
-use hostel_plan::{EdgeKind, Unit, UnitKind, unit_flags};
+use hostel_plan::{EdgeKind, UnitKind, unit_flags};
 
 /// Who has a unit's sockets, as far as the units go that they trigger.
 enum Holder {
@@ -24,19 +24,18 @@ enum Holder {
 impl Supervisor<'_> {
     /// A socket, timer or path fired.
     pub(crate) fn triggered(&mut self, unit: UnitId) {
-        let def = self.def(unit);
         let active = self.state(unit) == State::Active;
-        if self.header.shutdown != 0 || !(active || def.kind() == UnitKind::Service) {
+        if self.header.shutdown != 0 || !(active || self.kind(unit) == UnitKind::Service) {
             return self.unwatch(unit);
         }
-        match def.kind() {
-            UnitKind::Socket => self.socket_triggered(&def),
+        match self.kind(unit) {
+            UnitKind::Socket => self.socket_triggered(unit),
             UnitKind::Timer => {
                 self.at(unit).set(flag::FIRED);
                 self.visit_later(unit, work::ROW);
-                self.start_triggered(&def);
+                self.start_triggered(unit);
             }
-            UnitKind::Path => self.start_triggered(&def),
+            UnitKind::Path => self.start_triggered(unit),
             // It has its connection.
             UnitKind::Service => self.visit_later(unit, work::START),
             // Somebody unmounted it.
@@ -45,9 +44,8 @@ impl Supervisor<'_> {
         }
     }
 
-    fn socket_triggered(&mut self, def: &Unit<'_>) {
+    fn socket_triggered(&mut self, unit: UnitId) {
         let now = self.now;
-        let unit = def.id();
         if !self.get(unit).has(flag::WATCHING) {
             return;
         }
@@ -55,34 +53,38 @@ impl Supervisor<'_> {
         if self.job(unit) == Some(Job::Stop) {
             return;
         }
-        let burst =
-            if def.has(unit_flags::ACCEPT) { policy::TRIGGER_BURST_ACCEPT } else { policy::TRIGGER_BURST };
+        let burst = if self.is(unit, unit_flags::ACCEPT) {
+            policy::TRIGGER_BURST_ACCEPT
+        } else {
+            policy::TRIGGER_BURST
+        };
         if admits(self.at(unit), now, policy::TRIGGER_INTERVAL_MS, burst) {
-            if def.has(unit_flags::ACCEPT) {
+            if self.is(unit, unit_flags::ACCEPT) {
                 let free = |other: &UnitId| {
                     let asked = self.get(*other).work & work::START != 0;
                     self.state(*other).is_settled() && self.job(*other).is_none() && !asked
                 };
-                let service = def.edges_of(&[EdgeKind::Triggers]).find(free);
+                let service = self.edges(unit, const { EdgeKind::set(&[EdgeKind::Triggers]) }).find(free);
                 self.out.push(Action::Accept { socket: unit, service });
                 return self.watch(unit);
             }
-            self.start_triggered(def);
+            self.start_triggered(unit);
         } else {
             self.at(unit).blame(UnitResult::TriggerLimit);
             self.descend(unit, State::Stop);
         }
     }
 
-    fn start_triggered(&mut self, def: &Unit<'_>) {
-        self.tell(def.id(), &[EdgeKind::Triggers], work::START, |_| true);
+    fn start_triggered(&mut self, unit: UnitId) {
+        self.tell(unit, const { EdgeKind::set(&[EdgeKind::Triggers]) }, work::START, |_| true);
     }
 
     /// A service changed: its sockets look again whose they are, and its timers and paths are *running* or *waiting*.
     pub(crate) fn sockets_look(&mut self, unit: UnitId) {
-        let def = self.def(unit);
-        for other in def.edges_of(&[EdgeKind::TriggeredBy]) {
-            let work = match self.def(other).kind() {
+        let mut n = 0;
+        while let Some(other) = self.edge(unit, const { EdgeKind::set(&[EdgeKind::TriggeredBy]) }, n) {
+            n += 1;
+            let work = match self.kind(other) {
                 UnitKind::Socket | UnitKind::Timer => work::SOCKET,
                 UnitKind::Path => work::ROW,
                 _ => continue,
@@ -95,12 +97,11 @@ impl Supervisor<'_> {
 
     /// Watches a listening socket, or leaves it to its service.
     pub(crate) fn socket_looks(&mut self, unit: UnitId) {
-        let def = self.def(unit);
-        let is_timer = def.kind() == UnitKind::Timer;
-        if !(is_timer || def.kind() == UnitKind::Socket) || self.state(unit) != State::Active {
+        let is_timer = self.kind(unit) == UnitKind::Timer;
+        if !(is_timer || self.kind(unit) == UnitKind::Socket) || self.state(unit) != State::Active {
             return;
         }
-        match self.holder(&def) {
+        match self.holder(unit) {
             Holder::Service if is_timer => {}
             Holder::Service => self.unwatch(unit),
             _ if is_timer => {
@@ -116,12 +117,12 @@ impl Supervisor<'_> {
         }
     }
 
-    fn holder(&self, def: &Unit<'_>) -> Holder {
+    fn holder(&self, unit: UnitId) -> Holder {
         let mut holder = Holder::Nobody;
-        if def.has(unit_flags::ACCEPT) {
+        if self.is(unit, unit_flags::ACCEPT) {
             return holder;
         }
-        for other in def.edges_of(&[EdgeKind::Triggers]) {
+        for other in self.edges(unit, const { EdgeKind::set(&[EdgeKind::Triggers]) }) {
             let state = self.get(other);
             let asleep = state.state().is_settled() || state.state() == State::AutoRestart;
             if !asleep || matches!(state.job(), Some(Job::Start | Job::Restart)) {
@@ -136,11 +137,11 @@ impl Supervisor<'_> {
 
     /// Whether what an active unit triggers is left to itself for now: a socket that its service has, a path whose
     /// service is up, a timer that has started its service (systemd's *running*).
-    pub(crate) fn watching(&self, def: &Unit<'_>) -> Watching {
-        let watches = match def.kind() {
-            UnitKind::Path => !matches!(self.holder(def), Holder::Service),
-            UnitKind::Timer => !self.get(def.id()).has(flag::FIRED),
-            _ => self.get(def.id()).has(flag::WATCHING),
+    pub(crate) fn watching(&self, unit: UnitId) -> Watching {
+        let watches = match self.kind(unit) {
+            UnitKind::Path => !matches!(self.holder(unit), Holder::Service),
+            UnitKind::Timer => !self.get(unit).has(flag::FIRED),
+            _ => self.get(unit).has(flag::WATCHING),
         };
         if watches { Watching::Init } else { Watching::Service }
     }
@@ -162,12 +163,12 @@ impl Supervisor<'_> {
     }
 
     /// A socket can't be opened while its service runs without it (as systemd has it).
-    pub(crate) fn socket_is_taken(&self, def: &Unit<'_>) -> bool {
+    pub(crate) fn socket_is_taken(&self, unit: UnitId) -> bool {
         // Instances have their own connections.
-        if def.has(unit_flags::ACCEPT) {
+        if self.is(unit, unit_flags::ACCEPT) {
             return false;
         }
-        let mut services = def.edges_of(&[EdgeKind::Triggers]).peekable();
+        let mut services = self.edges(unit, const { EdgeKind::set(&[EdgeKind::Triggers]) }).peekable();
         services.peek().is_none()
             || services.any(|other| {
                 let state = self.state(other);
@@ -181,7 +182,10 @@ impl Supervisor<'_> {
         let state = self.get(unit);
         let lived = state.result() == UnitResult::Success || is_failure(state.result());
         let is_down = state.state().is_settled() && state.job().is_none() && !state.has(flag::LIMIT_HIT);
-        let upheld = || self.def(unit).edges_of(&[EdgeKind::UpheldBy]).any(|other| self.state(other).is_up());
+        let upheld = || {
+            self.edges(unit, const { EdgeKind::set(&[EdgeKind::UpheldBy]) })
+                .any(|other| self.state(other).is_up())
+        };
         if is_down && lived && upheld() {
             self.visit_later(unit, work::START);
         }
@@ -189,17 +193,18 @@ impl Supervisor<'_> {
 
     /// What is bound to a unit that went down without a job stops.
     pub(crate) fn stop_bound(&mut self, unit: UnitId) {
-        self.tell(unit, &[EdgeKind::BoundBy], work::STOP, |other| {
+        self.tell(unit, const { EdgeKind::set(&[EdgeKind::BoundBy]) }, work::STOP, |other| {
             !other.state().is_settled() || other.job() == Some(Job::Start)
         });
     }
 
     /// Came up, or its job ended: what it is bound to may have gone down in the meantime.
     pub(crate) fn check_bound(&mut self, unit: UnitId) {
-        let def = self.def(unit);
         if self.job(unit).is_none()
             && self.state(unit).is_up()
-            && def.edges_of(&[EdgeKind::BindsTo]).any(|other| self.is_missing_for_bound(other))
+            && self
+                .edges(unit, const { EdgeKind::set(&[EdgeKind::BindsTo]) })
+                .any(|other| self.is_missing_for_bound(other))
         {
             self.visit_later(unit, work::STOP);
         }
@@ -207,14 +212,15 @@ impl Supervisor<'_> {
 
     /// A unit did not come up: what is bound to it, and did not wait, may be up.
     pub(crate) fn recheck_bound(&mut self, unit: UnitId) {
-        self.tell(unit, &[EdgeKind::BoundBy], work::CAME_UP, |other| other.state().is_up());
+        self.tell(unit, const { EdgeKind::set(&[EdgeKind::BoundBy]) }, work::CAME_UP, |other| {
+            other.state().is_up()
+        });
     }
 
     /// OnFailure=, unless units fail by each other's OnFailure= without end.
     pub(crate) fn start_on_failure(&mut self, unit: UnitId) {
         let now = self.now;
-        let def = self.def(unit);
-        if def.edges_of(&[EdgeKind::OnFailure]).next().is_none() {
+        if self.edge(unit, const { EdgeKind::set(&[EdgeKind::OnFailure]) }, 0).is_none() {
             return;
         }
         let units = u32::try_from(self.plan.len()).unwrap_or(u32::MAX);
@@ -225,31 +231,32 @@ impl Supervisor<'_> {
         }
         header.on_failure_count = header.on_failure_count.saturating_add(1);
         if header.on_failure_count <= units.saturating_mul(policy::ON_FAILURE_BURST) {
-            self.tell(unit, &[EdgeKind::OnFailure], work::START, |_| true);
+            self.tell(unit, const { EdgeKind::set(&[EdgeKind::OnFailure]) }, work::START, |_| true);
         }
     }
 
     /// A unit is down: what it needed may be needed no longer (StopWhenUnneeded=).
     pub(crate) fn look_for_unneeded(&mut self, unit: UnitId) {
-        let def = self.def(unit);
-        for kind in [EdgeKind::Requires, EdgeKind::Wants, EdgeKind::BindsTo, EdgeKind::Requisite] {
-            for other in def.edges_of(&[kind]) {
-                if self.is(other, unit_flags::STOP_WHEN_UNNEEDED) {
-                    self.visit_later(other, work::UNNEEDED);
-                }
-            }
-        }
+        self.tell(unit, const { EdgeKind::set(&[EdgeKind::Requires, EdgeKind::Wants, EdgeKind::BindsTo, EdgeKind::Requisite]) }, work::UNNEEDED, |other| {
+            other.facts & unit_flags::STOP_WHEN_UNNEEDED != 0
+        });
     }
 
     /// StopWhenUnneeded=: is anybody left who needs it?
     pub(crate) fn is_unneeded(&self, unit: UnitId) -> bool {
-        let def = self.def(unit);
         let state = self.get(unit);
-        let pins = [EdgeKind::RequiredBy, EdgeKind::WantedBy, EdgeKind::BoundBy, EdgeKind::RequisiteOf];
+        let pins = const {
+            EdgeKind::set(&[
+                EdgeKind::RequiredBy,
+                EdgeKind::WantedBy,
+                EdgeKind::BoundBy,
+                EdgeKind::RequisiteOf,
+            ])
+        };
         let pinned = |other| !self.state(other).is_settled() || self.job(other).is_some();
-        def.has(unit_flags::STOP_WHEN_UNNEEDED)
+        self.is(unit, unit_flags::STOP_WHEN_UNNEEDED)
             && state.state().is_up()
             && state.job().is_none()
-            && !def.edges_of(&pins).any(pinned)
+            && !self.edges(unit, pins).any(pinned)
     }
 }

@@ -1,7 +1,9 @@
 //! The region: all that the supervisor knows, as plain integers without pointers.
 //!
-//! A newer init takes it over by exec, so nothing in it is a Rust enumeration or a reference: codes are read
-//! back through `from_code`, links are an index plus one (0: none). All zeroes is a unit that never ran.
+//! A newer init takes it over by exec, so nothing in it is a reference: links are an index plus one (0: none). State
+//! and result of a unit stand as what they are, one byte each, of which only the codes of their enumerations occur: who
+//! takes over a region of bytes looks at these two of each unit first, and takes none of another `VERSION`. All zeroes is
+//! a unit that never ran.
 
 use crate::event::{ExitKind, ExitStatus, Pid};
 use crate::policy;
@@ -10,7 +12,7 @@ use hostel_contract::status::{ActiveState, SubState, UnitResult};
 use hostel_plan::{Phase, UnitKind};
 
 /// Version of the region's layout.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 code_enum! {
     /// Where a unit is in its life. What leads from one to another stands in [`crate::life`].
@@ -363,6 +365,8 @@ pub struct Header {
     pub(crate) jobs: u32,
     pub(crate) plan_checksum: u64,
     pub(crate) shutdown_began: u64,
+    /// See [`Header::bound`]: one more than that, so that 0 is never.
+    pub(crate) next_due: u64,
     /// Begin of the interval in which `on_failure_count` counts.
     pub(crate) on_failure_began: u64,
     /// How often OnFailure= was followed.
@@ -378,7 +382,6 @@ pub struct Header {
     /// Units whose group's end is awaited.
     pub(crate) awaiting: u32,
     pub(crate) failed: u16,
-    pub(crate) heap_len: u16,
     pub(crate) work_head: u16,
     pub(crate) work_tail: u16,
     /// Requests that are answered, and not told yet.
@@ -401,6 +404,7 @@ impl Header {
         jobs: 0,
         plan_checksum: 0,
         shutdown_began: 0,
+        next_due: 0,
         on_failure_began: 0,
         on_failure_count: 0,
         running: 0,
@@ -409,7 +413,6 @@ impl Header {
         live: 0,
         awaiting: 0,
         failed: 0,
-        heap_len: 0,
         work_head: 0,
         work_tail: 0,
         answers: 0,
@@ -422,6 +425,17 @@ impl Header {
     };
 }
 
+impl Header {
+    /// No unit's `due` is earlier; `u64::MAX` for never.
+    pub(crate) fn bound(&self) -> u64 {
+        self.next_due.wrapping_sub(1)
+    }
+
+    pub(crate) fn set_bound(&mut self, bound: u64) {
+        self.next_due = bound.wrapping_add(1);
+    }
+}
+
 impl Default for Header {
     fn default() -> Self {
         Header::EMPTY
@@ -429,10 +443,10 @@ impl Default for Header {
 }
 
 /// State of one unit; plain data, all zeroes is the valid initial state.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct UnitState {
-    /// Earliest of its deadlines; 0 for none. What the heap is ordered by.
+    /// Earliest of its deadlines; 0 for none. See `Header::next_due`.
     pub(crate) due: u64,
     /// End of the time that the state has; 0 for none.
     pub(crate) deadline: u64,
@@ -449,47 +463,82 @@ pub struct UnitState {
     /// Watchdog interval in force; 0 for none.
     pub(crate) watchdog_ms: u32,
     pub(crate) flags: u32,
+    /// `unit_flags` of its definition.
+    pub(crate) facts: u32,
     pub(crate) restarts: u16,
     /// Starts in the interval.
     pub(crate) limit_count: u16,
-    /// Element of the heap that is kept here: not this unit's own.
-    pub(crate) heap_slot: u16,
-    /// Where this unit is in the heap, plus one.
-    pub(crate) heap_pos: u16,
     pub(crate) work: u16,
     pub(crate) work_next: u16,
     /// What the transaction under way wants of the unit; 0 between transactions.
     pub(crate) txn: u16,
     pub(crate) txn_next: u16,
     pub(crate) todo_next: u16,
-    state: u8,
-    result: u8,
+    state: State,
+    result: UnitResult,
     job: u8,
+    /// `UnitKind` of its definition.
+    pub(crate) kind: u8,
+    /// `ServiceType` of its definition.
+    pub(crate) service_type: u8,
     /// Command of the phase that runs.
     pub(crate) command: u8,
     exit_kind: u8,
     exit_code: u8,
 }
 
-const _: () = assert!(size_of::<UnitState>() == 104, "memory counts: there is one a unit");
+const _: () = assert!(size_of::<UnitState>() == 112, "memory counts: there is one a unit");
+
+impl Default for UnitState {
+    fn default() -> Self {
+        UnitState {
+            due: 0,
+            deadline: 0,
+            watchdog_at: 0,
+            since_ms: 0,
+            started_ms: 0,
+            up_ms: 0,
+            limit_began: 0,
+            job_began: 0,
+            main_pid: 0,
+            control_pid: 0,
+            watchdog_ms: 0,
+            flags: 0,
+            facts: 0,
+            restarts: 0,
+            limit_count: 0,
+            work: 0,
+            work_next: 0,
+            txn: 0,
+            txn_next: 0,
+            todo_next: 0,
+            state: State::Dead,
+            result: UnitResult::Success,
+            job: 0,
+            kind: 0,
+            service_type: 0,
+            command: 0,
+            exit_kind: 0,
+            exit_code: 0,
+        }
+    }
+}
 
 impl UnitState {
-    #[inline(never)]
     pub(crate) fn state(&self) -> State {
-        State::from_code(self.state).unwrap_or(State::Dead)
+        self.state
     }
 
     pub(crate) fn set_state(&mut self, state: State) {
-        self.state = state.code();
+        self.state = state;
     }
 
-    #[inline(never)]
     pub(crate) fn result(&self) -> UnitResult {
-        UnitResult::from_code(self.result).unwrap_or(UnitResult::Success)
+        self.result
     }
 
     pub(crate) fn set_result(&mut self, result: UnitResult) {
-        self.result = result.code();
+        self.result = result;
     }
 
     /// The first thing that goes wrong in a life is its result.

@@ -33,6 +33,7 @@ mod testing;
 mod timer;
 mod tmpfiles;
 mod transient;
+mod unmount;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -64,7 +65,7 @@ usage: hostel-warden COMMAND [ARGUMENT...]
                                        systemd-analyze, as where the guest has its own
 
  compile, exec, serve, bus, fakes,
- prepare                               for hostel-init
+ prepare, unmount                      for hostel-init
  act-on                                for units with FailureAction= and the like
 ";
 
@@ -100,6 +101,7 @@ pub fn main() -> ExitCode {
         "sysusers" => sysusers::run(rest),
         "tmpfiles" => tmpfiles::run(rest),
         "logs" => serve::logs::run(rest),
+        "unmount" => unmount::run(),
         "list" | "status" | "start" | "stop" | "restart" | "try-restart" | "reload" | "kill"
         | "reset-failed" | "plan" | "analyze" | "daemon-reload" | "act-on" => ctl::run(command, rest),
         "help" | "--help" | "-h" => {

@@ -20,9 +20,29 @@ use crate::shell::{About, Done, Error, cargo, no_arguments, show};
 /// What `hostel-init` is to have at most. It has more today, and says so at each build.
 const INIT_SIZE_AIM: u64 = 64 * 1024;
 /// A ratchet until it gets there: no build may be larger.
-const INIT_SIZE_MAX: u64 = 81_100;
+const INIT_SIZE_MAX: u64 = 66_560;
 /// What `hostel-keeper` may have: there is one for each running guest.
 const KEEPER_SIZE_MAX: u64 = 6 * 1024;
+
+/// What the compiler is asked for when it builds PID 1, beyond the profile in its manifest: size alone. Each was measured
+/// there; without them the same program is 2 KB larger, and works.
+const INIT_FLAGS: [&str; 8] = [
+    // It is linked to a fixed address: an address is 4 bytes in an instruction, and needs no register to be made in.
+    "-Crelocation-model=static",
+    // A table has 8 bytes for each case then: short matches are cheaper as comparisons.
+    "-Cllvm-args=-min-jump-table-entries=20",
+    // A caller knows which registers a callee really uses, and saves no others.
+    "-Cllvm-args=-enable-ipra",
+    // A call costs more here than it is thought to for size: somewhat larger functions are inlined.
+    "-Cllvm-args=-inline-threshold=12",
+    // Sequences of instructions that occur again and again become functions.
+    "-Cllvm-args=-enable-machine-outliner=always",
+    "-Cllvm-args=-machine-outliner-reruns=4",
+    // Functions that came out the same become one.
+    "-Clink-arg=-Wl,--icf=all",
+    // The kernel reads program headers only.
+    "-Clink-arg=-Wl,-z,nosectionheader",
+];
 
 /// `cargo xtask build`.
 pub fn task(arguments: &[String]) -> Done {
@@ -41,11 +61,13 @@ pub fn programs() -> Done {
             .args(["--config", &static_flags]),
     )?;
     let init_target = target.join("init");
+    let init_flags = format!("target.{triple}.rustflags={INIT_FLAGS:?}");
     show(
         cargo()
             .args(["build", "--release", "--manifest-path", "src/init/Cargo.toml", "--target", &triple])
             .arg("--target-dir")
-            .arg(&init_target),
+            .arg(&init_target)
+            .args(["--config", &init_flags]),
     )?;
     let folder = paths::programs();
     fs::create_dir_all(&folder).about("make", &folder)?;

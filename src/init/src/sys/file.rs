@@ -35,7 +35,6 @@ pub mod flag {
 }
 
 const AT_REMOVEDIR: usize = 0x200;
-const UMOUNT_NOFOLLOW: usize = 8;
 const SEEK_SET: usize = 0;
 const SEEK_END: usize = 2;
 const MFD_CLOEXEC_ALLOW_SEALING: usize = 1 | 2;
@@ -241,12 +240,6 @@ pub fn for_each_entry(directory: BorrowedFd<'_>, each: &mut dyn FnMut(&CStr, boo
             at += usize::from(length);
         }
     }
-}
-
-/// Unmounts what is mounted there, if nobody uses it.
-pub fn unmount(path: &CStr) {
-    // SAFETY: reads the path.
-    let _ = unsafe { call2(path.as_ptr() as usize, UMOUNT_NOFOLLOW, number::UMOUNT2) };
 }
 
 /// Writes out the file system that a file is on.

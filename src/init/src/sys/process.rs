@@ -5,6 +5,7 @@ use super::call::{Done, Errno, call2, call3, call4, call6};
 use super::descriptor::{BorrowedFd, OwnedFd};
 use super::start;
 use core::ffi::{CStr, c_char};
+use core::mem::ManuallyDrop;
 
 /// Most arguments of a [`Program`] and of [`exec_path`].
 const ARGUMENTS_MAX: usize = 7;
@@ -97,7 +98,8 @@ impl Program<'_> {
     pub fn become_it(&self) -> Errno {
         // First all above the highest target, so that none is overwritten before it was taken.
         let above = self.descriptors.iter().fold(0, |highest, (_, target)| highest.max(*target)) + 1;
-        let mut high = [const { None::<OwnedFd> }; PLACED_MAX];
+        // Never closed: what follows is the exec, or the child's end.
+        let mut high = ManuallyDrop::new([const { None::<OwnedFd> }; PLACED_MAX]);
         for (room, (fd, _)) in high.iter_mut().zip(self.descriptors) {
             match fd.duplicate(above) {
                 Ok(fd) => *room = Some(fd),

@@ -5,6 +5,7 @@ use super::tables::Purpose;
 use super::{System, tables, upward};
 use crate::sys;
 use crate::sys::process::kill;
+use hostel_contract::said::Said;
 use hostel_contract::status::{ActiveState, StatusRow};
 use hostel_init::signals;
 use hostel_plan::{Phase, UnitId, UnitKind};
@@ -27,16 +28,20 @@ impl System {
             Action::Booted => self.booted(),
             Action::Finish(kind) => self.begin_ending(kind),
         }
+        // What was called comes back here: each jump to it would repeat the way out of this function.
+        core::hint::black_box(());
+    }
+
+    /// Says something about a unit.
+    #[inline(never)]
+    pub(super) fn tell(&mut self, said: Said, unit: UnitId, number: u64) {
+        self.log.tell(said, self.guest.name(unit), number, b"");
     }
 
     #[inline(never)]
     fn say_of(&mut self, unit: UnitId, message: Message) {
-        let described = self.guest.plan.definition(unit);
-        let kind = described.kind();
-        if !messages::is_detail(message, kind) {
-            let (template, [first, second, third]) = messages::said(message, kind);
-            self.log.say(template, &[described.name().into(), first, second, third]);
-        }
+        let (said, number) = messages::coded(message);
+        self.tell(said, unit, number);
     }
 
     #[inline(never)]
@@ -49,7 +54,7 @@ impl System {
         if let Some(slot) = guest.slots.of(unit).filter(|slot| is_over && slot.flags & tables::IN_CGROUP != 0)
         {
             slot.flags &= !tables::IN_CGROUP;
-            self.cgroups.remove(described.cgroup());
+            self.cgroups.remove(described.cgroup_bytes());
         }
         if is_over && job == 0 && described.kind() == UnitKind::Service {
             // A connection that its start did not come to.
@@ -62,7 +67,7 @@ impl System {
         self.page.touch();
         let failed = self.guest.supervisor.counts().0;
         let milliseconds = (self.page.header.ready_usec - self.page.header.began_usec) / 1000;
-        self.log.say("Boot done, in ms: {}; units that failed: {}", &[milliseconds.into(), failed.into()]);
+        self.log.tell(Said::Booted, b"", u64::from(failed) | milliseconds << 32, b"");
         // READY=1 also then: the guest is there, and its host asks the status page what isn't.
         let status: &[u8] =
             if failed == 0 { b"READY=1\nSTATUS=running" } else { b"READY=1\nSTATUS=degraded" };
@@ -104,10 +109,10 @@ impl System {
         // A command that follows could be cloned into the group before all in it are gone: see `try_spawn`.
         let ends_it = described.command_count(Phase::StopPost) == 0
             || guest.supervisor.state(unit) == State::FinalSigkill;
-        if signal == signals::KILL && ends_it && self.cgroups.kill(described.cgroup()) {
+        if signal == signals::KILL && ends_it && self.cgroups.kill(described.cgroup_bytes()) {
             return;
         }
-        self.cgroups.for_each_process(described.cgroup(), &mut |pid| send(pid as i32, signal));
+        self.cgroups.for_each_process(described.cgroup_bytes(), &mut |pid| send(pid as i32, signal));
     }
 
     #[inline(never)]
@@ -117,7 +122,7 @@ impl System {
         let in_cgroup = guest.slots.of(unit).is_some_and(|slot| slot.flags & tables::IN_CGROUP != 0);
         if in_cgroup {
             let supervisor = &guest.supervisor;
-            self.cgroups.for_each_process(described.cgroup(), &mut |pid| {
+            self.cgroups.for_each_process(described.cgroup_bytes(), &mut |pid| {
                 if supervisor.unit_of(pid) != Some(unit) {
                     send(pid as i32, signal);
                 }
@@ -140,7 +145,7 @@ impl System {
         let supervisor = &guest.supervisor;
         let Some(slot) = guest.slots.of(unit) else { return true };
         if slot.flags & tables::IN_CGROUP != 0 {
-            return self.cgroups.is_empty(described.cgroup());
+            return self.cgroups.is_empty(described.cgroup_bytes());
         }
         for group in &mut slot.groups {
             if *group > 1 && supervisor.unit_of(*group).is_none() && kill(-(*group as i32), 0).is_err() {

@@ -1,17 +1,18 @@
 //! From files to a plan: `hostel-warden compile`, tried a few times, with a deadline each. At the boot, where it can't be
 //! had, init stays without a plan, says why, and obeys stops; later, with the plan that it has.
 
-use super::{NEVER, System, messages, upward};
+use super::{NEVER, System, messages, run_warden, upward};
 use crate::sys;
 use crate::sys::call::Errno;
 use crate::sys::descriptor::{BorrowedFd, OwnedFd};
-use crate::sys::process::{Program, kill};
+use crate::sys::process::kill;
 use crate::sys::{file, memory};
-use hostel_contract::control::ControlResult;
+use hostel_contract::control::{ControlResult, Why};
+use hostel_contract::said::Said;
 use hostel_contract::status::GuestState;
 use hostel_init::signals;
 use hostel_init::text::Part;
-use hostel_plan::{Plan, PlanError};
+use hostel_plan::Plan;
 use hostel_supervisor::{Event, ExitKind, ExitStatus};
 
 /// Compilations tried before init stays without a plan.
@@ -24,8 +25,6 @@ const PLAN_MAX: usize = 16 << 20;
 const FD_OUTPUT: u32 = 3;
 /// Where it finds the plan in force.
 const FD_IN_FORCE: u32 = 4;
-/// Exit status of a child whose exec failed, as shells have it.
-pub(super) const EXIT_NO_EXEC: i32 = 127;
 
 /// A compilation that runs.
 pub struct Compilation {
@@ -52,50 +51,32 @@ pub enum Depth {
 pub(super) enum Failure {
     Ended(ExitStatus),
     System(Errno),
-    Plan(PlanError),
+    Plan,
     Late,
     NoWarden,
     Misfit,
 }
 
 impl Failure {
-    /// In words: a template, and what it is for.
-    fn words(&self) -> (&'static str, [Part<'static>; 2]) {
-        let nothing = Part::Number(0);
+    /// In words: what became of `hostel-warden compile`, and what belongs to it.
+    fn words(&self) -> (&'static str, Part<'static>) {
+        let nothing = Part::Text(b"");
         match self {
-            Failure::Ended(status) => {
-                ("hostel-warden compile{}{}", [messages::ended(*status).into(), status.code.into()])
-            }
-            Failure::System(errno) => ("hostel-warden compile: {}", [messages::reason(*errno), nothing]),
-            Failure::Plan(error) => {
-                ("The plan is not valid (one version of init and warden?): {}", [plan_error(*error), nothing])
-            }
-            Failure::Late => {
-                ("hostel-warden compile took longer than allowed, in ms: {}", [DEADLINE_MS.into(), nothing])
-            }
-            Failure::Misfit => ("The plan does not fit what has come up meanwhile", [nothing; 2]),
-            Failure::NoWarden => (
-                "hostel-warden was not found: put it beside hostel-init, or name it in HOSTEL_WARDEN",
-                [nothing; 2],
-            ),
+            Failure::Ended(status) => (messages::ended(*status), status.code.into()),
+            Failure::System(errno) => (": ", messages::reason(*errno)),
+            Failure::Plan => (": no plan of the version that init has", nothing),
+            Failure::Late => (" took longer than allowed, in ms: ", DEADLINE_MS.into()),
+            Failure::Misfit => (": what came up meanwhile is not in the plan", nothing),
+            Failure::NoWarden => (": not found beside hostel-init, nor by HOSTEL_WARDEN", nothing),
         }
     }
 }
 
 impl System {
+    #[inline(never)]
     fn say_failure(&mut self, failure: &Failure) {
-        let (template, parts) = failure.words();
-        self.log.say(template, &parts);
-    }
-}
-
-fn plan_error(error: PlanError) -> Part<'static> {
-    match error {
-        PlanError::Truncated => "cut short".into(),
-        PlanError::Magic => "not a plan".into(),
-        PlanError::Version(version) => version.into(),
-        PlanError::Checksum => "checksum".into(),
-        PlanError::Malformed(offset) => offset.into(),
+        let (text, part) = failure.words();
+        self.log.say("hostel-warden compile{}{}", &[text.into(), part]);
     }
 }
 
@@ -124,7 +105,9 @@ impl System {
     }
 
     fn spawn_compile(&mut self, depth: Depth) -> Result<(u32, OwnedFd), Failure> {
-        let warden = self.warden_file.as_ref().ok_or(Failure::NoWarden)?;
+        if self.warden_file.is_none() {
+            return Err(Failure::NoWarden);
+        }
         let output = file::in_memory(c"hostel-plan").map_err(Failure::System)?;
         // Without a log, its output stays where init's own goes: the console.
         let log = self.log.write_end().unwrap_or(BorrowedFd::ERROR);
@@ -134,21 +117,10 @@ impl System {
             (Some(_), Depth::Generators) => c"--generators",
             (Some(_), Depth::Units) => c"--units",
         };
-        let reload = [c"hostel-warden", c"compile", occasion, c"--output-fd", c"3", c"--in-force-fd", c"4"];
-        let [boot @ .., _, _] = &reload;
         // Without a plan there's nothing for the last of them to be.
         let fixed = [(log, 1), (log, 2), (output.as_fd(), FD_OUTPUT), (plan.unwrap_or(log), FD_IN_FORCE)];
-        let program = Program {
-            file: warden.as_fd(),
-            arguments: if plan.is_some() { &reload } else { boot },
-            variable: None,
-            descriptors: &fixed,
-        };
-        let pid = sys::process::fork(None, &|| {
-            program.become_it();
-            EXIT_NO_EXEC
-        });
-        let pid = pid.map_err(Failure::System)?;
+        let arguments = [c"hostel-warden", c"compile", occasion];
+        let pid = run_warden(&self.warden_file, &arguments, &fixed).map_err(Failure::System)?;
         Ok((pid, output))
     }
 
@@ -175,7 +147,7 @@ impl System {
             return false;
         };
         if self.guest.supervisor.shutting_down().is_some() {
-            self.reload_is_over(ControlResult::Refused, b"the guest stops");
+            self.reload_is_over(ControlResult::Refused, Why::Stopping);
             return true;
         }
         let result = if status == (ExitStatus { kind: ExitKind::Exited, code: 0 }) {
@@ -184,7 +156,7 @@ impl System {
             Err(Failure::Ended(status))
         };
         match result {
-            Ok(()) => self.reload_is_over(ControlResult::Done, b""),
+            Ok(()) => self.reload_is_over(ControlResult::Done, Why::Nothing),
             Err(failure) => self.compilation_failed(failure, attempt, depth),
         }
         true
@@ -197,7 +169,7 @@ impl System {
         let worth = match failure {
             Failure::NoWarden => false,
             Failure::Misfit => true,
-            Failure::Ended(_) | Failure::System(_) | Failure::Plan(_) | Failure::Late => !has_plan,
+            Failure::Ended(_) | Failure::System(_) | Failure::Plan | Failure::Late => !has_plan,
         };
         if !has_plan {
             // No warden reads the log, so what the compilation said goes to the console.
@@ -206,7 +178,7 @@ impl System {
         if worth && attempt < TRIES {
             return self.try_compile(attempt + 1, depth);
         }
-        self.reload_is_over(ControlResult::Failed, b"see /run/hostel/compile.log; the plan in force stays");
+        self.reload_is_over(ControlResult::Failed, Why::NotCompiled);
         if has_plan {
             return;
         }
@@ -215,7 +187,7 @@ impl System {
             "No plan: nothing is started. Repair the cause, then ask for a daemon-reload, or stop the guest.",
             &[],
         );
-        upward::tell(b"STATUS=no plan: hostel-warden compile failed, see the console");
+        upward::tell(b"STATUS=no plan: see the console");
     }
 
     #[inline(never)]
@@ -224,11 +196,11 @@ impl System {
         file::seal(output.as_fd()).map_err(Failure::System)?;
         let size = file::seek_end(output.as_fd()).map_err(Failure::System)?;
         if size == 0 || size > PLAN_MAX {
-            return Err(Failure::Plan(PlanError::Truncated));
+            return Err(Failure::Plan);
         }
         let bytes = memory::map_sealed(output.as_fd(), size).map_err(Failure::System)?;
         let first = !self.guest.has_plan();
-        let taken = Plan::open(bytes).map_err(Failure::Plan).and_then(|plan| self.follow(plan, output));
+        let taken = Plan::open(bytes).map_err(|_| Failure::Plan).and_then(|plan| self.follow(plan, output));
         match taken {
             // Before it there was the empty one, which is no mapping.
             Ok(_) if first => self.boot(),
@@ -247,9 +219,7 @@ impl System {
         let default = self.guest.plan.default_target();
         match default {
             Some(target) => self.feed(Event::Boot(target)),
-            None => {
-                self.log.say("The plan has no default target: nothing is started until it is asked for.", &[])
-            }
+            None => self.log.tell(Said::NoTarget, b"", 0, b""),
         }
     }
 

@@ -33,6 +33,7 @@ pub type Missing = &'static str;
 
 impl Cgroups {
     /// Finds the tree and moves init into its leaf. What is missing is said once.
+    #[inline(never)]
     pub fn open() -> (Self, Option<Missing>) {
         let mut tree = Cgroups { root: None, base: heapless::Vec::new() };
         let missing = tree.find().err();
@@ -40,9 +41,9 @@ impl Cgroups {
     }
 
     fn find(&mut self) -> Result<(), Missing> {
-        let mount = file::open_directory(None, MOUNT).map_err(|_| "/sys/fs/cgroup is missing")?;
+        let mount = file::open_directory(None, MOUNT).map_err(|_| "missing")?;
         if !file::is_cgroup2(mount.as_fd()) {
-            return Err("/sys/fs/cgroup is no cgroup v2");
+            return Err("not version 2");
         }
         let mut text = [0u8; PATH_MAX];
         let own =
@@ -54,12 +55,11 @@ impl Cgroups {
         let path = file::path(&mut room, ".{}", &[own.into()]);
         let root = path.and_then(|path| file::open_directory(Some(mount.as_fd()), path).ok());
         let (Some(root), Ok(())) = (root, self.base.extend_from_slice(own)) else {
-            return Err("its own group is not below /sys/fs/cgroup");
+            return Err("own group is not below");
         };
         let at = Some(root.as_fd());
-        file::make_directory(at, OWN_LEAF).map_err(|_| "/sys/fs/cgroup can't be written to")?;
-        file::write(at, c"init.scope/cgroup.procs", b"0")
-            .map_err(|_| "processes can't be moved in /sys/fs/cgroup")?;
+        file::make_directory(at, OWN_LEAF).map_err(|_| "read-only")?;
+        file::write(at, c"init.scope/cgroup.procs", b"0").map_err(|_| "processes can't be moved")?;
         self.root = Some(root);
         Ok(())
     }
@@ -71,26 +71,26 @@ impl Cgroups {
 
     /// The root, and the path below it of a file of the group, or of the group itself.
     #[inline(never)]
-    fn path<'a>(&self, group: &str, name: &str, room: &'a mut [u8]) -> Option<(file::At<'_>, &'a CStr)> {
+    fn path<'a>(&self, group: &[u8], name: &str, room: &'a mut [u8]) -> Option<(file::At<'_>, &'a CStr)> {
         let root = self.root.as_ref()?;
         let path = file::path(room, "{}{}", &[group.into(), name.into()])?;
         Some((Some(root.as_fd()), path))
     }
 
     #[inline(never)]
-    fn open_group(&self, group: &str) -> Option<Result<OwnedFd, Errno>> {
+    fn open_group(&self, group: &[u8]) -> Option<Result<OwnedFd, Errno>> {
         let mut room = [0u8; PATH_MAX];
         let (root, path) = self.path(group, "", &mut room)?;
         Some(file::open_directory(root, path))
     }
 
     /// Opens a unit's group, made with those above it where it is missing.
-    pub fn make(&self, group: &str) -> Option<OwnedFd> {
+    pub fn make(&self, group: &[u8]) -> Option<OwnedFd> {
         match self.open_group(group)? {
             Err(Errno::NOENT) => {}
             other => return other.ok(),
         }
-        let ends = group.bytes().enumerate().filter(|(_, byte)| *byte == b'/').map(|(at, _)| at);
+        let ends = group.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
         for end in ends.chain([group.len()]) {
             let mut room = [0u8; PATH_MAX];
             let (root, path) = self.path(group.get(..end)?, "", &mut room)?;
@@ -101,7 +101,7 @@ impl Cgroups {
     }
 
     /// Removes a unit's group where it is empty. Those that have members or groups below stay.
-    pub fn remove(&self, group: &str) {
+    pub fn remove(&self, group: &[u8]) {
         let mut room = [0u8; PATH_MAX];
         if let Some((root, path)) = self.path(group, "", &mut room) {
             file::remove_directory(root, path);
@@ -109,21 +109,21 @@ impl Cgroups {
     }
 
     /// Has the group no process, nor any below it? One that isn't there has none.
-    pub fn is_empty(&self, group: &str) -> bool {
+    pub fn is_empty(&self, group: &[u8]) -> bool {
         let (mut room, mut text) = ([0u8; PATH_MAX], [0u8; PATH_MAX]);
         let path = self.path(group, "/cgroup.events", &mut room);
         !path.and_then(|(root, path)| file::read(root, path, &mut text)).is_some_and(proc::is_populated)
     }
 
     /// SIGKILL to all of a group and below, at once. False where the kernel has no cgroup.kill (before 5.14).
-    pub fn kill(&self, group: &str) -> bool {
+    pub fn kill(&self, group: &[u8]) -> bool {
         let mut room = [0u8; PATH_MAX];
         let path = self.path(group, "/cgroup.kill", &mut room);
         path.is_some_and(|(root, path)| file::write(root, path, b"1").is_ok())
     }
 
     /// Calls `each` with the processes of a group and of those below it. Bounded in number and depth.
-    pub fn for_each_process(&self, group: &str, each: &mut dyn FnMut(u32)) {
+    pub fn for_each_process(&self, group: &[u8], each: &mut dyn FnMut(u32)) {
         if let Some(Ok(directory)) = self.open_group(group) {
             let mut left = PROCESSES_MAX;
             walk(directory.as_fd(), DEPTH_MAX, &mut left, each);
@@ -131,11 +131,11 @@ impl Cgroups {
     }
 
     /// Is the process in the unit's group, or below?
-    pub fn contains(&self, group: &str, pid: u32) -> bool {
+    pub fn contains(&self, group: &[u8], pid: u32) -> bool {
         let mut text = [0u8; PATH_MAX];
         process_file(pid, "cgroup", &mut text)
             .and_then(proc::unified_cgroup)
-            .is_some_and(|path| proc::is_within(path, &self.base, group.as_bytes()))
+            .is_some_and(|path| proc::is_within(path, &self.base, group))
     }
 }
 

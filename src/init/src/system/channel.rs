@@ -3,12 +3,11 @@
 
 use super::poll::Source;
 use super::tables;
-use super::{NEVER, System};
+use super::{NEVER, System, run_warden};
 use crate::sys;
 use crate::sys::call::{Done, Errno};
 use crate::sys::descriptor::{BorrowedFd, OwnedFd};
-use crate::sys::memory;
-use crate::sys::process::{Program, kill};
+use crate::sys::process::kill;
 use crate::sys::socket::{Calls, pair, send};
 use crate::sys::wait::event;
 use hostel_contract::channel::{ChannelMessage, ChannelOp, FD_CHANNEL, FD_PLAN, NO_UNIT};
@@ -20,7 +19,7 @@ use hostel_plan::UnitId;
 use hostel_supervisor::{Event, NOBODY, Notification};
 
 /// Descriptors that a warden may give to hold.
-const HELD_MAX: usize = 32;
+pub const HELD_MAX: usize = 32;
 /// Messages sent or taken in one round.
 const MESSAGES_MAX: usize = 64;
 /// Back-off of restarts: nothing after a life of [`LONG_LIFE_MS`], then doubling up to the longest.
@@ -28,8 +27,6 @@ const BACK_OFF_MS: core::ops::RangeInclusive<u64> = 1..=100;
 const LONG_LIFE_MS: u64 = 1000;
 /// When sending failed for want of something other than room in the channel.
 const RETRY_MS: u64 = 10;
-/// Exit status of a child whose exec failed, as shells have it.
-const EXIT_NO_EXEC: i32 = 127;
 
 /// A descriptor that outlives the warden that gave it.
 pub struct HeldItem {
@@ -65,17 +62,14 @@ pub struct Warden {
     /// When it is to be started again, or sending to be tried again; or [`NEVER`].
     due: u64,
     count: u32,
-    held: &'static mut [HeldItem],
+    held: &'static mut [HeldItem; HELD_MAX],
 }
 
 impl Warden {
     /// None yet. What the spawner gave for it is held already.
-    pub fn new() -> Self {
-        let held = memory::table(HELD_MAX);
-        if let [fakes, ..] = &mut *held {
-            *fakes =
-                HeldItem { fd: super::given(paths::ENV_FAKES_FD), name: Text::new(fakes::HELD.as_bytes()) };
-        }
+    pub fn new(held: &'static mut [HeldItem; HELD_MAX]) -> Self {
+        let [fakes, ..] = &mut *held;
+        *fakes = HeldItem { fd: super::given(paths::ENV_FAKES_FD), name: Text::new(fakes::HELD.as_bytes()) };
         Warden {
             pid: None,
             channel: None,
@@ -127,21 +121,11 @@ impl System {
     /// Starts the first warden, as soon as there is a plan.
     pub(super) fn start_warden(&mut self) -> Result<(), Errno> {
         let guest = &mut self.guest;
-        let file = self.warden_file.as_ref().ok_or(Errno::NOENT)?;
         let plan = guest.plan_file()?;
         let (ours, theirs) = pair(Calls::NeverWait)?;
         self.poll.add(ours.as_fd(), Source::Channel, event::IN)?;
         let fixed = [(theirs.as_fd(), FD_CHANNEL as u32), (plan, FD_PLAN as u32)];
-        let program = Program {
-            file: file.as_fd(),
-            arguments: &[c"hostel-warden", c"serve"],
-            variable: None,
-            descriptors: &fixed,
-        };
-        let pid = sys::process::fork(None, &|| {
-            program.become_it();
-            EXIT_NO_EXEC
-        })?;
+        let pid = run_warden(&self.warden_file, &[c"hostel-warden", c"serve"], &fixed)?;
         for slot in guest.slots.iter_mut() {
             slot.flags &= !tables::ANNOUNCED;
         }

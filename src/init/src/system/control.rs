@@ -7,19 +7,17 @@ use super::reserve::is_limit;
 use crate::sys;
 use crate::sys::call::Errno;
 use crate::sys::descriptor::{BorrowedFd, OwnedFd};
-use crate::sys::memory;
 use crate::sys::socket::{Calls, Kind, accept, at_path, listen, send};
 use crate::sys::wait::event;
 use hostel_contract::control::{
-    ControlOp, ControlReply, ControlRequest, ControlResult, KILL_CONTROL, KILL_MAIN, NO_WAIT,
+    ControlOp, ControlReply, ControlRequest, ControlResult, KILL_CONTROL, KILL_MAIN, NO_WAIT, Why,
 };
-use hostel_contract::status::UnitResult;
-use hostel_contract::{ShutdownKind, Text, paths};
+use hostel_contract::{ShutdownKind, paths};
 use hostel_plan::UnitId;
 use hostel_supervisor::{Event, JobMode, Operation, Recipient, RequestId};
 
 /// Connections at a time; further ones are told that init is busy.
-const CONNECTIONS_MAX: usize = 32;
+pub const CONNECTIONS_MAX: usize = 32;
 /// Of these, for users other than root: who must not be able to keep root out.
 const OTHERS_MAX: usize = 8;
 /// Connections accepted in one round.
@@ -44,12 +42,12 @@ pub struct Connection {
 /// The socket and its connections.
 pub struct Control {
     listener: Option<OwnedFd>,
-    connections: &'static mut [Connection],
+    connections: &'static mut [Connection; CONNECTIONS_MAX],
 }
 
 impl Control {
     /// Opens the socket. Where it can't be, signals still stop the guest.
-    pub fn open(poll: &Poll, log: &mut Log) -> Self {
+    pub fn open(connections: &'static mut [Connection; CONNECTIONS_MAX], poll: &Poll, log: &mut Log) -> Self {
         let listener = open().and_then(|fd| poll.add(fd.as_fd(), Source::Listener, event::IN).map(|()| fd));
         if let Err(errno) = &listener {
             log.say(
@@ -57,7 +55,7 @@ impl Control {
                 &[paths::CONTROL.into(), super::messages::reason(*errno)],
             );
         }
-        Control { listener: listener.ok(), connections: memory::table(CONNECTIONS_MAX) }
+        Control { listener: listener.ok(), connections }
     }
 
     /// Units have other indices from now on.
@@ -89,9 +87,14 @@ fn request_id(index: usize, generation: u16) -> RequestId {
     RequestId(generation.wrapping_mul(CONNECTIONS_MAX as u16) | index as u16)
 }
 
+/// An answer that is about no unit's processes.
+fn reply_of(result: ControlResult, why: Why) -> ControlReply {
+    ControlReply { result: result.code(), why: why.code(), how: 0, reserved: 0, main_pid: 0 }
+}
+
+/// False where nobody is there to hear it, or where it would have to wait.
 #[inline(never)]
-fn answer(fd: BorrowedFd<'_>, result: ControlResult, main_pid: u32, text: &[u8]) -> bool {
-    let reply = ControlReply { result: result.code(), reserved: [0; 3], main_pid, text: Text::new(text) };
+fn answer(fd: BorrowedFd<'_>, reply: ControlReply) -> bool {
     send(fd, &reply.encode(), None).is_ok()
 }
 
@@ -110,7 +113,7 @@ impl System {
             let Ok(fd) = accepted else { break };
             let uid = sys::socket::peer(fd.as_fd()).map_or(u32::MAX, |p| p.uid);
             let Some(index) = self.control.vacant(uid) else {
-                answer(fd.as_fd(), ControlResult::Busy, 0, b"too many connections: try again");
+                answer(fd.as_fd(), reply_of(ControlResult::Busy, Why::TooMany));
                 continue;
             };
             if self.poll.add(fd.as_fd(), Source::Connection(index), event::IN).is_ok()
@@ -145,7 +148,7 @@ impl System {
                 let whole = received.size == bytes.len() && !received.truncated;
                 match ControlRequest::decode(&bytes).filter(|_| whole) {
                     Some(request) => self.requested(index, &request),
-                    None => self.reply_now(index, ControlResult::Refused, b"not a request of this version"),
+                    None => self.reply_now(index, ControlResult::Refused, Why::NotUnderstood),
                 }
             }
         }
@@ -162,17 +165,19 @@ impl System {
         }
     }
 
-    fn reply_now(&mut self, index: usize, result: ControlResult, text: &[u8]) {
-        self.reply_about(index, result, 0, text);
+    /// Answers what is not about a unit's job.
+    fn reply_now(&mut self, index: usize, result: ControlResult, why: Why) {
+        self.send_reply(index, reply_of(result, why));
     }
 
-    fn reply_about(&mut self, index: usize, result: ControlResult, main_pid: u32, text: &[u8]) {
+    #[inline(never)]
+    fn send_reply(&mut self, index: usize, reply: ControlReply) {
         let sent = self
             .control
             .connections
             .get(index)
             .and_then(|c| c.fd.as_ref())
-            .is_some_and(|fd| answer(fd.as_fd(), result, main_pid, text));
+            .is_some_and(|fd| answer(fd.as_fd(), reply));
         if !sent {
             self.close_connection(index);
         }
@@ -192,22 +197,22 @@ impl System {
         self.page.mark_all();
         self.flush_page();
         let row = self.guest.supervisor.row(unit);
-        let how = UnitResult::from_code(row.result).map_or("", |result| result.name());
-        let text = if result == ControlResult::Failed { how.as_bytes() } else { b"" };
-        self.reply_about(index, result, row.main_pid, text);
+        let how = if result == ControlResult::Failed { row.result } else { 0 };
+        let reply = ControlReply { how, main_pid: row.main_pid, ..reply_of(result, Why::Nothing) };
+        self.send_reply(index, reply);
     }
 
     #[inline(never)]
     fn requested(&mut self, index: usize, request: &ControlRequest) {
         let uid = self.control.connections.get(index).map_or(u32::MAX, |c| c.uid);
         let Some(op) = ControlOp::from_code(request.op) else {
-            return self.reply_now(index, ControlResult::Refused, b"no such operation");
+            return self.reply_now(index, ControlResult::Refused, Why::NoSuchOperation);
         };
         if op == ControlOp::Ping {
-            return self.reply_now(index, ControlResult::Done, b"");
+            return self.reply_now(index, ControlResult::Done, Why::Nothing);
         }
         if uid != 0 {
-            return self.reply_now(index, ControlResult::Denied, b"only root may ask for this");
+            return self.reply_now(index, ControlResult::Denied, Why::NotRoot);
         }
         let kill_recipient = match request.flags & (KILL_MAIN | KILL_CONTROL) {
             KILL_MAIN => Recipient::Main,
@@ -223,7 +228,7 @@ impl System {
             ControlOp::ResetFailed => Operation::ResetFailed,
             ControlOp::Kill => match request.argument {
                 signal @ 1..=64 => Operation::Kill { recipient: kill_recipient, signal: signal as u8 },
-                _ => return self.reply_now(index, ControlResult::Refused, b"no such signal"),
+                _ => return self.reply_now(index, ControlResult::Refused, Why::NoSuchSignal),
             },
             ControlOp::Trigger => return self.trigger_requested(index, request),
             ControlOp::Shutdown => return self.shutdown_requested(index, request.argument),
@@ -238,14 +243,13 @@ impl System {
     /// The unit that a request names; where there's none, it has been answered.
     fn requested_unit(&mut self, index: usize, request: &ControlRequest) -> Option<UnitId> {
         if !self.guest.has_plan() {
-            let text = b"there is no plan: init waits for one, see the console";
-            self.reply_now(index, ControlResult::Refused, text);
+            self.reply_now(index, ControlResult::Refused, Why::NoPlan);
             return None;
         }
-        let name = core::str::from_utf8(request.unit.bytes()).unwrap_or("");
-        let unit = self.guest.plan.find(name).map(|u| u.id());
+        let name = request.unit.bytes();
+        let unit = self.guest.plan.find_bytes(name).map(|u| u.id());
         if unit.is_none() {
-            self.reply_now(index, ControlResult::NoSuchUnit, b"");
+            self.reply_now(index, ControlResult::NoSuchUnit, Why::Nothing);
         }
         unit
     }
@@ -265,26 +269,26 @@ impl System {
     fn trigger_requested(&mut self, index: usize, request: &ControlRequest) {
         if let Some(unit) = self.requested_unit(index, request) {
             self.feed(Event::Triggered(unit));
-            self.reply_now(index, ControlResult::Done, b"");
+            self.reply_now(index, ControlResult::Done, Why::Nothing);
         }
     }
 
     fn shutdown_requested(&mut self, index: usize, kind: u32) {
         match u8::try_from(kind).ok().and_then(ShutdownKind::from_code) {
             Some(kind) => {
-                self.reply_now(index, ControlResult::Done, b"");
+                self.reply_now(index, ControlResult::Done, Why::Nothing);
                 self.shut_down(kind);
             }
-            None => self.reply_now(index, ControlResult::Refused, b"no such kind of shutdown"),
+            None => self.reply_now(index, ControlResult::Refused, Why::NoSuchShutdown),
         }
     }
 
     fn reload_requested(&mut self, index: usize, request: &ControlRequest) {
         if !self.may_reload() {
-            return self.reply_now(index, ControlResult::Refused, b"the guest stops");
+            return self.reply_now(index, ControlResult::Refused, Why::Stopping);
         }
         if request.flags & NO_WAIT != 0 {
-            self.reply_now(index, ControlResult::Done, b"compiling");
+            self.reply_now(index, ControlResult::Done, Why::Compiling);
         } else {
             // What runs may have read the files before they were changed: who comes then waits for the next one.
             self.wait(index, if self.compilation.is_some() { NEXT_RELOAD } else { RELOAD });
@@ -302,7 +306,7 @@ impl System {
     }
 
     /// Answers who waited for this reload; who came meanwhile waits for the one that follows.
-    pub(super) fn reply_to_reloads(&mut self, result: ControlResult, text: &[u8]) {
+    pub(super) fn reply_to_reloads(&mut self, result: ControlResult, why: Why) {
         for index in 0..self.control.connections.len() {
             let Some(connection) = self.control.connections.get_mut(index) else { return };
             match connection.waiting {
@@ -311,7 +315,7 @@ impl System {
                     if let Some(fd) = connection.fd.as_ref().map(OwnedFd::as_fd) {
                         let _ = self.poll.change(fd, Source::Connection(index), event::IN);
                     }
-                    self.reply_now(index, result, text);
+                    self.reply_now(index, result, why);
                 }
                 NEXT_RELOAD => connection.waiting = RELOAD,
                 _ => {}

@@ -6,7 +6,6 @@ use super::tables::Purpose;
 use super::{NEVER, System};
 use crate::sys;
 use crate::sys::wait::Event;
-use hostel_contract::request::Meaning as Asked;
 use hostel_contract::status::{GuestState, StatusRow};
 use hostel_init::signals::{Meaning, meaning};
 use hostel_supervisor::Event as Happened;
@@ -75,13 +74,13 @@ impl System {
             let Some(arrived) = sys::signal::next(self.signals.as_fd()) else { return };
             match meaning(arrived.signal, arrived.sender) {
                 Meaning::Children => self.children = true,
-                Meaning::End(Asked::Shutdown(kind)) => self.shut_down(kind),
-                Meaning::End(Asked::AtOnce(kind)) => {
+                Meaning::Shutdown(kind) => self.shut_down(kind),
+                Meaning::AtOnce(kind) => {
                     self.shut_down(kind);
                     self.begin_ending(kind);
                 }
                 Meaning::Told => self.warden.signal(arrived.signal, arrived.sender),
-                Meaning::End(_) | Meaning::Nothing => {}
+                Meaning::Nothing => {}
             }
         }
     }

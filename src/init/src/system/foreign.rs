@@ -2,11 +2,10 @@
 //! the loopback interface, a clock, a name) the warden does, `hostel-warden prepare`, once and before all else: what
 //! init puts into /run must not lie below a mount that comes later.
 
-use super::boot::EXIT_NO_EXEC;
+use super::{EXIT_NO_EXEC, run_warden};
 use crate::sys;
 use crate::sys::descriptor::OwnedFd;
-use crate::sys::process::{Program, fork};
-use core::ffi::CStr;
+use crate::sys::process::Program;
 use hostel_contract::paths;
 
 /// How long it may take. It mounts and writes a few words; later than this, the boot goes on beside it.
@@ -14,15 +13,12 @@ const TRIES: u32 = 5000;
 const TRY_MS: u64 = 1;
 
 /// Has it done, unless our spawner has.
-pub fn prepare(warden: Option<&OwnedFd>) {
+pub fn prepare(warden: &Option<OwnedFd>) {
     if sys::start::variable(paths::ENV_CONTRACT).is_some() {
         return;
     }
     // Without a warden, the failing compilation says so.
-    let Some(child) = warden.and_then(|warden| fork(None, &|| become_warden(warden, c"prepare", c"")).ok())
-    else {
-        return;
-    };
+    let Ok(child) = run_warden(warden, &[c"hostel-warden", c"prepare"], &[]) else { return };
     for _ in 0..TRIES {
         if sys::process::reap(child as i32).is_some() {
             return;
@@ -33,11 +29,7 @@ pub fn prepare(warden: Option<&OwnedFd>) {
 
 /// `init 6` by a person: what telinit(8) does.
 pub fn ask(warden: &OwnedFd) -> i32 {
-    become_warden(warden, c"telinit", sys::start::argument(1).unwrap_or(c"--help"))
-}
-
-fn become_warden(warden: &OwnedFd, command: &CStr, argument: &CStr) -> i32 {
-    let arguments = &[c"hostel-warden", command, argument];
+    let arguments = &[c"hostel-warden", c"telinit", sys::start::argument(1).unwrap_or(c"--help")];
     Program { file: warden.as_fd(), arguments, variable: None, descriptors: &[] }.become_it();
     EXIT_NO_EXEC
 }

@@ -1,12 +1,14 @@
-//! Init's own messages: to its own log pipe, which the warden reads, and to the console. Never blocks: what can't be
-//! written now is counted, and the count is said later.
+//! Init's own messages: to its own log pipe, which the warden reads. What is about the plan goes there as a code, and the
+//! warden puts it into words, in the log and on the console; what a warden might never read is in words, and goes to the
+//! console too. Never blocks: what can't be written now is counted, and the count is said later.
 
 use crate::sys::descriptor::{BorrowedFd, OwnedFd};
 use crate::sys::file::{self, flag};
+use hostel_contract::said::Said;
 use hostel_init::text::{Part, Text};
 
 /// Longest message.
-const LINE_MAX: usize = 240;
+const LINE_MAX: usize = 512;
 
 /// Where messages go.
 pub struct Log {
@@ -39,19 +41,26 @@ impl Log {
     }
 
     /// Says something to people: log and console.
-    #[inline(never)]
     pub fn say(&mut self, template: &str, parts: &[Part<'_>]) {
-        if self.lost > 0 && self.put("Lost, since the log was full: {}", &[self.lost.into()]) {
-            self.lost = 0;
-        }
-        if !self.put(template, parts) {
-            self.lost = self.lost.saturating_add(1);
-        }
+        self.put(template, parts);
         write_line(&self.console, template, parts);
     }
 
-    fn put(&self, template: &str, parts: &[Part<'_>]) -> bool {
-        write_line(&self.own, template, parts)
+    /// Says what the warden has the words for (`contract::said`). `name` is the unit's; empty where it's about none.
+    #[inline(never)]
+    pub fn tell(&mut self, said: Said, name: &[u8], number: u64, text: &[u8]) {
+        let parts = [said.code().into(), name.into(), number.into(), text.into()];
+        self.put("\x1e{}\x1f{}\x1f{}\x1f{}", &parts);
+    }
+
+    #[inline(never)]
+    fn put(&mut self, template: &str, parts: &[Part<'_>]) {
+        if self.lost > 0 && write_line(&self.own, "Lost, since the log was full: {}", &[self.lost.into()]) {
+            self.lost = 0;
+        }
+        if !write_line(&self.own, template, parts) {
+            self.lost = self.lost.saturating_add(1);
+        }
     }
 
     /// Copies what waits in the log pipe to the console: where no warden will ever read it. Bounded.

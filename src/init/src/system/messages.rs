@@ -1,9 +1,10 @@
-//! Words for people: what the supervisor says, and what an errno means. As data, where it can be.
+//! What the supervisor says, as codes for the warden; and the words for what init says where no warden runs: how one
+//! ended, and what an errno means.
 
 use crate::sys::call::Errno;
 use hostel_contract::name_of;
+use hostel_contract::said::{Said, pack};
 use hostel_init::text::Part;
-use hostel_plan::{Phase, UnitKind};
 use hostel_supervisor::{ExitKind, ExitStatus, Message};
 
 /// Defines what errnos mean: their numbers, and their meanings as lines of one text.
@@ -14,29 +15,17 @@ macro_rules! reasons {
     };
 }
 
-// Those that aren't here appear as their number.
+// Those that a broken set-up meets. The others appear as their number; the warden knows them all.
 reasons! {
     PERM: "not permitted",
     NOENT: "no such file or directory",
-    IO: "input or output error",
-    TOOBIG: "arguments too long",
     NOEXEC: "not a program, and no script with an interpreter",
     AGAIN: "too many processes",
     NOMEM: "no memory",
     ACCESS: "permission denied",
-    BUSY: "busy",
-    EXIST: "exists",
-    NOTDIR: "not a directory",
-    ISDIR: "a directory",
-    INVAL: "invalid",
-    NFILE: "too many open files",
     MFILE: "too many open files",
     NOSPC: "no space left",
     ROFS: "read-only file system",
-    NAMETOOLONG: "name too long",
-    LOOP: "too many symbolic links",
-    ADDRINUSE: "address in use",
-    ADDRNOTAVAIL: "no such address here",
 }
 
 /// Errno as a person knows it.
@@ -57,100 +46,36 @@ pub fn ended(status: ExitStatus) -> &'static str {
     }
 }
 
-/// Is it only of interest to whoever follows each step?
-pub fn is_detail(message: Message, kind: UnitKind) -> bool {
+/// What the supervisor says, as a code and its number.
+pub fn coded(message: Message) -> (Said, u64) {
+    let plain = |said| (said, 0);
     match message {
-        // The record that told it was logged, with the condition that it is about.
-        Message::ConditionFalse | Message::AssertFailed => true,
-        // Stands in the status of the unit, with the reason.
-        Message::Skipped => true,
-        Message::Starting | Message::Stopping => kind != UnitKind::Service,
-        Message::Stopped => matches!(kind, UnitKind::Target | UnitKind::Slice),
-        _ => false,
-    }
-}
-
-/// Defines a template for each message: in it, the unit's name and then what the message holds.
-macro_rules! templates {
-    ($($message:ident $fields:tt $text:literal,)*) => {
-        /// The messages by name alone.
-        #[repr(u8)]
-        enum Name { $($message,)* }
-        const NAMES: &[u8] = &[$(Name::$message as u8,)*];
-        const TEMPLATES: &str = concat!($($text, "\n",)*);
-
-        /// Its template.
-        fn template(message: Message) -> &'static str {
-            let name = match message { $(Message::$message $fields => Name::$message,)* };
-            name_of(TEMPLATES, NAMES, name as u8)
-        }
-    };
-}
-
-templates! {
-    Starting {} "Starting {}...",
-    Started {} "Started {}.",
-    Finished {} "Finished {}.",
-    Stopping {} "Stopping {}...",
-    Stopped {} "Stopped {}.",
-    Reloaded {} "Reloaded {}.",
-    StartFailed {} "Failed to start {}.",
-    ReloadFailed {} "Failed to reload {}.",
-    ConditionFalse {} "{}: not started, a condition is not met",
-    AssertFailed {} "{}: an assertion is not met",
-    Skipped {} "{}: left out in a guest",
-    JobTimedOut {} "{}: its job waited longer than JobTimeoutSec=",
-    RuntimeLimit {} "{}: stopped, at RuntimeMaxSec=",
-    WatchdogTimeout {} "{}: no WATCHDOG=1 in time",
-    StartLimitHit {} "{}: started too often; `systemctl reset-failed` allows it again",
-    DependencyFailed {} "{}: not started, something that it requires failed",
-    JobCanceled {} "{}: its job gave way to another",
-    LeftBehind {} "{}: processes are left running, as KillMode= says",
-    Failed(_) "{}: failed: {}",
-    SpawnFailed(_) "{}: no process could be made: {}",
-    TimedOut(_) "{}: took too long: {}",
-    RestartScheduled(_) "{}: will be started again, number {}",
-    NotifyIgnored(_) "{}: NotifyAccess= doesn't admit a message of process {}",
-    ProcessFailed(..) "{}: {}{}{}",
-}
-
-/// What the supervisor says of a unit of this kind: a template for the unit's name and three parts more.
-pub fn said(message: Message, kind: UnitKind) -> (&'static str, [Part<'static>; 3]) {
-    let mut more = [Part::Number(0); 3];
-    match message {
-        Message::Started => return (started(kind), more),
-        Message::Failed(result) => more[0] = result.name().into(),
-        Message::SpawnFailed(errno) => more[0] = reason(Errno::from_raw_os_error(errno)),
-        Message::TimedOut(phase) => more[0] = phase.name().into(),
-        Message::RestartScheduled(count) => more[0] = count.into(),
-        Message::NotifyIgnored(pid) => more[0] = pid.into(),
+        Message::Starting => plain(Said::Starting),
+        Message::Started => plain(Said::Started),
+        Message::Finished => plain(Said::Finished),
+        Message::StartFailed => plain(Said::StartFailed),
+        Message::ConditionFalse => plain(Said::ConditionFalse),
+        Message::AssertFailed => plain(Said::AssertFailed),
+        Message::Skipped => plain(Said::Skipped),
+        Message::Stopping => plain(Said::Stopping),
+        Message::Stopped => plain(Said::Stopped),
+        Message::Reloaded => plain(Said::Reloaded),
+        Message::ReloadFailed => plain(Said::ReloadFailed),
+        Message::JobTimedOut => plain(Said::JobTimedOut),
+        Message::RuntimeLimit => plain(Said::RuntimeLimit),
+        Message::WatchdogTimeout => plain(Said::WatchdogTimeout),
+        Message::StartLimitHit => plain(Said::StartLimitHit),
+        Message::DependencyFailed => plain(Said::DependencyFailed),
+        Message::JobCanceled => plain(Said::JobCanceled),
+        Message::LeftBehind => plain(Said::LeftBehind),
+        Message::Failed(result) => (Said::Failed, u64::from(result.code())),
+        Message::SpawnFailed(errno) => (Said::SpawnFailed, errno as u64),
+        Message::TimedOut(phase) => (Said::TimedOut, u64::from(phase.code())),
+        Message::RestartScheduled(count) => (Said::RestartScheduled, u64::from(count)),
+        Message::NotifyIgnored(pid) => (Said::NotifyIgnored, u64::from(pid)),
         Message::ProcessFailed(phase, status) => {
-            more = [process(phase).into(), ended(status).into(), status.code.into()];
+            let parts = [phase.code().into(), status.kind as u16, status.code.into()];
+            (Said::ProcessFailed, pack(parts))
         }
-        _ => {}
-    }
-    (template(message), more)
-}
-
-fn started(kind: UnitKind) -> &'static str {
-    match kind {
-        UnitKind::Target => "Reached target {}.",
-        UnitKind::Socket => "Listening on {}.",
-        UnitKind::Mount => "Mounted {}.",
-        UnitKind::Slice => "Created slice {}.",
-        _ => "Started {}.",
-    }
-}
-
-fn process(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Start => "main process",
-        Phase::StartPre => "ExecStartPre=",
-        Phase::StartPost => "ExecStartPost=",
-        Phase::Condition => "ExecCondition=",
-        Phase::Reload => "ExecReload=",
-        Phase::Stop => "ExecStop=",
-        Phase::StopPost => "ExecStopPost=",
-        _ => "helper process",
     }
 }

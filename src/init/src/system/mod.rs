@@ -41,6 +41,7 @@ use crate::sys::call::Errno;
 use crate::sys::descriptor::{BorrowedFd, OwnedFd};
 use crate::sys::file::{self, flag};
 use crate::sys::memory;
+use crate::sys::process::{Program, fork};
 use crate::sys::wait::event;
 use crate::{complain, emergency, sys};
 use core::ffi::CStr;
@@ -52,6 +53,8 @@ use hostel_supervisor::Supervisor;
 
 /// When nothing is due, in milliseconds.
 const NEVER: u64 = u64::MAX;
+/// Exit status of a child whose exec failed, as shells have it.
+const EXIT_NO_EXEC: i32 = 127;
 
 /// What runs of the plan. Before there is one, it's the empty plan.
 // In this order, here and in `System`: what is at the front is reached by shorter instructions.
@@ -67,16 +70,6 @@ struct Guest {
 }
 
 impl Guest {
-    /// Without a plan.
-    fn new() -> Result<Self, Errno> {
-        let ([header, ..], kept) = (memory::table(1), tables::KeptTable::new()) else {
-            return Err(Errno::NOMEM);
-        };
-        let supervisor = Supervisor::new(Plan::EMPTY, header, &mut []);
-        let (slots, flights) = (tables::RunSlots::new(), tables::Flights::new());
-        Ok(Guest { plan_file: None, plan: Plan::EMPTY, slots, flights, kept, supervisor })
-    }
-
     /// Has a plan come?
     fn has_plan(&self) -> bool {
         self.plan_file.is_some()
@@ -88,8 +81,8 @@ impl Guest {
     }
 
     /// The unit's name.
-    fn name(&self, unit: UnitId) -> &'static str {
-        self.plan.definition(unit).name()
+    fn name(&self, unit: UnitId) -> &'static [u8] {
+        self.plan.definition(unit).name_bytes()
     }
 }
 
@@ -127,44 +120,51 @@ pub fn run() -> ! {
             sys::process::exit(foreign::ask(&warden));
         }
         complain::complain(
-            "hostel-init: not PID 1 of a guest. Start guests with `hostel start`, or run one command: hostel-init -- COMMAND",
+            "hostel-init: not PID 1 of a guest. Use `hostel start`, or hostel-init -- COMMAND",
             &[],
         );
         sys::process::exit(EXIT_CRASH);
     }
     sys::signal::block_all();
     sys::process::set_name(c"init");
-    match System::new() {
-        Ok(mut system) => system.run(),
-        Err(errno) => emergency::run("init cannot begin: {}", &[messages::reason(errno)]),
+    match (waiting(), memory::tables()) {
+        (Ok((poll, signals)), Some(tables)) => System::begin(poll, signals, tables),
+        (waiting, _) => {
+            let errno = waiting.err().unwrap_or(Errno::NOMEM);
+            emergency::run("init cannot begin: {}", &[messages::reason(errno)])
+        }
     }
 }
 
+/// What init can't be without: its one wait, and signals that end it.
+fn waiting() -> Result<(poll::Poll, OwnedFd), Errno> {
+    let poll = poll::Poll::new()?;
+    let signals = sys::signal::descriptor()?;
+    poll.add(signals.as_fd(), poll::Source::Signals, event::IN)?;
+    Ok((poll, signals))
+}
+
 impl System {
-    fn new() -> Result<Self, Errno> {
+    /// With all that can be had; what can't is said, and missing from then on.
+    fn begin(poll: poll::Poll, signals: OwnedFd, tables: &'static mut memory::Tables) -> ! {
+        let memory::Tables { header, connections, held, flights, marks, index, slots, kept, states } = tables;
         let warden_file = open_warden();
-        foreign::prepare(warden_file.as_ref());
-        let poll = poll::Poll::new()?;
-        let signals = sys::signal::descriptor()?;
-        poll.add(signals.as_fd(), poll::Source::Signals, event::IN)?;
+        foreign::prepare(&warden_file);
         let reserve = reserve::Reserve::new(&signals);
         let mut log = log::Log::open();
         for directory in [c"/run", c"/run/hostel", c"/run/hostel/notify"] {
             if let Err(errno) = file::make_directory(None, directory) {
-                let lost = ": no requests, and no readiness of services; mount a tmpfs on /run: ";
-                log.say(
-                    "{}{}{}",
-                    &[directory.to_str().unwrap_or("/run").into(), lost.into(), messages::reason(errno)],
-                );
+                let lost = ": no requests, no readiness; mount a tmpfs on /run: ";
+                log.say("{}{}{}", &[directory.to_bytes().into(), lost.into(), messages::reason(errno)]);
             }
         }
-        let page = status_page::StatusPage::open();
+        let page = status_page::StatusPage::open(marks);
         let (cgroups, missing) = cgroup::Cgroups::open();
         if let Some(missing) = missing {
-            let lost = "; units are told apart by process group, and what leaves it is missed by their stop";
-            log.say("no cgroups: {}{}", &[missing.into(), lost.into()]);
+            let lost = "; units are told apart by process group";
+            log.say("no cgroups: /sys/fs/cgroup: {}{}", &[missing.into(), lost.into()]);
         }
-        let control = control::Control::open(&poll, &mut log);
+        let control = control::Control::open(connections, &poll, &mut log);
         let mut system = System {
             poll,
             signals,
@@ -176,8 +176,15 @@ impl System {
             control,
             compilation: None,
             again: None,
-            guest: Guest::new()?,
-            warden: channel::Warden::new(),
+            guest: Guest {
+                plan_file: None,
+                plan: Plan::EMPTY,
+                slots: tables::RunSlots::new(index, slots),
+                flights: tables::Flights::new(flights),
+                kept: tables::KeptTable::new(kept),
+                supervisor: Supervisor::without_plan(header, states),
+            },
+            warden: channel::Warden::new(held),
             ending: None,
             more: false,
             children: true,
@@ -185,7 +192,7 @@ impl System {
         };
         system.page.set_state(GuestState::Starting);
         system.begin_compilation(boot::Depth::Generators);
-        Ok(system)
+        system.run()
     }
 }
 
@@ -196,8 +203,24 @@ fn given(variable: &str) -> Option<OwnedFd> {
     sys::descriptor::adopt(number as u32)
 }
 
+/// Runs the warden as a child: `arguments` from argv[0] on, with these descriptors.
+#[inline(never)]
+fn run_warden(
+    warden: &Option<OwnedFd>,
+    arguments: &[&CStr],
+    descriptors: &[(BorrowedFd<'_>, u32)],
+) -> Result<u32, Errno> {
+    let file = warden.as_ref().ok_or(Errno::NOENT)?.as_fd();
+    let program = Program { file, arguments, variable: None, descriptors };
+    fork(None, &|| {
+        program.become_it();
+        EXIT_NO_EXEC
+    })
+}
+
 /// The warden's file: where the environment says, beside our own, or where packages have it: a kernel starts us without
 /// a /proc that says where we are.
+#[inline(never)]
 fn open_warden() -> Option<OwnedFd> {
     let open = |path: &CStr| file::open(None, path, flag::PATH).ok();
     if let Some(found) = sys::start::variable(paths::ENV_WARDEN).and_then(open) {

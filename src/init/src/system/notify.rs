@@ -7,6 +7,7 @@ use crate::sys::descriptor::OwnedFd;
 use crate::sys::file;
 use crate::sys::socket::{Kind, Received, at_path, tell_senders};
 use hostel_contract::paths::NOTIFY_DIR;
+use hostel_contract::said::Said;
 use hostel_init::notification::{Assignment, SIZE_MAX, assignments, store};
 use hostel_plan::{NotifyAccess, UnitId};
 use hostel_supervisor::{Event, Notification};
@@ -16,7 +17,7 @@ const DATAGRAMS_MAX: usize = 16;
 
 /// Makes the socket of a unit. Fails with NAMETOOLONG for a name of more than 88 bytes: the address has no more.
 #[inline(never)]
-pub fn open(unit: &str) -> Result<OwnedFd, Errno> {
+pub fn open(unit: &[u8]) -> Result<OwnedFd, Errno> {
     let mut room = [0u8; 108];
     let path = file::path(&mut room, "{}/{}", &[NOTIFY_DIR.into(), unit.into()]);
     let socket = at_path(path.ok_or(Errno::NAMETOOLONG)?, Kind::Datagram)?;
@@ -58,8 +59,7 @@ impl System {
                     continue;
                 }
                 Assignment::Event(Notification::MainPid(pid)) if !self.belongs(unit, pid) => {
-                    let name = self.guest.name(unit);
-                    self.log.say("{}: not a process of this unit: MAINPID={}", &[name.into(), pid.into()]);
+                    self.tell(Said::MainPidAlien, unit, u64::from(pid));
                     continue;
                 }
                 Assignment::Event(event) => event,

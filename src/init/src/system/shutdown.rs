@@ -7,23 +7,22 @@
 //! | kill | KILL to the same, again and again | nobody is left; its time is over |
 //! | write out | the warden writes what the log pipes hold, and ends | it has ended; its time is over |
 //! | clear | KILL to everything | nobody is left; its time is over |
-//! | unmount | a child unmounts what isn't the kernel's own | it has ended; its time is over |
+//! | unmount | `hostel-warden unmount`: what isn't the kernel's own | it has ended; its time is over |
 //! | sync | a child syncs the root file system | it has ended; its time is over |
 //!
 //! Then the last status page, and reboot(2); where that isn't permitted, an exit status that says the same.
 
 use super::cgroup::{others_exist, signal_others};
-use super::{System, upward};
+use super::{System, run_warden, upward};
 use crate::sys;
 use crate::sys::call::Errno;
-use crate::sys::file::{self, flag};
+use crate::sys::file;
 use crate::sys::process::{Reboot, fork, kill, reboot};
-use core::ffi::CStr;
 use hostel_contract::ShutdownKind;
+use hostel_contract::said::Said;
 use hostel_contract::shutdown::{EXIT_OK, EXIT_REBOOT};
 use hostel_contract::status::GuestState;
-use hostel_init::text::Text;
-use hostel_init::{proc, signals};
+use hostel_init::signals;
 use hostel_supervisor::Event;
 
 /// Times of the steps, in milliseconds.
@@ -35,13 +34,6 @@ const UNMOUNT_MS: u64 = 5000;
 const SYNC_MS: u64 = 30_000;
 /// How often a step that waits for processes looks, when none is reaped.
 const LOOK_MS: u64 = 50;
-
-/// File systems that hold nothing to be written: the kernel's own, and memory.
-const NOT_UNMOUNTED: &[u8] =
-    b"proc sysfs tmpfs devtmpfs devpts mqueue cgroup cgroup2 securityfs debugfs tracefs bpf \
-    fusectl configfs pstore efivarfs nsfs hugetlbfs ramfs autofs";
-/// Most of /proc/self/mountinfo that is looked at, in bytes.
-const MOUNTS_MAX: usize = 256 * 1024;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {
@@ -87,18 +79,18 @@ impl Ending {
 }
 
 /// Words for the log, command for reboot(2), and exit status where that isn't permitted.
-fn ways_out(kind: ShutdownKind) -> (&'static str, Option<Reboot>, i32) {
+fn ways_out(kind: ShutdownKind) -> (Option<Reboot>, i32) {
     match kind {
-        ShutdownKind::Halt => ("halt", Some(Reboot::Halt), EXIT_OK),
-        ShutdownKind::PowerOff => ("power-off", Some(Reboot::PowerOff), EXIT_OK),
-        ShutdownKind::Reboot => ("reboot", Some(Reboot::Restart), EXIT_REBOOT),
-        ShutdownKind::Exit => ("exit", None, EXIT_OK),
+        ShutdownKind::Halt => (Some(Reboot::Halt), EXIT_OK),
+        ShutdownKind::PowerOff => (Some(Reboot::PowerOff), EXIT_OK),
+        ShutdownKind::Reboot => (Some(Reboot::Restart), EXIT_REBOOT),
+        ShutdownKind::Exit => (None, EXIT_OK),
     }
 }
 
 /// Leaves, after all else is done: reboot(2), which in a pid namespace ends its init with a signal, or an exit.
 pub fn leave(kind: ShutdownKind) -> ! {
-    let (_, command, status) = ways_out(kind);
+    let (command, status) = ways_out(kind);
     if let Some(command) = command {
         reboot(command);
     }
@@ -108,14 +100,13 @@ pub fn leave(kind: ShutdownKind) -> ! {
 impl System {
     /// The guest is to end: asked for by a signal, a request, or an action of a unit.
     pub(super) fn shut_down(&mut self, kind: ShutdownKind) {
-        let name = ways_out(kind).0;
         if self.page.header.shutdown == 0 {
             upward::tell(b"STOPPING=1\nSTATUS=stopping");
             // What somebody had stopped can't end in order; the warden least of all, which the services' scripts ask.
             let _ = kill(-1, signals::CONT);
         }
         if self.page.header.shutdown != kind.code() {
-            self.log.say("Shutting down: {}", &[name.into()]);
+            self.log.tell(Said::ShuttingDown, b"", u64::from(kind.code()), b"");
             self.page.header.shutdown = kind.code();
             self.page.set_state(GuestState::Stopping);
             self.page.touch();
@@ -171,14 +162,16 @@ impl System {
         let Some(ending) = &mut self.ending else { return };
         match step {
             Step::Kill if left == Left::Somebody => {
-                self.log.say("Processes are left that ignore TERM: they are killed.", &[]);
+                self.log.tell(Said::Killing, b"", 0, b"");
             }
             Step::WriteOut => {
                 let kind = ending.kind;
-                self.log.say("All units and processes have ended: {}", &[ways_out(kind).0.into()]);
+                self.log.tell(Said::Ended, b"", u64::from(kind.code()), b"");
                 return self.write_out(kind);
             }
-            Step::Unmount => ending.child = fork(None, &unmount_all).ok(),
+            Step::Unmount => {
+                ending.child = run_warden(&self.warden_file, &[c"hostel-warden", c"unmount"], &[]).ok()
+            }
             Step::Sync => {
                 if let Some(pid) = ending.child {
                     // Late: it may hang in a call, and then stays; the kernel unmounts at the end of the namespace.
@@ -228,37 +221,6 @@ fn kill_the_rest(step: Step, warden: Option<u32>) {
         Step::Clear => drop(kill(-1, signals::KILL)),
         Step::Terminate | Step::WriteOut | Step::Unmount | Step::Sync => {}
     }
-}
-
-/// In a child: unmounts what can be, the last mounted first. What is busy or not ours to unmount stays.
-fn unmount_all() -> i32 {
-    let buffer = sys::memory::table::<u8>(MOUNTS_MAX);
-    let Some(text) = read_all(c"/proc/self/mountinfo", buffer) else { return 1 };
-    for line in text.rsplit(|b| *b == b'\n') {
-        let Some((point, kind)) = proc::mount(line) else { continue };
-        if point == b"/" || NOT_UNMOUNTED.split(|b| *b == b' ').any(|known| known == kind) {
-            continue;
-        }
-        let mut room = [0u8; 1024];
-        let mut path = Text::new(&mut room);
-        proc::unescape(point, &mut |byte| {
-            path.push(&[byte]);
-        });
-        if let Some(path) = file::text_path(&mut path) {
-            file::unmount(path);
-        }
-    }
-    0
-}
-
-/// A file of /proc that comes in pieces.
-fn read_all<'a>(path: &CStr, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
-    let file = file::open(None, path, flag::READ).ok()?;
-    let mut length = 0;
-    while let Ok(size @ 1..) = file::read_some(file.as_fd(), buffer.get_mut(length..)?) {
-        length += size;
-    }
-    buffer.get(..length)
 }
 
 /// In a child: sync(2) would write out the whole machine, which is not the guest's to ask.

@@ -9,6 +9,7 @@ use crate::sys::descriptor::OwnedFd;
 use crate::sys::socket::{Calls, DESCRIPTORS_MAX, accept};
 use crate::sys::wait::event;
 use hostel_contract::exec::ExecStep;
+use hostel_contract::said::Said;
 use hostel_plan::UnitId;
 use hostel_supervisor::{Event, Report};
 
@@ -27,8 +28,7 @@ impl System {
         for fd in descriptors.iter_mut().filter_map(Option::take) {
             if guest.kept.keep(unit, Purpose::Socket, &[], fd).is_none() {
                 guest.kept.close_all(unit, Purpose::Socket, None);
-                let name = guest.name(unit);
-                self.log.say("{}: no room to keep its sockets; stop other sockets first", &[name.into()]);
+                self.tell(Said::SocketsFull, unit, 0);
                 return failed(Errno::NFILE);
             }
         }
@@ -74,8 +74,7 @@ impl System {
         let accepted = guest.kept.of(socket, Purpose::Socket).filter_map(|(_, kept)| kept.fd());
         let Some(connection) = accepted.filter_map(|fd| accept(fd, Calls::Wait).ok()).next() else { return };
         let Some(service) = service else {
-            let name = guest.name(socket);
-            return self.log.say("{}: too many connections, one was closed", &[name.into()]);
+            return self.tell(Said::ConnectionsFull, socket, 0);
         };
         if guest.kept.keep(service, Purpose::Socket, &[], connection).is_some() {
             guest.supervisor.handle(sys::now_ms(), Event::Triggered(service));
@@ -106,9 +105,7 @@ impl System {
             count += 1;
         }
         if count >= usize::from(described.fdstore_max()) {
-            let text = ": FDSTORE: not kept, FileDescriptorStoreMax= is ";
-            self.log.say("{}{}{}", &[described.name().into(), text.into(), count.into()]);
-            return;
+            return self.tell(Said::StoreFull, unit, count as u64);
         }
         match guest.kept.keep(unit, Purpose::Stored, name, fd) {
             Some(index) if !keep_dead => {
@@ -118,7 +115,7 @@ impl System {
                 }
             }
             Some(_) => {}
-            None => self.log.say("{}: FDSTORE: not kept, no room", &[described.name().into()]),
+            None => self.tell(Said::NoRoom, unit, 0),
         }
     }
 

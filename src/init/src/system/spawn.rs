@@ -3,7 +3,7 @@
 use super::cgroup::parent_of;
 use super::poll::Source;
 use super::tables::{self, Purpose};
-use super::{Guest, System, messages, reserve};
+use super::{Guest, System, reserve};
 use crate::sys;
 use crate::sys::call::{Done, Errno};
 use crate::sys::descriptor::{BorrowedFd, OwnedFd};
@@ -15,16 +15,15 @@ use hostel_contract::exec::{
     ENV_FD_NAMES, EVALUATE_CONDITIONS, ExecOutcome, ExecRecord, ExecRequest, ExecStep, FD_FIRST, FD_LOG,
     FD_PLAN, FD_STATUS, MAKE_DIRECTORIES,
 };
+use hostel_contract::said::{Said, pack};
 use hostel_init::text::Text;
-use hostel_plan::{EdgeKind, INFINITE, NotifyAccess, Phase, SettingKey, Unit, UnitId, UnitKind, unit_flags};
+use hostel_plan::{EdgeKind, INFINITE, NotifyAccess, Phase, Unit, UnitId, UnitKind, unit_flags};
 use hostel_supervisor::{Event, ExitKind, Report, Spawn};
 
 /// Most descriptors that one child is given for its unit.
 const GIVEN_MAX: usize = 128;
 /// Longest list of their names; where it is longer, all are named as where there's none.
 const NAMES_MAX: usize = 4096;
-/// Name of an accepted connection among a service's descriptors, as systemd has it.
-const CONNECTION: &str = "connection";
 /// Ancestors looked at to tell whose a process is.
 const ANCESTORS_MAX: usize = 32;
 
@@ -68,16 +67,16 @@ impl System {
         let warden = self.warden_file.as_ref().ok_or(Errno::NOENT)?;
         let vacant = guest.flights.vacant().ok_or(Errno::AGAIN)?;
         prepare(guest, &self.poll, unit, spawn)?;
-        let group = if is_outside(spawn.phase) || unit.cgroup().is_empty() || !self.cgroups.exists() {
+        let group = if is_outside(spawn.phase) || unit.cgroup_bytes().is_empty() || !self.cgroups.exists() {
             None
         } else {
             // Kernels from 6.14 on kill what is cloned into a group that was ever killed as a whole: another takes its
             // place, if nobody lives in it.
             if spawn.first || spawn.phase == Phase::StopPost {
-                self.cgroups.remove(unit.cgroup());
+                self.cgroups.remove(unit.cgroup_bytes());
             }
             // Where it can't be made (a limit of groups, a read-only tree), the unit runs without.
-            self.cgroups.make(unit.cgroup())
+            self.cgroups.make(unit.cgroup_bytes())
         };
         let shared: &Guest = guest;
         let given = Given::of(shared, unit, spawn.phase);
@@ -167,35 +166,29 @@ impl System {
         record: &ExecRecord,
         descriptors: &mut [Option<OwnedFd>; DESCRIPTORS_MAX],
     ) -> Report {
-        let (name, text) = (self.guest.name(unit), record.text.lossy());
+        let (name, text) = (self.guest.name(unit), record.text.bytes());
         match ExecOutcome::from_code(record.outcome) {
             Some(ExecOutcome::Done) if phase == Phase::OpenSockets => self.take_sockets(unit, descriptors),
             Some(ExecOutcome::Done) => {
                 let pid = Some(record.pid).filter(|pid| *pid > 1 && self.belongs(unit, *pid));
                 // 0: nothing was guessed, and that's well.
                 if phase == Phase::ReadPidFile && pid.is_none() && record.pid != 0 {
-                    let pid = record.pid;
-                    self.log.say(
-                        "{}: not of this unit: the process in {}: {}",
-                        &[name.into(), text.into(), pid.into()],
-                    );
+                    self.log.tell(Said::PidFileAlien, name, u64::from(record.pid), text);
                 }
                 Report::Done { pid }
             }
             Some(ExecOutcome::ConditionFalse) => {
-                self.log.say("{}: not started, not met: {}", &[name.into(), text.into()]);
+                self.log.tell(Said::NotMet, name, 0, text);
                 Report::ConditionFalse
             }
             Some(ExecOutcome::AssertFailed) => {
-                self.log.say("{}: not met: {}", &[name.into(), text.into()]);
+                self.log.tell(Said::NotAsserted, name, 0, text);
                 Report::AssertFailed
             }
             Some(ExecOutcome::Skipped) => Report::Skipped,
             Some(ExecOutcome::Failed) => {
-                let step = ExecStep::from_code(record.step).map_or("?", ExecStep::name);
-                let reason = messages::reason(Errno::from_raw_os_error(record.errno));
-                self.log
-                    .say("{}: failed at step {}: {}: {}", &[name.into(), step.into(), text.into(), reason]);
+                let number = pack([record.step.into(), record.errno as u16, 0]);
+                self.log.tell(Said::StepFailed, name, number, text);
                 Report::Failed { step: record.step, errno: record.errno }
             }
             None => Report::Failed { step: ExecStep::Protocol.code(), errno: 0 },
@@ -208,7 +201,7 @@ impl System {
         let described = guest.plan.definition(unit);
         let in_cgroup = guest.slots.of(unit).is_some_and(|slot| slot.flags & tables::IN_CGROUP != 0);
         if in_cgroup {
-            return self.cgroups.contains(described.cgroup(), pid);
+            return self.cgroups.contains(described.cgroup_bytes(), pid);
         }
         let mut ancestor = pid;
         for _ in 0..ANCESTORS_MAX {
@@ -244,7 +237,7 @@ fn prepare(guest: &mut Guest, poll: &super::poll::Poll, unit: Unit<'static>, spa
     }
     if unit.kind() == UnitKind::Service && unit.notify_access() != NotifyAccess::None && slot.notify.is_none()
     {
-        let socket = super::notify::open(unit.name())?;
+        let socket = super::notify::open(unit.name_bytes())?;
         slot.notify = Some(socket);
         if let (Some(number), Some(slot)) = (guest.slots.number(unit.id()), guest.slots.of(unit.id()))
             && let Some(socket) = slot.notify.as_ref().map(OwnedFd::as_fd)
@@ -331,19 +324,11 @@ fn become_exec(
     let mut descriptors = heapless::Vec::<(BorrowedFd<'_>, u32), PLACED_MAX>::new();
     let _ = descriptors.extend_from_slice(fixed);
     let mut number = FD_FIRST as u32;
-    let mut separator: &[u8] = b"=";
+    let mut template = "={}/{}";
     names.push(ENV_FD_NAMES.as_bytes());
     for kept in given.kept.iter().filter_map(|index| guest.kept.at(usize::from(*index))) {
-        let socket = guest
-            .plan
-            .unit(UnitId(kept.unit))
-            .filter(|_| number < FD_FIRST as u32 + u32::from(given.sockets));
-        let name = socket.map(|s| match s.kind() {
-            UnitKind::Service => CONNECTION,
-            _ => s.setting(SettingKey::FileDescriptorName).unwrap_or(s.name()),
-        });
-        names.push(separator).push(name.map_or(kept.name(), str::as_bytes));
-        separator = b":";
+        names.verbatim(template, &[kept.unit.into(), kept.name().into()]);
+        template = ":{}/{}";
         if let Some(fd) = kept.fd() {
             let _ = descriptors.push((fd, number));
             number += 1;

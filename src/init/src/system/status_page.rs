@@ -17,13 +17,13 @@ pub struct StatusPage {
     /// Changed by whoever has something to say, then [`StatusPage::touch`].
     pub header: StatusHeader,
     /// One a unit; 1: its row is to be written.
-    marks: &'static mut [u8],
+    marks: &'static mut [u8; status::UNITS_MAX],
     changed: bool,
 }
 
 impl StatusPage {
     /// The spawner's file, or one of our own. Where neither can be had there is no page, and nothing else is lost.
-    pub fn open() -> Self {
+    pub fn open(marks: &'static mut [u8; status::UNITS_MAX]) -> Self {
         let given = super::given(paths::ENV_STATUS_FD);
         let header = StatusHeader {
             magic: MAGIC,
@@ -41,16 +41,11 @@ impl StatusPage {
             plan_checksum: 0,
             reaped: 0,
         };
-        let page = StatusPage { file: given.or_else(create), header, marks: &mut [], changed: true };
+        let page = StatusPage { file: given.or_else(create), header, marks, changed: true };
         if let Some(file) = &page.file {
             file::resize(file.as_fd(), 0);
         }
         page
-    }
-
-    /// Room for the marks of more units.
-    pub fn enlarge(&mut self, marks: &'static mut [u8]) {
-        self.marks = marks;
     }
 
     /// The rows are of this plan from now on: all of them are to be written.

@@ -1,18 +1,18 @@
-//! What init holds of each unit: descriptors, above all. Tables in fresh zeroed memory, with room for more units than
-//! the plan has; only what is used of them costs memory, so the elements that are used are kept together at the front.
+//! What init holds of each unit: descriptors, above all. Tables with room for the largest plan; only what is used of them
+//! costs memory, so the elements that are used are kept together at the front.
 //! Elements stay where they are when the plan is replaced: only the indices of units that they name are others then.
 
 use crate::sys::descriptor::{BorrowedFd, OwnedFd};
-use crate::sys::memory;
+use hostel_contract::status::UNITS_MAX;
 use hostel_init::notification::NAME_MAX;
 use hostel_plan::{Phase, UnitId};
 
 /// Most descriptors that init keeps for units: listening sockets and FDSTORE together.
-const KEPT_MAX: usize = 1024;
+pub const KEPT_MAX: usize = 1024;
 /// The unit of an element whose unit left the plan.
 pub const GONE: UnitId = UnitId(u16::MAX - 1);
-/// Spawns under way at a time, for each unit: a main process whose exec isn't confirmed yet, and a control process.
-pub const FLIGHTS_EACH: usize = 2;
+/// Spawns under way at a time: for each unit a main process whose exec isn't confirmed yet, and a control process.
+pub const FLIGHTS_MAX: usize = 2 * UNITS_MAX;
 
 /// Of a unit that has had a process.
 #[derive(Default)]
@@ -47,32 +47,22 @@ impl RunSlot {
 
 /// Slots of units that have had a process, found by unit.
 pub struct RunSlots {
-    index: &'static mut [u16],
-    slots: &'static mut [RunSlot],
+    index: &'static mut [u16; UNITS_MAX],
+    slots: &'static mut [RunSlot; UNITS_MAX],
     used: usize,
 }
 
 impl RunSlots {
-    /// For a plan of no units.
-    pub fn new() -> Self {
-        RunSlots { index: &mut [], slots: &mut [], used: 0 }
-    }
-
-    /// Units that there is room for.
-    pub fn room(&self) -> usize {
-        self.index.len()
-    }
-
-    /// Goes on in larger tables.
-    pub fn enlarge(&mut self, index: &'static mut [u16], slots: &'static mut [RunSlot]) {
-        self.index = index;
-        move_over(core::mem::replace(&mut self.slots, slots), self.slots);
+    /// In these tables, of which nothing is used yet.
+    pub fn new(index: &'static mut [u16; UNITS_MAX], slots: &'static mut [RunSlot; UNITS_MAX]) -> Self {
+        RunSlots { index, slots, used: 0 }
     }
 
     /// Units have other indices from now on. The slot of one that is gone keeps its log pipe for the warden to read
     /// empty, until the next such change; `freed` is told of each that has no unit any more.
     pub fn renumber(&mut self, place: &dyn Fn(UnitId) -> UnitId, freed: &mut dyn FnMut(usize)) {
-        self.index.fill(0);
+        // Written to only where there's something: an untouched page costs nothing.
+        self.index.iter_mut().filter(|index| **index != 0).for_each(|index| *index = 0);
         for (number, slot) in self.slots.iter_mut().enumerate().take(self.used) {
             let Some(unit) = slot.unit() else { continue };
             if unit == GONE {
@@ -153,17 +143,12 @@ impl Flight {
 }
 
 /// All spawns under way.
-pub struct Flights(&'static mut [Flight]);
+pub struct Flights(&'static mut [Flight; FLIGHTS_MAX]);
 
 impl Flights {
-    /// For a plan of no units.
-    pub fn new() -> Self {
-        Flights(&mut [])
-    }
-
-    /// Goes on in a larger table.
-    pub fn enlarge(&mut self, flights: &'static mut [Flight]) {
-        move_over(core::mem::replace(&mut self.0, flights), self.0);
+    /// In this table.
+    pub fn new(flights: &'static mut [Flight; FLIGHTS_MAX]) -> Self {
+        Flights(flights)
     }
 
     /// Units have other indices from now on.
@@ -212,13 +197,6 @@ impl Flights {
     }
 }
 
-/// Moves elements to the front of a larger table.
-fn move_over<T>(from: &mut [T], to: &mut [T]) {
-    for (old, new) in from.iter_mut().zip(to) {
-        core::mem::swap(old, new);
-    }
-}
-
 /// Why a descriptor is kept.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -257,15 +235,15 @@ impl Kept {
 
 /// All descriptors kept for units, in one table.
 pub struct KeptTable {
-    all: &'static mut [Kept],
+    all: &'static mut [Kept; KEPT_MAX],
     /// Elements from here on were never used.
     used: usize,
 }
 
 impl KeptTable {
-    /// Room for [`KEPT_MAX`].
-    pub fn new() -> Self {
-        KeptTable { all: memory::table(KEPT_MAX), used: 0 }
+    /// In this table.
+    pub fn new(all: &'static mut [Kept; KEPT_MAX]) -> Self {
+        KeptTable { all, used: 0 }
     }
 
     /// Units have other indices from now on. What is kept for one that is gone is told to `gone`, and closed.

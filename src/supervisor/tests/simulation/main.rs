@@ -22,7 +22,7 @@ use world::{Failure, Stats, Story, simulate, simulate_plan};
 /// Seeds of an ordinary test run.
 const SEEDS: u64 = 20_000;
 /// Seeds in which a planted bug has to show.
-const SEEDS_OF_A_BUG: u64 = 3_000;
+const SEEDS_OF_A_BUG: u64 = 20_000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()

@@ -217,7 +217,7 @@ fn ask_all(op: ControlOp, units: &[String], words: &Words<'_>) -> Outcome {
 fn told(verb: &str, unit: &str, reply: &ControlReply) -> u8 {
     let result = ControlResult::from_code(reply.result);
     let unit = escape(unit);
-    let more = escape(reply.text.lossy());
+    let more = reply.words();
     match result {
         Some(ControlResult::Done | ControlResult::Skipped) => 0,
         Some(ControlResult::NoSuchUnit) => {

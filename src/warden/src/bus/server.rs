@@ -622,7 +622,7 @@ fn verdict(reply: &ControlReply) -> Result<(), Failure> {
     if reply.result == ControlResult::Done.code() {
         return Ok(());
     }
-    let said = reply.text.lossy();
+    let said = reply.words();
     let text = if said.is_empty() { reload::reason() } else { said.to_owned() };
     Err(Failure::new(super::error::name::FAILED, format!("The units can't be taken in: {text}")))
 }

@@ -78,6 +78,10 @@ pub fn is_resource_control(directive: &str) -> bool {
     policy::directive(&[policy::Class::Control], directive).is_some()
 }
 
+/// Where init has the descriptor for the plan, and that of the plan in force.
+const FD_OUTPUT: i32 = 3;
+const FD_IN_FORCE: i32 = 4;
+
 /// A time span of systemd.time(7) in microseconds, seconds where it has no unit.
 pub fn parse_microseconds(text: &str) -> Option<u64> {
     time::parse_span(text, time::SECOND)
@@ -197,6 +201,11 @@ fn options(args: &[OsString]) -> Result<Options, CompileError> {
     if options.occasion != Occasion::Look && options.root != Path::new("/") {
         let text = "--boot, --generators and --units are for init, so they need --root / inside the guest";
         return Err(CompileError::Usage(text.to_owned()));
+    }
+    // Init says no more than why: its descriptors are always the same.
+    if options.occasion != Occasion::Look && matches!(options.output, Output::Nowhere) {
+        options.output = Output::Descriptor(FD_OUTPUT);
+        options.in_force = options.in_force.or((options.occasion != Occasion::Boot).then_some(FD_IN_FORCE));
     }
     Ok(options)
 }

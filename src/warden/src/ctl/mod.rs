@@ -224,7 +224,7 @@ fn report(what: &str, reply: &ControlReply) -> Result<u8, Refusal> {
     let result = ControlResult::from_code(reply.result).ok_or_else(|| {
         Refusal::failed(format!("{what}: an answer that is not understood ({})", reply.result))
     })?;
-    let text = show::escape(reply.text.lossy());
+    let text = reply.words();
     let more = if text.is_empty() { String::new() } else { format!(": {text}") };
     let code = match result {
         ControlResult::Done => return Ok(0),

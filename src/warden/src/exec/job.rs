@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use hostel_contract::exec::{self, ExecRequest, ExecStep};
-use hostel_plan::{EdgeKind, Phase, Plan, SettingKey, Unit, UnitId};
+use hostel_plan::{EdgeKind, Phase, Plan, SettingKey, Unit, UnitId, UnitKind};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -74,18 +74,29 @@ impl<'a> Job<'a> {
     /// Names for $LISTEN_FDNAMES, one for each of `descriptors`.
     pub fn descriptor_names(&self, given: Option<&str>) -> Vec<String> {
         let mut names: Vec<String> = match given {
-            Some(given) => given.split(':').map(String::from).collect(),
+            Some(given) => given.split(':').map(|entry| self.descriptor_name(entry)).collect(),
             None => self.socket_names(),
         };
         names.resize(self.descriptors.len(), "stored".to_string());
         names
     }
 
+    /// What a descriptor is called of which init says this ([`exec::ENV_FD_NAMES`]).
+    fn descriptor_name(&self, entry: &str) -> String {
+        let (unit, name) = entry.split_once('/').unwrap_or(("", entry));
+        let keeper = unit.parse().ok().and_then(|index| self.plan.unit(UnitId(index)));
+        match keeper.filter(|_| name.is_empty()) {
+            Some(service) if service.kind() == UnitKind::Service => CONNECTION.into(),
+            Some(socket) => socket_name(&socket).into(),
+            None => name.into(),
+        }
+    }
+
     /// One name for each listening socket of the socket units that start this one, in the order of the plan.
     fn socket_names(&self) -> Vec<String> {
         let mut names = Vec::new();
         for socket in self.unit.edges(EdgeKind::TriggeredBy).filter_map(|id| self.plan.unit(id)) {
-            let name = socket.setting(SettingKey::FileDescriptorName).unwrap_or(socket.name());
+            let name = socket_name(&socket);
             names.extend(socket.settings_of(SettingKey::Listen).map(|_| name.to_string()));
         }
         names.truncate(usize::from(self.request.sockets));
@@ -107,6 +118,14 @@ impl<'a> Job<'a> {
 /// systemd's words for yes (parse_boolean of its sources).
 pub fn is_yes(text: &str) -> bool {
     matches!(text, "1" | "yes" | "y" | "true" | "t" | "on")
+}
+
+/// What systemd calls the descriptor of a service that serves one connection.
+const CONNECTION: &str = "connection";
+
+/// What a listening socket is called.
+fn socket_name<'a>(socket: &Unit<'a>) -> &'a str {
+    socket.setting(SettingKey::FileDescriptorName).unwrap_or(socket.name())
 }
 
 /// The write end of the unit's log pipe.

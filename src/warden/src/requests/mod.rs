@@ -41,7 +41,7 @@ fn ask(op: ControlOp, argument: u32, unit: &str) -> Result<(), String> {
         Some(ControlResult::Done) => Ok(()),
         other => {
             let result = other.map_or("not understood", ControlResult::name);
-            Err(format!("{} {unit}: {result} {}", op.name(), reply.text.lossy()))
+            Err(format!("{} {unit}: {result} {}", op.name(), reply.words()))
         }
     }
 }

@@ -24,6 +24,7 @@ mod rates;
 mod record;
 mod rules;
 mod run;
+mod said;
 mod sink;
 mod spool;
 mod state;
@@ -156,6 +157,19 @@ trait During<T> {
 impl<T, E: Into<std::io::Error>> During<T> for Result<T, E> {
     fn during(self, what: impl Into<String>) -> Result<T, ServeError> {
         self.map_err(|error| ServeError { what: what.into(), source: error.into() })
+    }
+}
+
+/// What init said, on its console, which is where our standard error leads. Never blocks: what finds no room there stands
+/// in the log.
+fn speak(lines: &[u8]) {
+    if lines.is_empty() {
+        return;
+    }
+    let mut options = std::fs::OpenOptions::new();
+    options.append(true).custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK | libc::O_CLOEXEC);
+    if let Ok(mut console) = options.open("/proc/self/fd/2") {
+        let _ = console.write_all(lines);
     }
 }
 

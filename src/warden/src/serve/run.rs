@@ -22,7 +22,7 @@ use super::takeover::{NextPlan, held, hold};
 use super::triggers::Triggers;
 use super::varlink::{Varlink, Wish};
 use super::writer::Log;
-use super::{During, Options, ServeError, say_on_console};
+use super::{During, Options, ServeError, say_on_console, speak};
 use crate::ctl::{client, names};
 use crate::page::read_plan;
 use crate::requests::{Requests, utmp};
@@ -510,7 +510,9 @@ impl<'a> Serve<'a> {
         if self.trouble.as_ref().is_some_and(|trouble| Instant::now() < trouble.retry) {
             return;
         }
-        match self.sink.write_out() {
+        let written = self.sink.write_out();
+        speak(&self.sink.take_spoken());
+        match written {
             Ok(()) => {
                 if let Some(trouble) = self.trouble.take() {
                     let seconds = trouble.since.elapsed().as_secs();

@@ -16,6 +16,7 @@
 //! **Full.** What can't be written stays in the spool; when that is full, nothing is taken any more and the writers
 //! wait in their pipes. Nothing is lost then but what is still there when the guest ends.
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -29,7 +30,8 @@ use super::journald_conf::{JournaldConf, Storage};
 use super::lines::emit_note;
 use super::native;
 use super::rates::Verdict;
-use super::record::{JOURNAL, Origin, Record, SYSLOG, WARDEN, split_syslog};
+use super::record::{INIT, JOURNAL, Origin, Record, SYSLOG, WARDEN, split_syslog};
+use super::said::{self, Line};
 use super::spool::Spool;
 use super::state::{Kind, Mark, Progress, SEGMENTS_MAX, Segment, State};
 use super::stream_lines::Opener;
@@ -77,6 +79,10 @@ pub struct Sink<W> {
     roll_back: Option<Mark>,
     buffer: Vec<u8>,
     conf: JournaldConf,
+    /// What init said, put into words, for the console.
+    spoken: Vec<u8>,
+    /// Up to here in the spool it was taken there: a batch that is done again is not.
+    spoken_until: u64,
 }
 
 /// What a sink works with.
@@ -122,6 +128,8 @@ impl<W: LogWriter> Sink<W> {
             roll_back,
             buffer: Vec::new(),
             conf,
+            spoken: Vec::new(),
+            spoken_until: 0,
         };
         sink.find_segments()?;
         sink.settle_last(sources.datagrams, sources.streams)?;
@@ -216,6 +224,11 @@ impl<W: LogWriter> Sink<W> {
     /// Bytes that were received and are not in the log.
     pub fn waiting(&self) -> u64 {
         self.spool.end() - self.state.snapshot().consumed + self.state.snapshot().carry_length
+    }
+
+    /// What init has said since the last call, in lines for the console.
+    pub fn take_spoken(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.spoken)
     }
 
     fn room(&self) -> u64 {
@@ -443,11 +456,39 @@ impl<W: LogWriter> Sink<W> {
     /// Converts the first segments, whose bytes are in the buffer, to records of the writer's batch; gives what is
     /// carried after them. Depends on nothing else, so that a successor comes to the same.
     fn convert(&mut self, count: usize, consumed: u64) -> Carry {
-        let Sink { carry, segments, buffer, writer, outgoing, forwarder, units, conf, .. } = self;
+        let Sink {
+            carry,
+            segments,
+            buffer,
+            writer,
+            outgoing,
+            forwarder,
+            units,
+            conf,
+            spoken,
+            spoken_until,
+            ..
+        } = self;
         let Carry { mut lines, mut streams, mut rates } = carry.clone();
         outgoing.clear();
         let forward = conf.forward && forwarder.ready();
+        // Of lines that a segment ends the first part may be of an earlier one: what counts is where the end is.
+        let speaks = Cell::new(false);
         let mut emit = |record: &Record<'_>| {
+            let words;
+            let record = match said::in_words(record.text) {
+                _ if record.name != INIT => record,
+                Line::Plain => record,
+                Line::Detail => return,
+                Line::Words(said) => {
+                    if speaks.get() {
+                        spoken.extend_from_slice(said.as_bytes());
+                        spoken.push(b'\n');
+                    }
+                    words = said;
+                    &Record { text: words.as_bytes(), ..*record }
+                }
+            };
             let (identifier, rules) = units.identifier_and_rules(record.name);
             let Some(record) = &rules.apply(record) else { return };
             if let Some(rate) = rules.rate(conf.rate).filter(|_| Units::is_unit(record.name)) {
@@ -476,6 +517,7 @@ impl<W: LogWriter> Sink<W> {
             let end =
                 segments[..count].get(at + 1).map_or(buffer.len(), |next| (next.start - consumed) as usize);
             let bytes = &buffer[start..end];
+            speaks.set(segment.start >= *spoken_until);
             match segment.kind() {
                 Some(Kind::Output) => lines.feed(units.name(segment.unit), segment, bytes, &mut emit),
                 Some(Kind::Datagram) => emit(&syslog_record(units, segment, bytes)),
@@ -495,6 +537,7 @@ impl<W: LogWriter> Sink<W> {
                 None => (),
             }
         }
+        *spoken_until = (consumed + buffer.len() as u64).max(*spoken_until);
         Carry { lines, streams, rates }
     }
 

@@ -13,7 +13,6 @@ pub mod number {
     pub const MKDIRAT: usize = 34;
     pub const UNLINKAT: usize = 35;
     pub const RENAMEAT: usize = 38;
-    pub const UMOUNT2: usize = 39;
     pub const FSTATFS: usize = 44;
     pub const FTRUNCATE: usize = 46;
     pub const CHDIR: usize = 49;

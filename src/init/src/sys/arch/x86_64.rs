@@ -38,7 +38,6 @@ pub mod number {
     pub const RT_SIGTIMEDWAIT: usize = 128;
     pub const FSTATFS: usize = 138;
     pub const PRCTL: usize = 157;
-    pub const UMOUNT2: usize = 166;
     pub const REBOOT: usize = 169;
     pub const GETDENTS64: usize = 217;
     pub const CLOCK_GETTIME: usize = 228;

@@ -294,7 +294,7 @@ fn ended(
         (ControlResult::Denied, _) => return Err(Failure::denied()),
         (ControlResult::Busy, _) => return Err(Failure::new(name::LIMITS, "Too many requests at once.")),
         (ControlResult::Refused, _) => {
-            let text = reply.text.lossy();
+            let text = reply.words();
             let text = if text.is_empty() { "Operation refused by init" } else { text };
             return Err(Failure::new(name::SHUTTING_DOWN, text));
         }

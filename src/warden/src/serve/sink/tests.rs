@@ -162,6 +162,20 @@ fn given_a_kill_after_receiving_when_a_successor_comes_then_it_writes_what_waits
 }
 
 #[test]
+fn given_what_init_says_as_a_code_when_the_log_has_no_room_at_first_then_it_is_in_words_and_spoken_once() {
+    let guest = Guest::new("said");
+    let (mut sink, _) = guest.warden();
+    guest.print("\x1e1\x1fa.service\x1f0\x1f\n\x1e0\x1fa.socket\x1f0\x1f\nplain\n");
+    guest.take(&mut sink);
+    guest.log.borrow_mut().full = true;
+    assert!(sink.write_out().is_err());
+    guest.log.borrow_mut().full = false;
+    sink.write_out().unwrap();
+    assert_eq!(guest.log.borrow().lines, ["hostel-init: Started a.service.", "hostel-init: plain"]);
+    assert_eq!(sink.take_spoken(), b"Started a.service.\n");
+}
+
+#[test]
 fn given_a_kill_between_the_write_and_the_commit_when_a_successor_comes_then_the_batch_is_written_once() {
     let guest = Guest::new("written");
     guest.print("one\ntwo\nha");
