@@ -1,0 +1,101 @@
+//! The journal of a guest, as its own `journalctl` and `systemd-cat` find it, and the applets of a root that has neither.
+
+use hostel_tests::Guest;
+use hostel_tests::cache::{DEBIAN12, DEBIAN12_SYSV, DEBIAN13, Distribution};
+
+/// Says something at two levels, as what its unit makes of it.
+const TAGGED: &str = "[Service]\nType=oneshot\nSyslogIdentifier=tagged\nSyslogFacility=local3\nSyslogLevel=notice\n\
+                      LogLevelMax=notice\nLogExtraFields=TEAM=red \"ROOM=one two\"\n\
+                      ExecStart=/bin/sh -c 'echo plain; echo \"<3>bad\"; echo \"<7>detail\"'\n";
+/// Says more than it may.
+const LIMITED: &str = "[Service]\nType=oneshot\nLogRateLimitIntervalSec=1h\nLogRateLimitBurst=5\n\
+                       ExecStart=/bin/sh -c 'for i in 1 2 3 4 5 6 7 8 9; do echo $i; done'\n";
+
+/// What `journalctl` prints of a match, a message a line.
+fn messages(guest: &Guest, about: &str) -> Vec<String> {
+    let text = guest.shell(&format!("journalctl --sync; journalctl -q --no-pager -o cat {about}"));
+    text.lines().map(str::to_owned).collect()
+}
+
+fn is_a_journal(distribution: Distribution) {
+    let guest = Guest::of(distribution, "journal")
+        .unit("tagged.service", TAGGED)
+        .unit("limited.service", LIMITED)
+        .file("/etc/systemd/journald.conf.d/small.conf", "[Journal]\nSystemMaxFiles=3\n")
+        .start();
+
+    // Streams: identifier, priority, and levels in front of lines.
+    guest.shell("echo hello | systemd-cat -t greeter -p warning; systemd-cat -t two sh -c 'echo out; echo \"<3>err\"'");
+    assert_eq!(messages(&guest, "-t greeter -p 4..4"), ["hello"]);
+    assert_eq!(messages(&guest, "-t two"), ["out", "err"]);
+    assert_eq!(messages(&guest, "-t two -p err"), ["err"]);
+
+    // What a unit says of its messages.
+    guest.shell("systemctl start tagged limited");
+    assert_eq!(messages(&guest, "-t tagged"), ["plain", "bad"]);
+    assert_eq!(
+        messages(&guest, "-t tagged SYSLOG_FACILITY=19 PRIORITY=5 TEAM=red 'ROOM=one two'"),
+        ["plain"]
+    );
+    assert_eq!(messages(&guest, "-u limited _TRANSPORT=stdout"), ["1", "2", "3", "4", "5"]);
+
+    // An entry that is longer than a datagram.
+    guest.shell(
+        "(echo MESSAGE=long; printf BIG=; head -c 500000 /dev/zero | tr '\\0' x; echo) | logger --journald",
+    );
+    let length = guest.shell("journalctl --sync; journalctl -q -o export MESSAGE=long | wc -c");
+    assert!(length.trim().parse::<u64>().is_ok_and(|length| length > 500_000), "{length}");
+
+    // Wishes, and what is left after them.
+    guest.shell("journalctl --rotate && systemd-cat -t after echo rotated && journalctl --flush");
+    for _ in 0..4 {
+        guest.shell("journalctl --rotate");
+    }
+    let files = guest.shell("ls /var/log/journal/*/ | wc -l");
+    assert!(
+        files.trim().parse::<u32>().is_ok_and(|files| files <= 3),
+        "{files} files where three are allowed"
+    );
+    guest.shell("journalctl --verify && journalctl --vacuum-files=1 && journalctl --list-boots");
+    assert_eq!(guest.try_exec(&["journalctl", "-q", "-k", "-n1", "--no-pager"]).stdout, "");
+}
+
+#[test]
+#[ignore = "boots a guest: cargo xtask test"]
+fn given_debian_12s_tools_when_they_write_and_ask_then_it_is_a_journal() {
+    is_a_journal(DEBIAN12);
+}
+
+/// The verbs that scripts use, by programs that the root does not have.
+#[test]
+#[ignore = "boots a guest: cargo xtask test"]
+fn given_a_root_without_systemd_when_its_scripts_ask_for_systemctl_then_ours_answers() {
+    let guest = Guest::of(DEBIAN12_SYSV, "applets").start();
+    let status = |script: &str| guest.try_exec(&["sh", "-c", script]).status.code();
+    assert_eq!(guest.shell("command -v systemctl").trim(), "/run/hostel/applets/systemctl");
+    assert_eq!(guest.shell("systemctl is-active cron").trim(), "active");
+    assert_eq!(status("systemctl status cron"), Some(0));
+    assert_eq!(status("systemctl is-active no-such"), Some(4));
+    assert_eq!(status("systemctl start no-such"), Some(5));
+    assert_eq!(status("systemctl stop cron && systemctl is-active -q cron"), Some(3));
+    assert_eq!(status("systemctl --no-block start cron.service; systemctl restart cron"), Some(0));
+    assert!(guest.shell("systemctl list-units --type=service").contains("cron.service"));
+    assert!(guest.shell("systemctl show -p ActiveState --value cron").contains("active"));
+    // Debian has this one of its own, which goes first.
+    assert_eq!(status("/run/hostel/applets/invoke-rc.d --quiet no-such start"), Some(100));
+    guest.shell("echo said | systemd-cat -t someone; sleep 1");
+    assert!(guest.shell("journalctl -n 50 --no-pager").contains("someone: said"));
+    assert!(guest.shell("systemd-analyze timespan 90s").contains("Human: 1min 30s"));
+    assert_eq!(status("systemd-analyze calendar nonsense"), Some(1));
+    assert_eq!(status("systemctl --user status"), Some(1));
+}
+
+mod long {
+    use super::*;
+
+    #[test]
+    #[ignore = "boots a guest: cargo xtask test --all"]
+    fn given_debian_13s_tools_when_they_write_and_ask_then_it_is_a_journal() {
+        is_a_journal(DEBIAN13);
+    }
+}
