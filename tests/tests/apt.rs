@@ -17,7 +17,7 @@ use hostel_tests::run::{Outcome, run, until};
 use hostel_tests::{Guest, cli, paths};
 
 /// How long one call of apt may take.
-const LIMIT: Duration = Duration::from_secs(900);
+const LIMIT: Duration = Duration::from_secs(2400);
 
 /// What every call of apt is made with. Nobody is there to be asked, and nothing is to survive a power failure.
 const APT: &str = "export DEBIAN_FRONTEND=noninteractive; apt() { apt-get -qq --yes --no-install-recommends \

@@ -27,6 +27,11 @@ fn given_a_running_guest_then_its_context_is_its_own_and_its_root_is_nobody_on_t
         guest.shell("id -u; hostname; stat -c %u /etc/passwd /root"),
         format!("0\n{}\n0\n0\n", guest.name)
     );
+    let id = "/proc/sys/kernel/random/boot_id";
+    let ours = fs::read_to_string(id).expect("the id of this machine's boot");
+    let theirs = guest.shell(&format!("cat {id}"));
+    assert!(theirs != ours && theirs.len() == ours.len(), "the guest's boot has the id {theirs}");
+    guest.shell("unshare --user --map-root-user --pid --fork --mount-proc true");
 }
 
 #[test]

@@ -12,6 +12,7 @@
 //! All signals are blocked from before the first fork through init's exec: none is lost, and none ends a half-made
 //! context.
 
+mod boot_id;
 pub mod calls;
 pub mod caps;
 pub mod cgroup;
@@ -130,6 +131,8 @@ pub const INSIDE: &[Step<spawn::Inside>] = &[
     Step::new("capabilities", spawn::limit_capabilities),
     // A process of the guest like any other, with its rights, answers from here on.
     Step::new("fakes", fakes::mount),
+    // After the fakes, who may have made a /proc that is whole.
+    Step::new("boot id", boot_id::mount),
     // Last: what is forked before is none of the guest's services.
     Step::new("system calls", calls::fake),
 ];
