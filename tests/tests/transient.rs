@@ -67,6 +67,24 @@ fn given_a_scope_whose_warden_was_killed_when_its_processes_end_then_it_is_gone_
     assert_eq!(left.trim(), "inactive");
 }
 
+/// Two jobs in the order of their units, and one that must not take another's place.
+#[test]
+#[ignore = "boots a guest: cargo xtask test"]
+fn given_a_job_that_waits_for_another_when_asked_then_each_names_the_other_and_mode_fail_replaces_none() {
+    let guest = Guest::of(DEBIAN12, "jobs")
+        .unit("first.service", "[Service]\nType=oneshot\nExecStart=/bin/sleep 1000\n")
+        .unit("second.service", "[Unit]\nAfter=first.service\n[Service]\nType=oneshot\nExecStart=/bin/true\n")
+        .start();
+    guest.shell("systemctl start --no-block first second");
+    let listed = guest.shell("systemctl list-jobs --after --before");
+    assert!(listed.contains("blocking job") && listed.contains("(second.service/start)"), "{listed}");
+    assert!(listed.contains("waiting for job") && listed.contains("(first.service/start)"), "{listed}");
+    let refused =
+        guest.shell("systemctl --job-mode=fail stop second 2>&1; systemctl list-jobs --no-legend | wc -l");
+    assert!(refused.contains("Transaction for second.service/stop is destructive"), "{refused}");
+    assert_eq!(refused.lines().next_back(), Some("2"), "{refused}");
+}
+
 mod long {
     use super::*;
 

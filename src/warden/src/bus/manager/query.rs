@@ -2,7 +2,7 @@
 
 use super::super::dispatch::{Answer, Call};
 use super::super::error::{Failure, name};
-use super::super::jobs::{Job, Jobs};
+use super::super::jobs::{Job, JobKind, Jobs};
 use super::super::path;
 use super::super::property;
 use super::super::server::Server;
@@ -10,7 +10,7 @@ use super::super::value::{Value, structure};
 use super::super::world::Subject;
 use super::units::{full_name, loadable_name, unit_name};
 use glob::Pattern;
-use hostel_plan::UnitId;
+use hostel_plan::{EdgeKind, UnitId};
 
 /// `GetUnit`: a unit that is loaded.
 pub fn get_unit(server: &mut Server, call: &Call) -> Result<Answer, Failure> {
@@ -165,24 +165,45 @@ pub fn list_units_by_names(server: &mut Server, call: &Call) -> Result<Answer, F
 
 /// `ListJobs`.
 pub fn list_jobs(server: &mut Server, _: &Call) -> Result<Answer, Failure> {
-    let row = |(id, job): (u32, &Job)| {
-        let state = if job.running { "running" } else { "waiting" };
-        let (job_path, unit_path) = (path::of_job(id), path::of_unit(&job.unit));
-        structure![
-            id,
-            job.unit.as_str(),
-            job.kind.word(),
-            state,
-            Value::path(job_path),
-            Value::path(unit_path)
-        ]
-    };
-    Ok(Answer::Now(vec![Value::array("(usssoo)", server.jobs.iter().map(row))]))
+    let rows = server.jobs.iter().map(|(id, job)| listed_job(id, job));
+    Ok(Answer::Now(vec![Value::array("(usssoo)", rows)]))
 }
 
-/// `GetJobAfter` and `GetJobBefore`: what a job waits for is known to init alone.
-pub fn job_neighbours(_: &mut Server, _: &Call) -> Result<Answer, Failure> {
-    Ok(Answer::Now(vec![Value::array("(usssoo)", [])]))
+fn listed_job(id: u32, job: &Job) -> Value {
+    let state = if job.running { "running" } else { "waiting" };
+    let (job_path, unit_path) = (path::of_job(id), path::of_unit(&job.unit));
+    structure![id, job.unit.as_str(), job.kind.word(), state, Value::path(job_path), Value::path(unit_path)]
+}
+
+/// `GetJobBefore` and `GetBefore` of a job: jobs that have to end before it begins; `GetJobAfter` and `GetAfter`: those
+/// that wait for it. By the order of their units, as systemd's job_compare() has it.
+pub fn job_neighbours(server: &mut Server, call: &Call) -> Result<Answer, Failure> {
+    let id = match path::object(&call.message.path) {
+        path::Object::Job(id) => id,
+        _ => call.number(0) as u32,
+    };
+    let missing = || Failure::new(name::NO_SUCH_JOB, format!("Job {id} does not exist."));
+    let own = server.jobs.get(id).ok_or_else(missing)?;
+    let wants_before = call.message.member.ends_with("Before");
+    let plan = server.world.plan();
+    let is_after = |first: &Job, second: &Job| {
+        let plan = plan.as_ref()?;
+        let (unit, other) = (plan.find(&first.unit)?, plan.find(&second.unit)?);
+        Some(unit.edges(EdgeKind::After).any(|id| id == other.id()))
+    };
+    let goes_before = |other: &Job| match (is_after(own, other), is_after(other, own)) {
+        (Some(true), _) => Some(first_of(own.kind)),
+        (_, Some(true)) => Some(!first_of(other.kind)),
+        _ => None,
+    };
+    let rows = server.jobs.iter().filter(|(other, _)| *other != id);
+    let rows = rows.filter(|(_, job)| goes_before(job) == Some(wants_before));
+    Ok(Answer::Now(vec![Value::array("(usssoo)", rows.map(|(id, job)| listed_job(id, job)))]))
+}
+
+/// Of jobs of two units in their order, by the second's: does the first go first? A stop of the second comes before all.
+fn first_of(second: JobKind) -> bool {
+    !matches!(second, JobKind::Stop | JobKind::Restart)
 }
 
 /// `GetJob`.

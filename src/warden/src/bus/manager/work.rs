@@ -210,6 +210,9 @@ pub fn enqueue(server: &mut Server, unit: &str, verb: Verb, mode: &str) -> Resul
         return Ok(Made::NeedsPlan);
     };
     let unit = plan_name(server, id);
+    if mode == "fail" {
+        replaces_nothing(server, &unit, verb)?;
+    }
     if mode == "isolate" {
         if let Some(failure) = lacking(server, &unit) {
             return Err(failure);
@@ -225,6 +228,20 @@ pub fn enqueue(server: &mut Server, unit: &str, verb: Verb, mode: &str) -> Resul
         Asked::Ended(reply) => ended(server, &unit, verb, was_up, &reply)?,
     };
     Ok(Made::Job(id))
+}
+
+/// Job mode `fail`: a job that is there is not to be replaced by another one.
+fn replaces_nothing(server: &Server, unit: &str, verb: Verb) -> Result<(), Failure> {
+    let kind = verb.kind();
+    let there = server.jobs.of_unit(unit).map(|(_, job)| job.kind).filter(|there| *there != kind);
+    there.map_or(Ok(()), |there| {
+        let (word, there) = (kind.word(), there.word());
+        let text = format!(
+            "Transaction for {unit}/{word} is destructive ({unit} has '{there}' job queued, but '{word}' is included in \
+             transaction)."
+        );
+        Err(Failure::new("org.freedesktop.systemd1.TransactionIsDestructive", text))
+    })
 }
 
 /// Has the next plan take a unit in, also if nothing else names it.
