@@ -91,8 +91,20 @@ fn common(a: &[String], b: &[String]) -> Vec<(usize, usize)> {
 pub struct Expected {
     /// What differs.
     pub difference: Difference,
-    /// Why it may.
+    /// Why it may. It may begin with `since VERSION: ` or `before VERSION: `, of systemd.
     pub reason: String,
+}
+
+impl Expected {
+    /// Is it expected where systemd is of this version?
+    pub fn is_of(&self, version: u32) -> bool {
+        let limit = |word: &str| {
+            let (number, _) = self.reason.strip_prefix(word)?.split_once(": ")?;
+            number.parse::<u32>().ok()
+        };
+        limit("since ").is_none_or(|since| version >= since)
+            && limit("before ").is_none_or(|before| version < before)
+    }
 }
 
 /// Reads the table; an error names the row that is none.
@@ -128,6 +140,14 @@ mod tests {
         let found = differences("x", &lines("a b c"), &lines("b a c"));
         let words: Vec<String> = found.iter().map(Difference::to_string).collect();
         assert_eq!(words, ["x\tsystemd\ta", "x\thostel\ta"]);
+    }
+
+    #[test]
+    fn given_a_row_of_some_versions_when_asked_then_it_is_expected_of_those_alone() {
+        let rows = "x\thostel\tl\tsince 257: a reason\nx\thostel\tm\tbefore 257: a reason\nx\thostel\tn\tsince long ago\n";
+        let rows = parse_table(rows).unwrap_or_default();
+        let of = |version| rows.iter().map(|row| row.is_of(version)).collect::<Vec<_>>();
+        assert_eq!((of(252), of(257)), (vec![false, true, true], vec![true, false, true]));
     }
 
     #[test]
