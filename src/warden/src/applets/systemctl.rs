@@ -132,7 +132,9 @@ fn dispatch(verb: &str, names: &[&str], words: &Words<'_>) -> Outcome {
         "kill" => kill(names, words),
         "reset-failed" if names.is_empty() => ask_all(ControlOp::ResetFailed, &failed_units()?, words),
         "reset-failed" => ask_all(ControlOp::ResetFailed, &full_names(names)?, words),
-        "isolate" => jobs("start", names, words),
+        "isolate" => {
+            Err("isolate is done by systemd's own systemctl only: start the target, and stop the rest".into())
+        }
         "default" => jobs("start", &["default.target"], words),
         "is-active" => is(names, words, state, |word| matches!(word, "active" | "reloading")),
         "is-failed" => is(names, words, state, |word| word == "failed"),
