@@ -36,9 +36,6 @@ pub const FOR_TESTS: &[Need] = &[
     need("strace", "strace"),
 ];
 
-/// What the tests that take long need besides.
-pub const FOR_LONG_TESTS: &[Need] = &[need("ansible", "ansible-core")];
-
 /// What the benchmarks need besides: the peers.
 pub const FOR_BENCHES: &[Need] = &[
     need("bwrap", "bubblewrap"),
@@ -51,9 +48,13 @@ pub const FOR_BENCHES: &[Need] = &[
     need("gcc", "gcc"),
 ];
 
-/// What `--all` needs beside it: virtual machines, with stock kernels.
-pub const FOR_LONG_TESTS: &[Need] =
-    &[need("qemu-system-x86_64", "qemu-system-x86"), need("mke2fs", "e2fsprogs"), need("xz", "xz-utils")];
+/// What `--all` needs beside it: Ansible, and virtual machines with stock kernels.
+pub const FOR_LONG_TESTS: &[Need] = &[
+    need("ansible", "ansible-core"),
+    need("qemu-system-x86_64", "qemu-system-x86"),
+    need("mke2fs", "e2fsprogs"),
+    need("xz", "xz-utils"),
+];
 
 /// Installs the packages of those programs that are missing, and says so.
 pub fn install(needs: &[Need]) -> Done {

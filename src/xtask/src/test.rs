@@ -87,7 +87,6 @@ pub fn task(arguments: &[String]) -> Done {
     build::programs()?;
     guests::for_short_tests()?;
     if choice.all {
-        packages::install(packages::FOR_LONG_TESTS)?;
         guests::for_long_tests()?;
     }
     compile_plans()?;
