@@ -72,8 +72,8 @@ pub fn units(root: &Root, notes: &mut Notes) -> Units {
     units.add("runit-stopit.path", unit("A stop that somebody in the guest asks for", &[], &path));
     // runit-init sets the mode of both: stopit's 0100 is the request, reboot's 0100 says which.
     let script = format!(
-        "test -x {stop} || exit 0; if test -x {reboot}; then how=reboot; else how=poweroff; fi; \
-         exec {}/hostel-warden shutdown $$how",
+        "test -x {stop} || exit 0; if test -x {reboot}; then how=-r; else how=-P; fi; \
+         exec {}/hostel-warden shutdown --no-wall $$how now",
         paths::BIN
     );
     let service = format!("[Service]\nType=oneshot\nExecStart=/bin/sh -c \"{script}\"\n");
