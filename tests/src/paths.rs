@@ -32,6 +32,11 @@ pub fn program(name: &str) -> PathBuf {
     programs().join(name)
 }
 
+/// The folder that `cargo xtask deb` leaves the packages in.
+pub fn packages() -> PathBuf {
+    programs().join("deb")
+}
+
 /// Folder for what is slow to make: `HOSTEL_CACHE`, else `hostel` in the user's cache folder.
 pub fn cache() -> PathBuf {
     if let Some(folder) = env::var_os("HOSTEL_CACHE") {

@@ -37,7 +37,7 @@ pub struct PlaceArgs {
     /// Folder of running guests' records [default: /run/hostel-host; ordinary users: below $XDG_RUNTIME_DIR]
     #[arg(long, global = true, value_name = "DIR", env = "HOSTEL_RUN_DIR")]
     pub run_dir: Option<PathBuf>,
-    /// Folder of hostel-init, hostel-warden and hostel-keeper [default: that of hostel itself, then /usr/lib/hostel]
+    /// Folder of hostel-init, hostel-warden and hostel-keeper [default: that of hostel itself, then /usr/libexec/hostel]
     #[arg(long, global = true, value_name = "DIR", env = "HOSTEL_PROGRAMS")]
     pub programs: Option<PathBuf>,
     /// Say how long each step into a context took
@@ -99,6 +99,11 @@ pub enum Command {
     Edit(EditArgs),
     /// Remove a guest and all that it wrote
     Rm(RmArgs),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
     /// What the keeper calls when init is gone
     #[command(name = "__ended", hide = true)]
     Ended {

@@ -36,7 +36,7 @@ mod terminal;
 mod unit_status;
 mod usage;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
 use error::{Error, Result, exit};
 use places::Places;
@@ -119,6 +119,10 @@ fn run(cli: &Cli) -> Result<u8> {
         Command::Set(args) => command::set::set(&places, args),
         Command::Show(args) => command::set::show(&places, args),
         Command::Edit(args) => command::set::edit(&places, args),
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Cli::command(), "hostel", &mut std::io::stdout());
+            Ok(exit::OK)
+        }
         Command::Rm(args) => command::create::rm(&places, args),
         Command::Ended { guest } => {
             let programs = programs::find(programs)?;

@@ -3,8 +3,8 @@
 use crate::error::{Doing, Error, Result};
 use std::path::{Path, PathBuf};
 
-/// Folder of an installed Hostel.
-const INSTALLED: &str = "/usr/lib/hostel";
+/// Folder of an installed Hostel. Not that of the package for guests: a machine may have both.
+const INSTALLED: &str = "/usr/libexec/hostel";
 
 /// What it holds.
 const PROGRAMS: [&str; 3] = ["hostel-init", "hostel-warden", hostel_contract::paths::KEEPER];

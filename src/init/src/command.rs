@@ -13,7 +13,7 @@ use core::ffi::CStr;
 use hostel_contract::paths;
 use hostel_init::options::{self, Options, Print};
 use hostel_init::signals;
-use hostel_init::text::{Part, Text, decimal};
+use hostel_init::text::{Part, decimal};
 
 /// Exit statuses: bad usage, as tini has it; not executable and not found, as shells have them.
 const EXIT_USAGE: i32 = 1;
@@ -99,10 +99,7 @@ impl Command {
         if self.options.signals_group {
             let _ = kill(-(main as i32), signals::TERM);
         }
-        let mut room = [0; 32];
-        crate::system::tell(
-            Text::new(&mut room).verbatim("STOPPING=1\nEXIT_STATUS={}", &[status.into()]).bytes(),
-        );
+        crate::system::tell_of("STOPPING=1\nEXIT_STATUS={}", status.into());
         if self.is_init {
             end_all(GRACE_MS);
         }

@@ -5,6 +5,7 @@
 
 mod bench;
 mod build;
+mod deb;
 mod demo;
 mod elf;
 mod fuzz;
@@ -27,6 +28,7 @@ struct Task {
 
 const TASKS: &[Task] = &[
     task("build", "", "build the three programs into target/hostel", build::task),
+    task("deb", "", "build the programs, and Debian packages of them: for guests, for hosts", deb::task),
     task("demo", "", "boot a guest from this machine's own root, show it, stop it", demo::task),
     task("test", "[--all] [FILTER]", "run every test; --all: also those that take long", test::task),
     task("bench", "[NAME]", "measure Hostel beside its peers", bench::task),

@@ -54,6 +54,11 @@ pub const FOR_LONG_TESTS: &[Need] = &[
     need("qemu-system-x86_64", "qemu-system-x86"),
     need("mke2fs", "e2fsprogs"),
     need("xz", "xz-utils"),
+    // The foreign hosts.
+    need("podman", "podman"),
+    need("crun", "crun"),
+    need("lxc-start", "lxc"),
+    need("bwrap", "bubblewrap"),
 ];
 
 /// Installs the packages of those programs that are missing, and says so.

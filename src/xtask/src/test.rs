@@ -18,7 +18,7 @@ use binaries::Binary;
 use hostel_tests::cache::{DISTRIBUTIONS, Distribution};
 
 use crate::shell::{Done, Error, show};
-use crate::{build, guests, packages};
+use crate::{build, deb, guests, packages};
 
 /// Tests with this in their path take long.
 const LONG: &str = "long::";
@@ -85,6 +85,7 @@ pub fn task(arguments: &[String]) -> Done {
         packages::install(packages::FOR_LONG_TESTS)?;
     }
     build::programs()?;
+    deb::packages()?;
     guests::for_short_tests()?;
     if choice.all {
         guests::for_long_tests()?;

@@ -199,6 +199,12 @@ pub fn own_pid() -> u32 {
     unsafe { call2(0, 0, number::GETPID).unwrap_or(0) }
 }
 
+/// The user that we are.
+pub fn own_user() -> u32 {
+    // SAFETY: touches no memory, and can't fail.
+    unsafe { call2(0, 0, number::GETUID).unwrap_or(u32::MAX) }
+}
+
 fn prctl(option: usize, argument: usize) {
     // SAFETY: called for options only of which one reads a terminated name, one writes a number, and the others read one.
     let _ = unsafe { call6(option, argument, 0, 0, 0, 0, number::PRCTL) };

@@ -35,7 +35,7 @@ mod upward;
 
 pub use messages::reason;
 pub use shutdown::leave;
-pub use upward::tell;
+pub use upward::{tell, tell_of};
 
 use crate::sys::call::Errno;
 use crate::sys::descriptor::{BorrowedFd, OwnedFd};

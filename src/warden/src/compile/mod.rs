@@ -152,6 +152,8 @@ struct Options {
 
 /// Runs the command with the arguments behind its name.
 pub fn run(args: &[OsString]) -> ExitCode {
+    // A foreign host may have given init none, and what is written below /run is for everybody to read only.
+    rustix::process::umask(rustix::fs::Mode::WGRP | rustix::fs::Mode::WOTH);
     let outcome = options(args).and_then(|options| {
         let logged = options.occasion != Occasion::Look;
         compile(&options).inspect_err(|error| {

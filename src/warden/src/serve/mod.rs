@@ -33,6 +33,7 @@ mod streams;
 mod takeover;
 mod triggers;
 mod units;
+mod upward;
 mod varlink;
 mod writer;
 

@@ -19,6 +19,7 @@ use super::spool::Spool;
 use super::state::State;
 use super::streams::{HELD, Streams};
 use super::units::Units;
+use super::upward;
 use super::varlink::{self, Varlink};
 use super::writer::{Log, TextLog};
 use super::{During, Options, ServeError, say_on_console};
@@ -290,6 +291,7 @@ pub fn take_over(options: &Options, channel: OwnedFd) -> Result<Option<Serve<'_>
     let requests = requests(options, &mut channel, &mut inventory)?;
     if inventory.before == 0 {
         utmp::booted(&options.root);
+        upward::tell(&options.root);
     }
 
     // What waits in the spool is of the plan that the state names; what comes from now on, of the one in force.

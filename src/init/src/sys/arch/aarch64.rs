@@ -39,6 +39,7 @@ pub mod number {
     pub const SETPGID: usize = 154;
     pub const PRCTL: usize = 167;
     pub const GETPID: usize = 172;
+    pub const GETUID: usize = 174;
     pub const SOCKET: usize = 198;
     pub const SOCKETPAIR: usize = 199;
     pub const BIND: usize = 200;

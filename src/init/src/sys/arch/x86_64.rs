@@ -34,6 +34,7 @@ pub mod number {
     pub const FTRUNCATE: usize = 77;
     pub const CHDIR: usize = 80;
     pub const FCHMOD: usize = 91;
+    pub const GETUID: usize = 102;
     pub const SETPGID: usize = 109;
     pub const RT_SIGTIMEDWAIT: usize = 128;
     pub const FSTATFS: usize = 138;

@@ -1,0 +1,49 @@
+//! What the host is told of the guest beside what init says: X_SYSTEMD_* of sd_notify(3), as systemd's PID 1 has them.
+//!
+//! Sent once, in init's name: hosts hear only their guest's PID 1 (systemd-nspawn's credentials check). Where the kernel
+//! doesn't let us speak for it, nothing is sent, and nothing depends on it.
+
+use std::fs;
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::path::Path;
+
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags,
+    SocketType, UCred, sendmsg_addr, socket_with,
+};
+use rustix::process::{Pid, getgid, getuid};
+
+/// Signals that init understands: those of systemd up to RTMIN+17, which it calls level 2.
+const SIGNALS_LEVEL: u32 = 2;
+
+/// Tells it, where there is a host that listens.
+pub fn tell(root: &Path) {
+    let Some(address) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    // What can't be said is lost: it is information only.
+    let _ = send(&address.to_string_lossy(), &message(root));
+}
+
+fn message(root: &Path) -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let id = fs::read_to_string(root.join("etc/machine-id")).unwrap_or_default();
+    format!(
+        "X_SYSTEMD_HOSTNAME={host}\nX_SYSTEMD_MACHINE_ID={}\nX_SYSTEMD_SIGNALS_LEVEL={SIGNALS_LEVEL}\n",
+        id.trim()
+    )
+}
+
+fn send(address: &str, text: &str) -> rustix::io::Result<()> {
+    let address = match address.strip_prefix('@') {
+        Some(name) => SocketAddrUnix::new_abstract_name(name.as_bytes())?,
+        None => SocketAddrUnix::new(address)?,
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let init = UCred { pid: Pid::INIT, uid: getuid(), gid: getgid() };
+    control.push(SendAncillaryMessage::ScmCredentials(init));
+    sendmsg_addr(&socket, &address, &[IoSlice::new(text.as_bytes())], &mut control, SendFlags::NOSIGNAL)
+        .map(drop)
+}
