@@ -28,7 +28,7 @@ pub fn run(template: &str, parts: &[Part<'_>]) -> ! {
     sys::signal::block_all();
     if !ENTERED.swap(true, Ordering::Relaxed) {
         complain(template, parts);
-        complain("hostel-init only reaps from here on, and obeys stop signals.", &[]);
+        complain("From here on: only reaping, and stop signals.", &[]);
     }
     if sys::process::own_pid() != 1 {
         exit(EXIT_CRASH);

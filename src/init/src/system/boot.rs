@@ -64,10 +64,10 @@ impl Failure {
         match self {
             Failure::Ended(status) => (messages::ended(*status), status.code.into()),
             Failure::System(errno) => (": ", messages::reason(*errno)),
-            Failure::Plan => (": no plan of the version that init has", nothing),
-            Failure::Late => (" took longer than allowed, in ms: ", DEADLINE_MS.into()),
-            Failure::Misfit => (": what came up meanwhile is not in the plan", nothing),
-            Failure::NoWarden => (": not found beside hostel-init, nor by HOSTEL_WARDEN", nothing),
+            Failure::Plan => (": a plan of another version", nothing),
+            Failure::Late => (" took longer than, in ms: ", DEADLINE_MS.into()),
+            Failure::Misfit => (": it lacks what came up meanwhile", nothing),
+            Failure::NoWarden => (": neither beside init nor by HOSTEL_WARDEN", nothing),
         }
     }
 }
@@ -183,10 +183,7 @@ impl System {
             return;
         }
         self.page.set_state(GuestState::NoPlan);
-        self.log.say(
-            "No plan: nothing is started. Repair the cause, then ask for a daemon-reload, or stop the guest.",
-            &[],
-        );
+        self.log.say("No plan: nothing is started. Repair it, then daemon-reload.", &[]);
         upward::tell(b"STATUS=no plan: see the console");
     }
 

@@ -55,7 +55,7 @@ impl Log {
 
     #[inline(never)]
     fn put(&mut self, template: &str, parts: &[Part<'_>]) {
-        if self.lost > 0 && write_line(&self.own, "Lost, since the log was full: {}", &[self.lost.into()]) {
+        if self.lost > 0 && write_line(&self.own, "Lost, the log being full: {}", &[self.lost.into()]) {
             self.lost = 0;
         }
         if !write_line(&self.own, template, parts) {

@@ -19,7 +19,7 @@ macro_rules! reasons {
 reasons! {
     PERM: "not permitted",
     NOENT: "no such file or directory",
-    NOEXEC: "not a program, and no script with an interpreter",
+    NOEXEC: "no program, and no #! script",
     AGAIN: "too many processes",
     NOMEM: "no memory",
     ACCESS: "permission denied",

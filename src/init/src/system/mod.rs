@@ -119,10 +119,7 @@ pub fn run() -> ! {
         if let (Some(warden), true) = (open_warden(), sys::start::argument(1).is_some()) {
             sys::process::exit(foreign::ask(&warden));
         }
-        complain::complain(
-            "hostel-init: not PID 1 of a guest. Use `hostel start`, or hostel-init -- COMMAND",
-            &[],
-        );
+        complain::complain("hostel-init: not PID 1. Use `hostel start`, or hostel-init -- COMMAND", &[]);
         sys::process::exit(EXIT_CRASH);
     }
     sys::signal::block_all();
@@ -161,7 +158,7 @@ impl System {
         let page = status_page::StatusPage::open(marks);
         let (cgroups, missing) = cgroup::Cgroups::open();
         if let Some(missing) = missing {
-            let lost = "; units are told apart by process group";
+            let lost = "; units are process groups";
             log.say("no cgroups: /sys/fs/cgroup: {}{}", &[missing.into(), lost.into()]);
         }
         let control = control::Control::open(connections, &poll, &mut log);

@@ -139,7 +139,7 @@ fn reason(errno: u32) -> String {
     let own = match errno as i32 {
         libc::EPERM => "not permitted",
         libc::ENOENT => "no such file or directory",
-        libc::ENOEXEC => "not a program, and no script with an interpreter",
+        libc::ENOEXEC => "no program, and no #! script",
         libc::EAGAIN => "too many processes",
         libc::ENOMEM => "no memory",
         libc::EACCES => "permission denied",
