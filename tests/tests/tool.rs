@@ -140,13 +140,14 @@ fn given_somebody_who_waits_for_a_guest_when_it_powers_itself_off_then_the_wait_
 fn given_a_unit_whose_end_is_that_of_the_guest_when_it_was_started_too_often_then_the_guest_powers_off() {
     let unit = "[Unit]\nStartLimitBurst=2\nStartLimitAction=poweroff\nFailureAction=none\n\
         [Service]\nRestart=on-failure\nExecStart=/bin/false\n";
-    let mut guest = Guest::debian12("action").unit("crashing.service", unit).start();
+    let guest = Guest::debian12("action").unit("crashing.service", unit).start();
     let name = guest.name.clone();
     let waiter = std::thread::spawn(move || cli::attempt(&["wait", &name]));
     guest.try_exec(&["systemctl", "start", "--no-block", "crashing.service"]);
     let ended = until(Duration::from_secs(60), || waiter.is_finished().then_some(()));
     assert!(ended.is_some(), "the guest goes on: {}", guest.logs("crashing.service"));
-    guest.stop();
+    let waited = waiter.join().expect("the waiting thread").expect("hostel wait");
+    assert!(waited.status.success(), "it was to power off: {}", waited.said());
 }
 
 #[test]
