@@ -30,7 +30,7 @@ const STOP_MATTERS: u16 = 1 << 6;
 /// The stop is because another that conflicts is to be started.
 const CONFLICTED: u16 = 1 << 7;
 /// Is in the list of those to look at.
-const TODO: u16 = 1 << 8;
+const QUEUED: u16 = 1 << 8;
 /// Is in the list of members.
 const MEMBER: u16 = 1 << 9;
 /// No job upward can be; no stop can be.
@@ -192,8 +192,8 @@ impl Supervisor<'_> {
             }
             lists.last_member = link(unit);
         }
-        if self.get(unit).txn & TODO == 0 {
-            self.at(unit).txn |= TODO;
+        if self.get(unit).txn & QUEUED == 0 {
+            self.at(unit).txn |= QUEUED;
             self.at(unit).todo_next = 0;
             match linked(lists.last_todo) {
                 Some(last) => self.at(last).todo_next = link(unit),
@@ -206,7 +206,7 @@ impl Supervisor<'_> {
     fn take_todo(&mut self, lists: &mut Lists) -> Option<UnitId> {
         let unit = linked(lists.todo)?;
         let state = self.at(unit);
-        state.txn &= !TODO;
+        state.txn &= !QUEUED;
         lists.todo = state.todo_next;
         if lists.todo == 0 {
             lists.last_todo = 0;
