@@ -3,15 +3,13 @@
 //! One FUSE file system holds all fakes, as a tree of the paths that they stand at: `proc/meminfo` is bound over
 //! /proc/meminfo. It is answered by `hostel-warden fakes`, which may be killed at any point. What must outlive it is in
 //! the *store*: a socket in whose queue one message waits with all descriptors, and which everybody only peeks at. The
-//! spawner fills it, init holds it (`HOSTEL_FAKES_FD`) and gives it to each warden.
+//! spawner fills it, init holds it (`HOSTEL_FAKES_FD`) and gives it to each warden. It is the standard input of whoever
+//! answers, which writes one byte to its standard output when it does.
 //!
 //! The message's bytes are the names of its descriptors, each with a newline behind it, in their order.
 
 /// Name under which init holds the store, for `serve`.
 pub const HELD: &str = "fakes";
-/// Argument of `hostel-warden fakes` when the spawner starts it, before init. The store is always its standard input,
-/// and it writes one byte to its standard output when it answers.
-pub const AT_BOOT: &str = "--boot";
 /// Longest list of names in the store.
 pub const NAMES_MAX: usize = 2048;
 /// Most descriptors in it.

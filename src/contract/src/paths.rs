@@ -45,6 +45,8 @@ pub const FAKES: &str = "/run/hostel/fakes";
 pub const KERNEL_PROC: &str = "/run/hostel/kernel/proc";
 /// An untouched sysfs, read-only, for the same.
 pub const KERNEL_SYS: &str = "/run/hostel/kernel/sys";
+/// The leaf of init and the warden below the root of the guest's cgroups.
+pub const INIT_SCOPE: &str = "init.scope";
 /// Folder of the log sink in the guest.
 pub const LOG_DIR: &str = "/var/log/hostel";
 

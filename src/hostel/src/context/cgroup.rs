@@ -2,12 +2,15 @@
 //!
 //! `hostel/NAME` is the host's: limits are set there, and `cgroup.kill` there ends all of the guest.
 //! `hostel/NAME/guest` is the guest's: the root of its cgroup namespace, of which three files are its own.
+//! `hostel/NAME/guest/init.scope` is the leaf that its process 1 is born in: to move it there later would make the
+//! kernel wait for all processors, some 10 ms.
 //! Where cgroup v1 holds the controllers, the v2 tree still kills, freezes and tells pressure. An ordinary user's
 //! guests live below the cgroup that the user's own session was delegated, or have none.
 
 use crate::error::{Doing, Error, Result};
 use crate::name::GuestName;
 use crate::sys;
+use hostel_contract::paths::INIT_SCOPE;
 use rustix::fs::{Mode, OFlags};
 use std::fs;
 use std::io;
@@ -123,14 +126,14 @@ impl GuestCgroup {
                 // A bound, not a need: an old kernel has none.
                 let _ = fs::write(cgroup.outer.join(file), value);
             }
-            chown(&inner, Some(owner), Some(owner)).on("giving away", &inner)?;
-            for file in DELEGATED {
-                let file = inner.join(file);
-                chown(&file, Some(owner), Some(owner)).on("giving away", &file)?;
+            make(&cgroup.leaf())?;
+            for folder in [&inner, &cgroup.leaf()] {
+                give_away(folder, owner)?;
             }
             Ok(())
         });
         if made.is_err() {
+            let _ = fs::remove_dir(cgroup.leaf());
             let _ = fs::remove_dir(&inner);
             let _ = fs::remove_dir(&cgroup.outer);
         }
@@ -149,6 +152,15 @@ impl GuestCgroup {
 
     fn inner(&self) -> PathBuf {
         self.outer.join(INNER)
+    }
+
+    fn leaf(&self) -> PathBuf {
+        self.inner().join(INIT_SCOPE)
+    }
+
+    /// The leaf of the guest's process 1.
+    pub fn open_leaf(&self) -> Result<OwnedFd> {
+        open(&self.leaf())
     }
 
     /// The inner cgroup, to start init's first ancestor in.
@@ -258,6 +270,16 @@ fn make(folder: &Path) -> Result<()> {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e).on("making the cgroup", folder),
         _ => Ok(()),
     }
+}
+
+/// Delegates a cgroup to a user.
+fn give_away(folder: &Path, owner: u32) -> Result<()> {
+    chown(folder, Some(owner), Some(owner)).on("giving away", folder)?;
+    for file in DELEGATED {
+        let file = folder.join(file);
+        chown(&file, Some(owner), Some(owner)).on("giving away", &file)?;
+    }
+    Ok(())
 }
 
 fn open(folder: &Path) -> Result<OwnedFd> {

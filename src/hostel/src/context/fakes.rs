@@ -156,7 +156,7 @@ fn start_answering(store: &OwnedFd) -> Result<()> {
             if placed.is_ok() {
                 sys::signal::default_dispositions();
                 let _ = sys::signal::unblock_all();
-                let arguments = [c"hostel-warden".to_owned(), c"fakes".to_owned(), at_boot()];
+                let arguments = [c"hostel-warden".to_owned(), c"fakes".to_owned()];
                 sys::process::execute(&program, &arguments, &[]);
             }
             exit_now(127)
@@ -168,10 +168,6 @@ fn start_answering(store: &OwnedFd) -> Result<()> {
         1 => Ok(()),
         _ => Err(Error::Invalid("hostel-warden can't answer the guest's /proc: it has said why".into())),
     }
-}
-
-fn at_boot() -> CString {
-    CString::new(fakes::AT_BOOT).unwrap_or_default()
 }
 
 /// A FIFO in the place of /proc/kmsg, which is the host's: who reads the kernel's log waits for a line that never comes.

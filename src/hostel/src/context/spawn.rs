@@ -215,6 +215,9 @@ pub(super) fn fork_helper(outside: &mut Outside) -> Result<()> {
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .doing(|| "making a socket pair")?;
     let inner = outside.cgroup.as_ref().map(GuestCgroup::open_inner).transpose()?;
+    // An init of the guest's own makes itself the cgroup that it wants.
+    let of_init = outside.cgroup.as_ref().filter(|_| !outside.plan.handed_over);
+    let leaf = of_init.map(GuestCgroup::open_leaf).transpose()?;
     match fork_into(inner.as_ref()).doing(|| "forking the helper")? {
         Forked::Parent(pid) => {
             outside.helper = Some(pid);
@@ -222,7 +225,7 @@ pub(super) fn fork_helper(outside: &mut Outside) -> Result<()> {
         }
         Forked::Child => {
             drop((ours, inner));
-            helper(&outside.plan, theirs)
+            helper(&outside.plan, theirs, leaf)
         }
     }
     drop(theirs);
@@ -287,6 +290,8 @@ pub struct Helper {
     /// For the fakes.
     pub(super) opened: Opened,
     socket: OwnedFd,
+    /// The cgroup for process 1; `None`: that of the helper.
+    leaf: Option<OwnedFd>,
     /// Times of steps, handed on to the inside.
     times: Vec<StepTime>,
 }
@@ -303,8 +308,9 @@ fn note(socket: &OwnedFd, text: &str) -> Result<()> {
 }
 
 /// The helper's life.
-fn helper(plan: &Rc<ContextPlan>, socket: OwnedFd) -> ! {
-    let mut state = Helper { plan: Rc::clone(plan), opened: Opened::default(), socket, times: Vec::new() };
+fn helper(plan: &Rc<ContextPlan>, socket: OwnedFd, leaf: Option<OwnedFd>) -> ! {
+    let (plan, opened) = (Rc::clone(plan), Opened::default());
+    let mut state = Helper { plan, opened, socket, leaf, times: Vec::new() };
     let mut times = Vec::new();
     // The inside is forked in the last step, and takes the times of those before it.
     for step in HELPER {
@@ -384,7 +390,10 @@ pub(super) fn write_clock_offsets(_: &mut Helper) -> Result<()> {
 }
 
 pub(super) fn fork_init(helper: &mut Helper) -> Result<()> {
-    match fork(ForkOptions { cgroup: None, sibling: true }).doing(|| "forking init")? {
+    let cgroup = helper.leaf.take();
+    match fork(ForkOptions { cgroup: cgroup.as_ref().map(AsFd::as_fd), sibling: true })
+        .doing(|| "forking init")?
+    {
         Forked::Child => inside(helper),
         Forked::Parent(pid) => {
             let message = format!("{}{}", word::FORKED as char, pid.as_raw_nonzero());

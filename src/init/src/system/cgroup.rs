@@ -11,7 +11,7 @@ use hostel_init::text::decimal;
 
 /// Where a guest's cgroup v2 is mounted.
 const MOUNT: &CStr = c"/sys/fs/cgroup";
-/// The leaf of init and the warden.
+/// The leaf of init and the warden: `hostel_contract::paths::INIT_SCOPE`.
 const OWN_LEAF: &CStr = c"init.scope";
 /// Most processes signalled in one group in one go; a group that has more forks without end, and SIGKILL goes by
 /// cgroup.kill.
@@ -48,18 +48,21 @@ impl Cgroups {
         let mut text = [0u8; PATH_MAX];
         let own =
             file::read(None, c"/proc/self/cgroup", &mut text).and_then(proc::unified_cgroup).unwrap_or(b"/");
-        // A newer init that takes over is in the leaf already.
-        let own = own.strip_suffix(OWN_LEAF.to_bytes()).unwrap_or(own);
-        let own = own.strip_suffix(b"/").unwrap_or(own);
+        // Hostel's spawner starts us in the leaf, and a newer init that takes over finds itself there.
+        let below = own.strip_suffix(OWN_LEAF.to_bytes());
+        let base = below.unwrap_or(own);
+        let base = base.strip_suffix(b"/").unwrap_or(base);
         let mut room = [0u8; PATH_MAX];
-        let path = file::path(&mut room, ".{}", &[own.into()]);
+        let path = file::path(&mut room, ".{}", &[base.into()]);
         let root = path.and_then(|path| file::open_directory(Some(mount.as_fd()), path).ok());
-        let (Some(root), Ok(())) = (root, self.base.extend_from_slice(own)) else {
+        let (Some(root), Ok(())) = (root, self.base.extend_from_slice(base)) else {
             return Err("own group is not below");
         };
-        let at = Some(root.as_fd());
-        file::make_directory(at, OWN_LEAF).map_err(|_| "read-only")?;
-        file::write(at, c"init.scope/cgroup.procs", b"0").map_err(|_| "processes can't be moved")?;
+        if below.is_none() {
+            let at = Some(root.as_fd());
+            file::make_directory(at, OWN_LEAF).map_err(|_| "read-only")?;
+            file::write(at, c"init.scope/cgroup.procs", b"0").map_err(|_| "processes can't be moved")?;
+        }
         self.root = Some(root);
         Ok(())
     }

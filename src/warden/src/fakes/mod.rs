@@ -27,24 +27,17 @@ pub use store::Store;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use hostel_contract::fakes::AT_BOOT;
-use server::Occasion;
-
 /// Runs the command: what it is started with is in [`hostel_contract::fakes`].
 pub fn run(args: &[OsString]) -> ExitCode {
-    let occasion = match args {
-        [boot] if boot == AT_BOOT => Occasion::Boot,
-        [] => Occasion::Again,
-        _ => {
-            eprintln!(
-                "hostel-warden: fakes: started by the spawner and by `serve`, with the store as standard input"
-            );
-            return ExitCode::from(2);
-        }
-    };
+    if !args.is_empty() {
+        eprintln!(
+            "hostel-warden: fakes: started by the spawner and by `serve`, with the store as standard input"
+        );
+        return ExitCode::from(2);
+    }
     // Of those that ask us to end only SIGTERM is heard, and only from init: see the loop.
     crate::sys::ignore_ending_signals();
-    match server::serve(occasion) {
+    match server::serve() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("hostel-warden: fakes: {error}");

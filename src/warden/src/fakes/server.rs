@@ -15,28 +15,11 @@ use super::tree::{FILES, Node, Tree};
 use super::values::Made;
 use crate::sys::{next_termination, termination};
 
-/// The leaf of the guest's cgroups in which init is; made by whoever comes first.
-const OWN_LEAF: &str = "/sys/fs/cgroup/init.scope";
-
 /// Looks for a next request after each, before we sleep: some 20 us in all on a processor that nobody else wants.
 const LOOKS: u32 = 32;
 
-/// Who started us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Occasion {
-    /// The spawner, before init.
-    Boot,
-    /// `serve`, after one that has ended.
-    Again,
-}
-
 /// Answers until the connection is gone. At once, where somebody else answers.
-pub fn serve(occasion: Occasion) -> io::Result<()> {
-    if occasion == Occasion::Boot {
-        // Nobody has made the leaf yet. Where the guest has no cgroups, there is none to be in.
-        let _ = std::fs::create_dir(OWN_LEAF);
-        let _ = std::fs::write(format!("{OWN_LEAF}/cgroup.procs"), "0");
-    }
+pub fn serve() -> io::Result<()> {
     let store = Store::peek(rustix::stdio::stdin())?;
     let Some(mut server) = Server::new(store)? else { return Ok(()) };
     // What the one before us received.
@@ -215,42 +198,49 @@ impl Server {
         let items = &self.tree.folders[folder].items;
         let found = items.iter().find(|(item, _)| item.as_bytes() == name).map(|(_, node)| *node);
         match found {
-            Some(node) => Answer::Bytes(protocol::entry(&self.attributes(node))),
+            Some(node) => Answer::Bytes(protocol::entry(&self.known(node))),
             None => Errno::NOENT.into(),
         }
     }
 
+    /// What is to be told of a name that was looked up: no content is made for it, since all names are looked up when a
+    /// guest starts, and few are read. The kernel asks again before the first read.
+    fn known(&self, node: Node) -> Attributes {
+        let (place, mode) = match node {
+            Node::Folder(_) => return self.of_folder(node),
+            Node::Knob(knob) => (Tree::place_of_knob(knob), KNOB_MODE),
+            Node::File(file) => (file, FILES[file].mode),
+        };
+        self.of_content(node, self.memory.content(place), mode, 0)
+    }
+
     fn attributes(&mut self, node: Node) -> Attributes {
-        let number = self.tree.number(node);
         match node {
-            Node::Folder(_) => Attributes {
-                node: number,
-                size: 0,
-                changed_ns: 0,
-                mode: libc::S_IFDIR | 0o555,
-                life_ms: FOLDER_LIFE_MS,
-            },
+            Node::Folder(_) => self.of_folder(node),
             Node::Knob(knob) => {
                 let content = self.remembered(knob);
-                Attributes {
-                    node: number,
-                    size: content.length as u64,
-                    changed_ns: content.changed_ns,
-                    mode: libc::S_IFREG | 0o644,
-                    // It changes by writes only, of which the kernel knows.
-                    life_ms: FOLDER_LIFE_MS,
-                }
+                // It changes by writes only, of which the kernel knows.
+                self.of_content(node, content, KNOB_MODE, FOLDER_LIFE_MS)
             }
             Node::File(file) => {
                 let content = self.fresh(file);
-                Attributes {
-                    node: number,
-                    size: content.length as u64,
-                    changed_ns: content.changed_ns,
-                    mode: libc::S_IFREG | FILES[file].mode,
-                    life_ms: FILES[file].life_ms,
-                }
+                self.of_content(node, content, FILES[file].mode, FILES[file].life_ms)
             }
+        }
+    }
+
+    fn of_folder(&self, node: Node) -> Attributes {
+        let (node, mode) = (self.tree.number(node), libc::S_IFDIR | 0o555);
+        Attributes { node, size: 0, changed_ns: 0, mode, life_ms: FOLDER_LIFE_MS }
+    }
+
+    fn of_content(&self, node: Node, content: Content, permissions: u32, life_ms: u64) -> Attributes {
+        Attributes {
+            node: self.tree.number(node),
+            size: content.length as u64,
+            changed_ns: content.changed_ns,
+            mode: libc::S_IFREG | permissions,
+            life_ms,
         }
     }
 
@@ -308,5 +298,7 @@ fn part(content: Content, extent: Extent) -> Answer {
     Answer::Part { content, from, length }
 }
 
+/// Permissions of a knob.
+const KNOB_MODE: u32 = 0o644;
 /// Folders never change.
 const FOLDER_LIFE_MS: u64 = 3_600_000;
