@@ -14,8 +14,7 @@ use siphasher::sip::SipHasher24;
 
 use super::jenkins;
 use super::layout::{
-    self, HASH, KEYED_HASH, Kind, NEXT_IN_CHAIN, OBJECT, OBJECT_SIZE, SIGNATURE, State, array, data, field,
-    header,
+    self, Form, HASH, Kind, NEXT_IN_CHAIN, OBJECT, OBJECT_SIZE, SIGNATURE, State, array, data, field, header,
 };
 use super::pages::Pages;
 
@@ -56,6 +55,7 @@ pub struct Moment {
 /// A file that is being written.
 pub struct JournalFile {
     pages: Pages,
+    form: Form,
     key: [u8; 16],
     identity: Identity,
     /// Data objects that were looked for again: what most entries have.
@@ -96,21 +96,23 @@ fn words(id: [u8; 16]) -> [u64; 2] {
 }
 
 impl JournalFile {
-    /// A new file in an empty one, laid out for `size` bytes. `id` is random; `before` is of the file that it
-    /// follows, and whose sequence numbers it continues: see [`super::Reader::last_number`]. What it holds is written with the first batch.
+    /// A new file in an empty one, of this form, laid out for `size` bytes. `id` is random; `before` is of the file that
+    /// it follows, and whose sequence numbers it continues: see [`super::Reader::last_number`]. What it holds is written
+    /// with the first batch.
     pub fn create(
         file: File,
+        form: Form,
         size: u64,
         id: [u8; 16],
         identity: Identity,
         before: Option<([u8; 16], u64)>,
     ) -> io::Result<JournalFile> {
-        let mut this = JournalFile::over(file, id, identity)?;
+        let mut this = JournalFile::over(file, form, id, identity)?;
         let (seqnum_id, seqnum) = before.unwrap_or((id, 0));
-        this.pages.append(&[&[0; header::LENGTH as usize]])?;
+        this.pages.append_zeros(header::LENGTH);
         let signature = u64::from_le_bytes(*SIGNATURE);
         this.set(0, signature)?;
-        this.set(header::FLAGS, u64::from(KEYED_HASH) << 32)?;
+        this.set(header::FLAGS, form.flags())?;
         this.set(header::STATE, State::Online as u64)?;
         for (at, id) in [
             (header::FILE_ID, id),
@@ -139,22 +141,29 @@ impl JournalFile {
         Ok(this)
     }
 
-    fn over(file: File, key: [u8; 16], identity: Identity) -> io::Result<JournalFile> {
+    fn over(file: File, form: Form, key: [u8; 16], identity: Identity) -> io::Result<JournalFile> {
         let pages = Pages::new(file)?;
-        Ok(JournalFile { pages, key, identity, known: FxHashMap::default(), ends: FxHashMap::default() })
+        Ok(JournalFile {
+            pages,
+            form,
+            key,
+            identity,
+            known: FxHashMap::default(),
+            ends: FxHashMap::default(),
+        })
     }
 
     /// Continues a file. One of another kind, machine or state is refused: a new one takes its place.
     pub fn open(file: File, identity: Identity) -> io::Result<JournalFile> {
-        let mut this = JournalFile::over(file, [0; 16], identity)?;
+        let mut this = JournalFile::over(file, Form::Regular, [0; 16], identity)?;
         let length = this.pages.length();
         if length < header::LENGTH || this.pages.word(0)? != u64::from_le_bytes(*SIGNATURE) {
             return Err(broken("its first bytes say something else"));
         }
-        if this.pages.word(header::FLAGS)? != u64::from(KEYED_HASH) << 32
-            || this.pages.word(header::SIZE)? != header::LENGTH
-        {
-            return Err(broken("it has other features"));
+        let form = Form::of_flags(this.pages.word(header::FLAGS)?);
+        match form.filter(|_| length.is_multiple_of(8)) {
+            Some(form) if this.pages.word(header::SIZE)? == header::LENGTH => this.form = form,
+            _ => return Err(broken("it has other features")),
         }
         if this.pages.word(header::STATE)? as u8 == State::Archived as u8 {
             return Err(broken("it is archived"));
@@ -204,7 +213,7 @@ impl JournalFile {
                 return Ok(true);
             }
         }
-        Ok(self.pages.length() >= size)
+        Ok(self.pages.length() >= size.min(self.form.length_max()))
     }
 
     /// Says in the header that the file is closed, for good or not. Written with the next batch.
@@ -269,8 +278,14 @@ impl JournalFile {
         for word in [seqnum, realtime, monotonic, boot, boot_rest, xor] {
             body.extend_from_slice(&word.to_le_bytes());
         }
-        for word in items.iter().flat_map(|&(object, hash)| [object, hash]) {
-            body.extend_from_slice(&word.to_le_bytes());
+        for &(object, hash) in &items {
+            match self.form {
+                Form::Regular => {
+                    body.extend_from_slice(&object.to_le_bytes());
+                    body.extend_from_slice(&hash.to_le_bytes());
+                }
+                Form::Compact => body.extend_from_slice(&short(object)?.to_le_bytes()),
+            }
         }
         let entry = self.add_object(Kind::Entry, &[&body], 0)?;
         for &(object, _) in &items {
@@ -315,11 +330,11 @@ impl JournalFile {
         let size = OBJECT + parts.iter().map(|part| part.len() as u64).sum::<u64>() + zeros;
         let head = [kind as u64, size].map(u64::to_le_bytes).concat();
         let object = match parts {
-            [] => self.pages.append(&[&head])?,
-            [only] => self.pages.append(&[&head, only])?,
-            [first, second, ..] => self.pages.append(&[&head, first, second])?,
+            [] => self.pages.append(&[&head]),
+            [only] => self.pages.append(&[&head, only]),
+            [first, second, ..] => self.pages.append(&[&head, first, second]),
         };
-        self.pages.append_hole(zeros);
+        self.pages.append_zeros(zeros);
         self.set(header::TAIL_OBJECT, object)?;
         self.count_up(header::N_OBJECTS)?;
         Ok(object)
@@ -337,7 +352,7 @@ impl JournalFile {
             return Ok(*known);
         }
         let (hash, xor) = (self.hash(bytes), jenkins::hash64(bytes));
-        let Some(object) = self.find(header::DATA_TABLE, data::PAYLOAD, hash, bytes)? else {
+        let Some(object) = self.find(header::DATA_TABLE, self.form.payload(), hash, bytes)? else {
             return Ok(Known { object: self.new_data_object(hash, bytes)?, hash, xor });
         };
         let known = Known { object, hash, xor };
@@ -351,9 +366,10 @@ impl JournalFile {
     }
 
     fn new_data_object(&mut self, hash: u64, bytes: &[u8]) -> io::Result<u64> {
-        let mut fixed = [0; (data::PAYLOAD - OBJECT) as usize];
+        let mut fixed = [0; (data::COMPACT_PAYLOAD - OBJECT) as usize];
         fixed[..8].copy_from_slice(&hash.to_le_bytes());
-        let object = self.add_object(Kind::Data, &[&fixed, bytes], 0)?;
+        let fixed = &fixed[..(self.form.payload() - OBJECT) as usize];
+        let object = self.add_object(Kind::Data, &[fixed, bytes], 0)?;
         self.chain(header::DATA_TABLE, header::DATA_DEPTH, hash, object)?;
         self.count_up(header::N_DATA)?;
         let name = bytes.split(|&byte| byte == b'=').next().unwrap_or_default();
@@ -426,54 +442,80 @@ impl JournalFile {
         let count = self.pages.word(object + data::N_ENTRIES)?;
         match count {
             0 => self.set(object + data::ENTRY, entry)?,
-            _ => self.link(object + data::ENTRY_ARRAY, count - 1, entry)?,
+            _ => {
+                let end = self.link(object + data::ENTRY_ARRAY, count - 1, entry)?;
+                if self.form == Form::Compact {
+                    let items = short(count - end.before)?;
+                    self.set(object + data::TAIL, u64::from(short(end.array)?) | u64::from(items) << 32)?;
+                }
+            }
         }
         self.set(object + data::N_ENTRIES, count + 1)
     }
 
     /// Puts an entry at place `index` of the row of arrays that begins at `first`; each array is twice its forerunner.
-    fn link(&mut self, first: u64, index: u64, entry: u64) -> io::Result<()> {
-        // Each item takes 8 bytes: a row that goes in a circle ends here.
-        if index > self.pages.length() / 8 {
+    /// Gives the array in which it is now.
+    fn link(&mut self, first: u64, index: u64, entry: u64) -> io::Result<End> {
+        // Each item takes 4 bytes at least: a row that goes in a circle ends here.
+        if index > self.pages.length() / 4 {
             return Err(broken("a row of arrays is longer than it"));
         }
         // Where to go on: the pointer to an array, and how many items come before that.
         let (mut pointer, mut before, mut items) = (first, 0, 0);
         if let Some(end) = self.ends.get(&first).copied() {
             if index >= end.before && index < end.before + end.items {
-                return self.set(end.array + array::ITEMS + (index - end.before) * 8, entry);
+                self.set_item(end.array, index - end.before, entry)?;
+                return Ok(end);
             }
             (pointer, before, items) = (end.array + array::NEXT, end.before + end.items, end.items);
         }
         let mut array = self.pages.word(pointer)?;
         while array != 0 {
-            items = self.pages.word(array + OBJECT_SIZE)?.saturating_sub(array::ITEMS) / 8;
+            let size = self.pages.word(array + OBJECT_SIZE)?;
+            items = size.saturating_sub(array::ITEMS) / self.form.array_item();
             if items == 0 {
                 return Err(broken("an array of it is empty"));
             }
-            if index < before + items {
-                self.set(array + array::ITEMS + (index - before) * 8, entry)?;
-                return self.remember_end(first, End { array, before, items });
+            if index >= before && index - before < items {
+                return self.fill(first, End { array, before, items }, index, entry);
             }
             before += items;
             pointer = array + array::NEXT;
             array = self.pages.word(pointer)?;
         }
+        if index != before {
+            return Err(broken("a row of arrays ends too soon"));
+        }
         let items = if index > items { (index + 1) * 2 } else { items * 2 }.max(ARRAY_MIN);
-        let array = self.add_object(Kind::EntryArray, &[&0u64.to_le_bytes()], items * 8)?;
-        self.set(array + array::ITEMS + (index - before) * 8, entry)?;
+        let zeros = items * self.form.array_item();
+        let array = self.add_object(Kind::EntryArray, &[&0u64.to_le_bytes()], zeros)?;
         self.set(pointer, array)?;
         self.count_up(header::N_ENTRY_ARRAYS)?;
-        self.remember_end(first, End { array, before, items })
+        self.fill(first, End { array, before, items }, index, entry)
     }
 
-    fn remember_end(&mut self, first: u64, end: End) -> io::Result<()> {
+    /// Puts an entry into an array, and remembers that it is the last of its row.
+    fn fill(&mut self, first: u64, end: End, index: u64, entry: u64) -> io::Result<End> {
+        self.set_item(end.array, index - end.before, entry)?;
         if self.ends.len() >= KNOWN_MAX {
             self.ends.clear();
         }
         self.ends.insert(first, end);
-        Ok(())
+        Ok(end)
     }
+
+    fn set_item(&mut self, array: u64, number: u64, entry: u64) -> io::Result<()> {
+        let at = array + array::ITEMS + number * self.form.array_item();
+        match self.form {
+            Form::Regular => self.set(at, entry),
+            Form::Compact => self.pages.set_half(at, short(entry)?),
+        }
+    }
+}
+
+/// An offset, or a number of items, in a file that has no long ones.
+fn short(number: u64) -> io::Result<u32> {
+    u32::try_from(number).map_err(|_| broken("an offset in it is longer than its form permits"))
 }
 
 #[cfg(test)]

@@ -3,7 +3,63 @@
 /// First bytes of a file.
 pub const SIGNATURE: &[u8; 8] = b"LPKSHHRH";
 /// Incompatible flag: hashes of data and fields are SipHash-2-4 keyed by the file's id.
-pub const KEYED_HASH: u32 = 1 << 2;
+const KEYED_HASH: u32 = 1 << 2;
+/// Incompatible flag: offsets in entries and arrays have 32 bits.
+pub const COMPACT: u32 = 1 << 4;
+
+/// How a file is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// What every reader knows.
+    Regular,
+    /// With offsets of 32 bits, and hashes of data in the data alone: systemd's own since 252, read by no older one.
+    Compact,
+}
+
+impl Form {
+    /// The two words of flags in the header.
+    pub fn flags(self) -> u64 {
+        let compact = if self == Form::Compact { COMPACT } else { 0 };
+        u64::from(KEYED_HASH | compact) << 32
+    }
+
+    /// The form of a file with these flags, of the two that are written.
+    pub fn of_flags(flags: u64) -> Option<Form> {
+        [Form::Regular, Form::Compact].into_iter().find(|form| form.flags() == flags)
+    }
+
+    /// Where the payload of a data object begins.
+    pub fn payload(self) -> u64 {
+        match self {
+            Form::Regular => data::PAYLOAD,
+            Form::Compact => data::COMPACT_PAYLOAD,
+        }
+    }
+
+    /// Bytes of an item of an array of entries.
+    pub fn array_item(self) -> u64 {
+        match self {
+            Form::Regular => 8,
+            Form::Compact => 4,
+        }
+    }
+
+    /// Bytes of an item of an entry.
+    pub fn entry_item(self) -> u64 {
+        match self {
+            Form::Regular => 16,
+            Form::Compact => 4,
+        }
+    }
+
+    /// Bytes at which a file must be followed by another: its last batch still fits behind them.
+    pub fn length_max(self) -> u64 {
+        match self {
+            Form::Regular => u64::MAX,
+            Form::Compact => 3 << 30,
+        }
+    }
+}
 
 /// The header's fields. All but the flags and the state are words or ids of two words.
 pub mod header {
@@ -112,6 +168,10 @@ pub mod data {
     pub const N_ENTRIES: u64 = 56;
     /// `FIELD=value`.
     pub const PAYLOAD: u64 = 64;
+    /// Of a compact file: two words of 32 bits, the last array of the row, and how many items of it are used.
+    pub const TAIL: u64 = 64;
+    /// Of a compact file: `FIELD=value`.
+    pub const COMPACT_PAYLOAD: u64 = 72;
 }
 
 /// Fields of a field object.

@@ -3,8 +3,8 @@
 //!
 //! [`file`] and [`reader`] know objects and how an entry links them; [`pages`] is the file below it, as words and appended bytes, in
 //! batches that are written whole or taken back; [`layout`] has the numbers of the format and [`jenkins`] its second
-//! hash (the first, SipHash-2-4, is a library's). Written are files of the regular, uncompressed, keyed kind with the
-//! header of systemd 246, which every journalctl since reads: Debian 11's too.
+//! hash (the first, SipHash-2-4, is a library's). Written are uncompressed files with keyed hashes and the header of systemd 246: in
+//! the regular form, which every journalctl since reads, or in the compact one of systemd 252.
 //!
 //! One writer a file. These modules touch the file that they are given.
 
@@ -15,7 +15,7 @@ mod pages;
 mod reader;
 
 pub use file::{Identity, JournalFile, Moment};
-pub use layout::State;
+pub use layout::{Form, State};
 pub use reader::Reader;
 
 /// A journal file of a few entries with changed bytes, read and continued: for tests and fuzzers of other folders. Each
@@ -29,7 +29,8 @@ pub fn noise(changes: &[u8]) -> std::io::Result<usize> {
     const SIZE: u64 = 64 * 1024;
     let identity = Identity { machine: [1; 16], boot: [2; 16] };
     let file = File::from(memfd_create("journal", MemfdFlags::CLOEXEC)?);
-    let mut journal = JournalFile::create(file.try_clone()?, SIZE, [3; 16], identity, None)?;
+    let form = if changes.len() % 2 == 0 { Form::Regular } else { Form::Compact };
+    let mut journal = JournalFile::create(file.try_clone()?, form, SIZE, [3; 16], identity, None)?;
     let entry = |journal: &mut JournalFile, number: u64| {
         let message = format!("MESSAGE=number {number}");
         let fields: [&[u8]; 3] = [b"PRIORITY=6", b"_TRANSPORT=stdout", message.as_bytes()];

@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io;
 
-use super::layout::{OBJECT, OBJECT_SIZE, SIGNATURE, array, data, header};
+use super::layout::{COMPACT, Form, OBJECT, OBJECT_SIZE, SIGNATURE, array, header};
 use super::pages::Pages;
 
 /// Bytes of a field that are read at most.
@@ -15,12 +15,11 @@ const FIELD_MAX: u64 = 1 << 20;
 const ENTRY_MAX: u64 = 4 << 20;
 /// Fields of an entry that are read at most.
 const FIELDS_MAX: u64 = 1024;
-/// Incompatible flag: shorter offsets, in files that only systemd's own journald makes.
-const COMPACT: u32 = 1 << 4;
 
 /// A file that is read.
 pub struct Reader {
     pages: Pages,
+    form: Form,
 }
 
 fn broken(what: &str) -> io::Error {
@@ -34,10 +33,8 @@ impl Reader {
         if pages.length() < header::LENGTH || pages.word(0)? != u64::from_le_bytes(*SIGNATURE) {
             return Err(broken("it is no journal file"));
         }
-        if (pages.word(header::FLAGS)? >> 32) as u32 & COMPACT != 0 {
-            return Err(broken("it is a compact journal file: `journalctl` reads it"));
-        }
-        Ok(Reader { pages })
+        let is_compact = (pages.word(header::FLAGS)? >> 32) as u32 & COMPACT != 0;
+        Ok(Reader { pages, form: if is_compact { Form::Compact } else { Form::Regular } })
     }
 
     /// The file below.
@@ -70,13 +67,14 @@ impl Reader {
         let count = count.min(self.pages.length() / 64);
         let (mut at, mut number) = (self.pages.word(header::ENTRY_ARRAY)?, 0);
         while at != 0 && number < count {
-            let items = self.pages.word(at + OBJECT_SIZE)?.saturating_sub(array::ITEMS) / 8;
+            let size = self.pages.word(at + OBJECT_SIZE)?.saturating_sub(array::ITEMS);
+            let items = size / self.form.array_item();
             if items == 0 {
                 return Err(broken("an array of its entries is empty"));
             }
             let skipped = from.saturating_sub(number).min(items);
             for item in skipped..items.min(count - number) {
-                let entry = self.pages.word(at + array::ITEMS + item * 8)?;
+                let entry = self.offset(at + array::ITEMS + item * self.form.array_item())?;
                 if entry != 0 {
                     offsets.push(entry);
                 }
@@ -87,22 +85,31 @@ impl Reader {
         Ok(offsets)
     }
 
+    /// An offset of an array or an entry.
+    fn offset(&mut self, at: u64) -> io::Result<u64> {
+        match self.form {
+            Form::Regular => self.pages.word(at),
+            Form::Compact => self.pages.half(at).map(u64::from),
+        }
+    }
+
     /// Time of an entry, in microseconds since 1970, and its fields, each `FIELD=value`.
     pub fn entry(&mut self, at: u64) -> io::Result<(u64, Vec<Vec<u8>>)> {
         const ITEMS: u64 = 64;
-        let items = self.pages.word(at + OBJECT_SIZE)?.saturating_sub(ITEMS) / 16;
+        let items = self.pages.word(at + OBJECT_SIZE)?.saturating_sub(ITEMS) / self.form.entry_item();
         let realtime = self.pages.word(at + 24)?;
         let mut fields = Vec::new();
         let mut left = ENTRY_MAX;
         for item in 0..items.min(FIELDS_MAX) {
-            let object = self.pages.word(at + ITEMS + item * 16)?;
+            let object = self.offset(at + ITEMS + item * self.form.entry_item())?;
             let compressed = self.pages.word(object)? >> 8 & 0xff != 0;
+            let payload = self.form.payload();
             let size =
-                self.pages.word(object + OBJECT_SIZE)?.saturating_sub(data::PAYLOAD).min(FIELD_MAX).min(left);
+                self.pages.word(object + OBJECT_SIZE)?.saturating_sub(payload).min(FIELD_MAX).min(left);
             left -= size;
             if !compressed {
                 let mut field = vec![0; size as usize];
-                self.pages.read(object + data::PAYLOAD, &mut field)?;
+                self.pages.read(object + payload, &mut field)?;
                 fields.push(field);
             }
         }

@@ -121,8 +121,8 @@ fn given_a_journal_when_the_warden_is_killed_again_and_again_then_every_entry_is
 {
     let init = Init::new("journal", &UNITS, &["--log-files", "100000"]).with_journal();
     assert_verified(&killed_run(init, Duration::from_secs(3), Pace::Pauses(2_000)));
-    let init =
-        Init::new("journal-rotate", &UNITS, &["--log-size", "40000", "--log-files", "100000"]).with_journal();
+    let init = Init::new("journal-rotate", &UNITS, &["--log-size", "40000", "--log-files", "100000"])
+        .with_compact_journal();
     let init = killed_run(init, Duration::from_secs(3), Pace::Pauses(2_000));
     assert_verified(&init);
     let files = std::fs::read_dir(init.journal()).unwrap().count();

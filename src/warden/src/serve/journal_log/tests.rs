@@ -1,4 +1,5 @@
-use super::super::record::DEFAULT_PRIORITY;
+use super::super::record::{DEFAULT_PRIORITY, INIT, Origin};
+use super::place::folder_below;
 use super::*;
 use std::process::Command;
 
@@ -192,6 +193,31 @@ fn count(guest: &Guest, parent: &str) -> (usize, bool) {
     let names: Vec<_> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
     let archived = names.iter().filter(|name| name.starts_with("system@")).count();
     (archived, names.iter().any(|name| name == CURRENT))
+}
+
+#[test]
+fn given_a_journalctl_when_a_file_is_made_then_it_has_the_form_that_this_one_reads() {
+    const COMPACT: u8 = 1 << 4;
+    let guest = Guest::new("form");
+    fs::create_dir_all(guest.0.join("usr/bin")).unwrap();
+    let programs = [
+        ("\0libsystemd-shared-247.so\0", 0),
+        ("\0libsystemd-shared-252.so\0", COMPACT),
+        ("\0libsystemd-shared-257.9-1.fc42.so\0", COMPACT),
+        ("\0libsystemd-shared-.so\0", 0),
+        ("a program without it", 0),
+    ];
+    for (program, compact) in programs {
+        fs::write(guest.0.join("usr/bin/journalctl"), program).unwrap();
+        let mut log = guest.log(Limits::default(), &make_undo().unwrap());
+        put(&mut log, "one");
+        drop(log);
+        let file = guest.folder().join(CURRENT);
+        assert_eq!(fs::read(&file).unwrap()[12] & COMPACT, compact, "{program:?}");
+        assert_eq!(guest.messages(), ["one"]);
+        guest.journalctl(&["--verify"]);
+        fs::remove_file(file).unwrap();
+    }
 }
 
 #[test]
