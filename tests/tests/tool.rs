@@ -101,7 +101,7 @@ fn given_a_terminal_when_a_guest_is_entered_then_the_shell_has_a_terminal_of_its
 #[test]
 #[ignore = "boots a guest: cargo xtask test"]
 fn given_a_guest_when_listed_and_asked_for_then_its_life_shows_in_the_facts() {
-    let mut guest = Guest::debian12("facts").create();
+    let mut guest = Guest::debian12("facts").own_root().create();
     let listed = |guest: &Guest| cli::facts(&["list"]).unwrap_or_default().to_string().contains(&guest.name);
     assert!(listed(&guest));
     assert_eq!(cli::status(&guest.name).unwrap_or_default().init, 0);
@@ -112,6 +112,8 @@ fn given_a_guest_when_listed_and_asked_for_then_its_life_shows_in_the_facts() {
     assert!(guest.logs("ssh.service").contains("Server listening"), "{}", guest.logs("ssh.service"));
     guest.stop();
     assert_eq!(cli::status(&guest.name).unwrap_or_default().init, 0);
+    let last = guest.logs("hostel-init");
+    assert!(last.contains("All units and processes have ended"), "{last}");
     assert!(!attempt(&["stop", "no-such-guest"]).status.success());
     let name = guest.name.clone();
     drop(guest);

@@ -49,8 +49,11 @@ pub fn folder_below(root: &Path, parent: &str) -> io::Result<PathBuf> {
     Ok(root.join(parent).join(hex(machine_id(root)?)))
 }
 
+/// A machine that has no id of its own has the one that its host gives it: where only its log is read, nobody has bound
+/// that over the file.
 fn machine_id(root: &Path) -> io::Result<[u8; 16]> {
-    let id = fs::read_to_string(root.join("etc/machine-id")).ok().and_then(|id| parse_id(&id));
+    let own = fs::read_to_string(root.join("etc/machine-id")).ok().and_then(|id| parse_id(&id));
+    let id = own.or_else(|| parse_id(&std::env::var("container_uuid").ok()?));
     id.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "etc/machine-id is empty or no id"))
 }
 
