@@ -112,6 +112,24 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Does it first put right what killed commands have left, of whichever guest? Not what must be fast, and not what is
+    /// itself a part of putting right.
+    pub fn puts_right(&self) -> bool {
+        !matches!(
+            self,
+            Command::Exec(_)
+                | Command::Enter(_)
+                | Command::Logs(_)
+                | Command::Ps(_)
+                | Command::Stats(_)
+                | Command::Top(_)
+                | Command::Completions { .. }
+                | Command::Ended { .. }
+        )
+    }
+}
+
 /// Arguments of commands that only print.
 #[derive(Args, Debug)]
 pub struct JsonArgs {

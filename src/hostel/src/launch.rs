@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::context::{self, Console, ContextPlan, Running, StepTime, cgroup, idmap, root};
 use crate::error::{Doing, Error, Result, exit};
 use crate::handover;
+use crate::journal::Mark;
 use crate::name::GuestName;
 use crate::network::Network;
 use crate::places::Places;
@@ -281,6 +282,8 @@ pub struct Background {
     pub maker: Pid,
     /// The console's log, open for reading, also when it has been removed.
     pub console_log: OwnedFd,
+    /// Stands until it is known whether the guest came up.
+    _mark: Mark,
 }
 
 /// Launches a guest with a keeper of its own. Returns at once; the lock passes to the new process, which gives it up
@@ -294,7 +297,7 @@ pub fn in_background(places: &Places, lock: Lock, wanted: &Launch) -> Result<Bac
     let console_log = rustix::fs::open(&file, flags, Mode::RUSR | Mode::WUSR).on("making", &file)?;
     match fork(ForkOptions::default()).doing(|| "forking the maker")? {
         // Closing its copy of the lock doesn't give it up: the maker has one.
-        Forked::Parent(maker) => Ok(Background { reports, maker, console_log }),
+        Forked::Parent(maker) => Ok(Background { reports, maker, console_log, _mark: lock.hand_over() }),
         Forked::Child => {
             drop(reports);
             let Err(error) = become_keeper(places, lock, wanted, &report, &console_log);
@@ -310,13 +313,14 @@ pub enum Never {}
 /// Launches a guest and becomes its keeper. Returns only on failure, with the record gone.
 pub fn become_keeper(
     places: &Places,
-    lock: Lock,
+    mut lock: Lock,
     wanted: &Launch,
     report: &OwnedFd,
     console_log: &OwnedFd,
 ) -> Result<Never> {
     // Away from the terminal and its signals.
     let _ = rustix::process::setsid();
+    lock.take_over(places, &wanted.guest.name)?;
     let launched = match launch(places, &lock, wanted) {
         Ok(launched) => launched,
         Err(error) => {
@@ -396,7 +400,7 @@ pub fn after_the_end(places: &Places, name: &GuestName, programs: &Path) -> Resu
     use crate::lifecycle::{Life, clean_up};
     use crate::store::ended::HowEnded;
     let Some(lock) = Lock::take(places, name, crate::lifecycle::KILL_PATIENCE)? else {
-        return Err(Error::Busy { guest: name.clone(), why: "is being worked on by another command".into() });
+        return Err(crate::journal::busy(places, name));
     };
     let Life::Dead(record) = Life::look(places, name)? else {
         // It was put right already; a folder without a record is one that taking the lock has made.

@@ -5,6 +5,7 @@
 
 use crate::context::cgroup::{Freezer, GuestCgroup};
 use crate::error::{Doing, Error, Result};
+use crate::journal;
 use crate::name::GuestName;
 use crate::network;
 use crate::places::Places;
@@ -103,7 +104,7 @@ pub fn lock_down(places: &Places, name: &GuestName) -> Result<Lock> {
             Life::Up(..) => return Err(busy("is already running")),
             Life::Starting(_) => return Err(busy("is already starting")),
             _ if std::time::Instant::now() >= deadline => {
-                return Err(busy("is being worked on by another command"));
+                return Err(journal::busy(places, name));
             }
             _ => std::thread::sleep(Duration::from_millis(2)),
         }
@@ -165,7 +166,7 @@ pub enum Stopped {
 /// Stops a guest, whoever keeps it, and returns when nothing of it is left.
 pub fn stop(places: &Places, name: &GuestName, timeout: Duration) -> Result<Stopped> {
     let Some(lock) = Lock::take(places, name, PATIENCE.max(timeout))? else {
-        return Err(Error::Busy { guest: name.clone(), why: "is being worked on by another command".into() });
+        return Err(journal::busy(places, name));
     };
     let (mut record, pidfd) = match Life::look(places, name)? {
         Life::Up(record, pidfd) => (record, pidfd),

@@ -8,7 +8,7 @@
 //! - [`source`] and [`store`]: what a guest is made from and how it is kept; [`registry`]: its ids.
 //! - [`context`]: what it lives in, step by step; [`launch`]: from a guest to its running init; [`handover`]: or to its own.
 //! - [`config`]: what its owner has set, its limits among it; [`network`]: what connects it.
-//! - [`record`] and [`lifecycle`]: what runs, and what is put right after an end.
+//! - [`record`] and [`lifecycle`]: what runs, and what is put right after an end; [`journal`]: or after a command was killed.
 
 mod cli;
 mod command;
@@ -19,6 +19,7 @@ mod escape;
 mod guest_user;
 mod handover;
 mod join;
+mod journal;
 mod launch;
 mod lifecycle;
 mod name;
@@ -36,7 +37,7 @@ mod terminal;
 mod unit_status;
 mod usage;
 
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches};
 use cli::{Cli, Command};
 use error::{Error, Result, exit};
 use places::Places;
@@ -45,7 +46,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     // Nothing that the caller has left open may reach a guest or its keeper.
     let hidden = sys::fds::close_on_exec_from(3);
-    let cli = match Cli::try_parse() {
+    let cli = match parse() {
         Ok(cli) => cli,
         Err(error) => return explain(&error),
     };
@@ -64,6 +65,13 @@ fn main() -> ExitCode {
             ExitCode::from(if in_place_of_a_command { status_for_command(&error) } else { status })
         }
     }
+}
+
+/// The command line; the journal learns the command's name.
+fn parse() -> std::result::Result<Cli, clap::Error> {
+    let matches = Cli::command().try_get_matches()?;
+    journal::call_this(matches.subcommand_name().unwrap_or_default());
+    Cli::from_arg_matches(&matches)
 }
 
 /// Help goes to standard output; a complaint to standard error, with what it quotes made harmless.
@@ -96,6 +104,11 @@ fn run(cli: &Cli) -> Result<u8> {
     join::seal_own_program()?;
     let places = Places::new(cli.places.run_dir.clone(), cli.places.store.clone())?;
     let (programs, trace) = (cli.places.programs.as_deref(), cli.places.trace);
+    if cli.command.puts_right()
+        && let Err(error) = journal::settle(&places)
+    {
+        print_error(&error);
+    }
     match &cli.command {
         Command::Run(args) => command::run::run(&places, programs, trace, args),
         Command::Create(args) => command::create::create(&places, args),
@@ -141,6 +154,7 @@ fn print_error(error: &Error) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::Parser;
 
     #[test]
     fn given_control_characters_on_the_command_line_when_refused_then_the_complaint_has_them_written_out() {

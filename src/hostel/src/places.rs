@@ -89,12 +89,21 @@ fn absolute(path: PathBuf) -> Result<PathBuf> {
     std::path::absolute(&path).on("finding", &path)
 }
 
+/// How the name of a file ends that is being written, to be put in the place of another.
+const DRAFT: &str = ".new";
+
+/// Is it such a file?
+pub fn is_draft(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with('.') && name.ends_with(DRAFT)
+}
+
 /// Writes a file so that a reader sees the old one or the new one, never a part. With `Durable::Yes` it
 /// also survives a power failure.
 pub fn replace_file(path: &Path, bytes: &[u8], durable: Durable) -> Result<()> {
     use std::io::Write;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let beside = path.with_file_name(format!(".{name}.new"));
+    let beside = path.with_file_name(format!(".{name}{DRAFT}"));
     let written = (|| {
         let mut file = fs::File::create(&beside)?;
         file.write_all(bytes)?;
@@ -105,17 +114,21 @@ pub fn replace_file(path: &Path, bytes: &[u8], durable: Durable) -> Result<()> {
             }
             Durable::No => exchange(&beside, path)?,
         }
-        if durable == Durable::Yes
-            && let Some(folder) = path.parent()
-        {
-            fs::File::open(folder)?.sync_all()?;
-        }
         Ok::<(), io::Error>(())
     })();
     if written.is_err() {
         let _ = fs::remove_file(&beside);
     }
-    written.on("writing", path)
+    written.on("writing", path)?;
+    match (durable, path.parent()) {
+        (Durable::Yes, Some(folder)) => sync_folder(folder),
+        _ => Ok(()),
+    }
+}
+
+/// Returns when what was made, renamed and removed in a folder is on disk.
+pub fn sync_folder(folder: &Path) -> Result<()> {
+    fs::File::open(folder).and_then(|open| open.sync_all()).on("writing out", folder)
 }
 
 /// Puts `new` in the place of `path`. ext4 writes a file out when it is renamed over another, which can take seconds on
@@ -127,6 +140,12 @@ fn exchange(new: &Path, path: &Path) -> io::Result<()> {
         // There's none yet, or the file system can't.
         Err(_) => fs::rename(new, path),
     }
+}
+
+/// Returns when all that was written to a file system is on disk.
+pub fn sync_file_system(folder: &Path) -> Result<()> {
+    let opened = fs::File::open(folder).on("opening", folder)?;
+    rustix::fs::syncfs(&opened).on("writing out", folder)
 }
 
 /// Whether a file must survive a power failure.

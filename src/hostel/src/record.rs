@@ -6,6 +6,7 @@
 //! folder which has gone meanwhile is taken again.
 
 use crate::error::{Doing, Error, Result};
+use crate::journal::Mark;
 use crate::name::GuestName;
 use crate::places::{Durable, Places, replace_file};
 use crate::process::ProcessId;
@@ -18,7 +19,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Version of `record.json`.
+/// Version of `record.json`. Older ones are read: what was added has a default. A newer one is not, for what it says of the
+/// guest may be what matters.
 pub const VERSION: u32 = 1;
 
 /// Where a guest is in its life, as its host sees it.
@@ -83,9 +85,12 @@ impl Record {
             Err(e) => return Err(e).on("reading", &file),
         };
         match serde_json::from_slice::<Record>(&bytes) {
-            Ok(record) if record.version == VERSION => Ok(Some(record)),
+            Ok(record) if record.version <= VERSION => Ok(Some(record)),
             Ok(record) => Err(Error::Damaged {
-                why: format!("version {} was written by another release of hostel", record.version),
+                why: format!(
+                    "version {} was written by a newer release of hostel, and this one knows up to {VERSION}: use that one",
+                    record.version
+                ),
                 file,
             }),
             Err(e) => Err(Error::Damaged {
@@ -121,6 +126,7 @@ fn record_file(folder: &Path) -> PathBuf {
 pub struct Lock {
     folder: PathBuf,
     descriptor: OwnedFd,
+    mark: Mark,
 }
 
 impl Lock {
@@ -130,9 +136,11 @@ impl Lock {
     pub fn take(places: &Places, name: &GuestName, patience: Duration) -> Result<Option<Lock>> {
         let folder = places.running(name);
         let deadline = Instant::now() + patience;
+        // First: the folder itself is to be put right already.
+        let mark = Mark::leave(places, name)?;
         loop {
-            if let Some(lock) = Self::attempt(&folder)? {
-                return Ok(Some(lock));
+            if let Some(descriptor) = Self::attempt(&folder)? {
+                return Ok(Some(Lock { folder, descriptor, mark }));
             }
             if Instant::now() >= deadline {
                 return Ok(None);
@@ -141,7 +149,7 @@ impl Lock {
         }
     }
 
-    fn attempt(folder: &Path) -> Result<Option<Lock>> {
+    fn attempt(folder: &Path) -> Result<Option<OwnedFd>> {
         match rustix::fs::mkdir(folder, Mode::RWXU) {
             Ok(()) | Err(rustix::io::Errno::EXIST) => {}
             Err(e) => return Err(e).on("making", folder),
@@ -160,11 +168,22 @@ impl Lock {
         }
         let held = rustix::fs::fstat(&descriptor).on("looking at", folder)?;
         match rustix::fs::stat(folder) {
-            Ok(there) if (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino) => {
-                Ok(Some(Lock { folder: folder.into(), descriptor }))
-            }
+            Ok(there) if (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino) => Ok(Some(descriptor)),
             _ => Ok(None),
         }
+    }
+
+    /// In a forked child, whose lock this is from now on: leaves a mark of its own.
+    pub fn take_over(&mut self, places: &Places, name: &GuestName) -> Result<()> {
+        if !self.mark.is_own() {
+            self.mark = Mark::leave(places, name)?;
+        }
+        Ok(())
+    }
+
+    /// In the parent of such a child: the mark, to be kept until that is done. The lock is the child's.
+    pub fn hand_over(self) -> Mark {
+        self.mark
     }
 
     /// The record folder.

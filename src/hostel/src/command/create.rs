@@ -4,9 +4,10 @@ use crate::cli::{CreateArgs, RmArgs};
 use crate::command::{print, print_json};
 use crate::config;
 use crate::error::{Doing, Error, Result, exit};
+use crate::journal;
 use crate::lifecycle::{self, Life, PATIENCE};
 use crate::name::GuestName;
-use crate::places::Places;
+use crate::places::{Places, sync_file_system};
 use crate::record::Lock;
 use crate::registry::{Lifetime, Registry};
 use crate::source::Wishes;
@@ -32,6 +33,10 @@ pub fn create(places: &Places, args: &CreateArgs) -> Result<u8> {
         let changes: Vec<config::Change> = args.set.iter().chain(&args.init).cloned().collect();
         if !changes.is_empty() {
             config::write(places, name, &config::changed(places, name, &changes)?.0)?;
+        }
+        if guest.root.starts_with(places.guest(name)) {
+            // A definition that survives a power failure must not name a root that didn't.
+            sync_file_system(&guest.root)?;
         }
         guest.write(places)?;
         Ok(guest)
@@ -87,8 +92,7 @@ pub fn rm(places: &Places, args: &RmArgs) -> Result<u8> {
         }
         _ => drop(lifecycle::stop(places, name, Duration::ZERO)?),
     }
-    let lock =
-        Lock::take(places, name, PATIENCE)?.ok_or_else(|| busy("is being worked on by another command"))?;
+    let lock = Lock::take(places, name, PATIENCE)?.ok_or_else(|| journal::busy(places, name))?;
     let known = places.guest(name).exists();
     let removed = match Life::look(places, name)? {
         Life::Down => remove_from_store(places, name),

@@ -8,6 +8,7 @@ use crate::command::create::claim;
 use crate::config::{Change, Config};
 use crate::context::{Console, Running};
 use crate::error::{Doing, Error, Result};
+use crate::journal;
 use crate::launch::{self, Launch, Launched, say};
 use crate::lifecycle;
 use crate::name::GuestName;
@@ -136,10 +137,7 @@ fn of_command(code: i32, signal: u8) -> HowEnded {
 }
 
 fn relock(places: &Places, name: &GuestName) -> Result<Lock> {
-    Lock::take(places, name, lifecycle::PATIENCE)?.ok_or_else(|| Error::Busy {
-        guest: name.clone(),
-        why: "is being worked on by another command".into(),
-    })
+    Lock::take(places, name, lifecycle::PATIENCE)?.ok_or_else(|| journal::busy(places, name))
 }
 
 /// Removes the record and whatever a throwaway guest had in the store.

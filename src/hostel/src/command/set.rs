@@ -6,6 +6,7 @@ use crate::config::{self, Config, Effect, Key};
 use crate::context::cgroup::GuestCgroup;
 use crate::context::limits;
 use crate::error::{Doing, Error, Result, exit};
+use crate::journal;
 use crate::launch::say;
 use crate::lifecycle::{Life, PATIENCE};
 use crate::name::GuestName;
@@ -117,10 +118,7 @@ fn put(places: &Places, name: &GuestName, before: &Config, after: &Config, text:
 }
 
 fn lock(places: &Places, name: &GuestName) -> Result<Lock> {
-    Lock::take(places, name, PATIENCE)?.ok_or_else(|| Error::Busy {
-        guest: name.clone(),
-        why: "is being worked on by another command".into(),
-    })
+    Lock::take(places, name, PATIENCE)?.ok_or_else(|| journal::busy(places, name))
 }
 
 /// The lock's folder is the record's: it goes where no guest runs.

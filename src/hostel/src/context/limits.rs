@@ -44,6 +44,31 @@ pub fn change(keys: &[&'static Key], before: &Config, after: &Config, cgroup: &P
     done
 }
 
+/// Sets all limits of a running guest to those of its configuration: what else was in force is not known.
+pub fn set_all(config: &Config, cgroup: &Path) -> Result<()> {
+    for key in KEYS {
+        let Effect::Cgroup { file, .. } = key.effect else { continue };
+        let is_set = !config.list(key.section, key.name).is_empty();
+        if !is_set && !cgroup.join(file).exists() {
+            continue;
+        }
+        if file == "io.max" {
+            free_devices(&cgroup.join(file))?;
+        }
+        write_all(&writes(&[key], config, &Config::default())?, cgroup)?;
+    }
+    Ok(())
+}
+
+/// Takes the limit of each device away that has one.
+fn free_devices(file: &Path) -> Result<()> {
+    for line in fs::read_to_string(file).on("reading", file)?.lines() {
+        let number = line.split(' ').next().unwrap_or_default();
+        fs::write(file, format!("{number} {DEVICE_FREE}")).on("writing", file)?;
+    }
+    Ok(())
+}
+
 /// What an undivided cgroup needs for these keys, as `config` has them; `before` names the devices to be set free.
 fn writes(keys: &[&'static Key], config: &Config, before: &Config) -> Result<Vec<Write>> {
     let mut writes = Vec::new();

@@ -9,7 +9,7 @@ use crate::context::idmap::IdMap;
 use crate::context::mapped;
 use crate::error::{Doing, Error, Result};
 use crate::name::GuestName;
-use crate::places::{Durable, Places, replace_file};
+use crate::places::{Durable, Places, replace_file, sync_folder};
 use crate::record::names_in;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -105,10 +105,15 @@ impl Guest {
         Self::read(places, name)?.ok_or_else(|| Error::NoSuchGuest(name.clone()))
     }
 
+    /// Is there such a guest? Its definition isn't read.
+    pub fn is_defined(places: &Places, name: &GuestName) -> bool {
+        guest_file(&places.guest(name)).exists()
+    }
+
     /// Names of all guests in the store, sorted.
     pub fn names(places: &Places) -> Result<Vec<GuestName>> {
         let mut names = names_in(&places.guests())?;
-        names.retain(|name| guest_file(&places.guest(name)).exists());
+        names.retain(|name| Self::is_defined(places, name));
         Ok(names)
     }
 
@@ -126,7 +131,9 @@ impl Guest {
         let file = guest_file(&folder);
         match fs::remove_file(&file) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e).on("removing", &file),
-            _ => {}
+            Err(_) => {}
+            // Also after a power failure: half of its files without a definition is no guest, with one it would be.
+            Ok(()) => sync_folder(&folder)?,
         }
         match fs::remove_dir_all(&folder) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -4,6 +4,8 @@
 //! folder that vanishes with it; what is left of a guest on the host is looked for by that name.
 #![allow(dead_code, reason = "each test program uses its own part")]
 
+pub mod tracer;
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -56,6 +58,18 @@ impl Tool {
         command.arg("--run-dir").arg(self.run.path()).arg("--store").arg(self.path("store"));
         command.arg("--programs").arg(programs()).args(arguments).stdin(Stdio::null());
         command
+    }
+
+    /// Folder of records.
+    pub fn run_folder(&self) -> &Path {
+        self.run.path()
+    }
+
+    /// Host's ends of the guest's cables.
+    pub fn interfaces(&self) -> Vec<String> {
+        let known = |name: &String| name.starts_with("hv-") && format!("hv-{}", self.guest).starts_with(name);
+        let names = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
+        names.map(|entry| entry.file_name().to_string_lossy().into_owned()).filter(known).collect()
     }
 
     /// Calls the tool, however it ends.
