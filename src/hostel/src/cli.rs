@@ -60,6 +60,10 @@ pub enum Command {
     Start(StartArgs),
     /// Stop a guest in order, and return when nothing of it is left
     Stop(StopArgs),
+    /// Start all guests that have a mark, in the order that they depend on each other: what a host does at its boot
+    StartAll(StartAllArgs),
+    /// Stop all guests, each before those that it depends on: what a host does at its shutdown
+    StopAll(StopAllArgs),
     /// Stop a guest if it runs, and start it
     Restart(StartArgs),
     /// What a guest is and does
@@ -248,12 +252,12 @@ pub struct StartArgs {
     /// The guest
     #[arg(value_name = "NAME")]
     pub guest: GuestName,
-    /// How long to wait until it is ready, in seconds; it goes on booting after that
-    #[arg(long, default_value = "120", value_parser = seconds, value_name = "SECONDS")]
-    pub timeout: Duration,
-    /// How long a stop may take before the guest is killed, in seconds (restart)
-    #[arg(long, default_value = "90", value_parser = seconds, value_name = "SECONDS")]
-    pub stop_timeout: Duration,
+    /// How long to wait until it is ready, in seconds; it goes on booting after that [default: its key start-timeout, or 120]
+    #[arg(long, value_parser = seconds, value_name = "SECONDS")]
+    pub timeout: Option<Duration>,
+    /// How long a stop may take before the guest is killed, in seconds (restart) [default: its key stop-timeout, or 90]
+    #[arg(long, value_parser = seconds, value_name = "SECONDS")]
+    pub stop_timeout: Option<Duration>,
     /// Print facts as JSON
     #[arg(long)]
     pub json: bool,
@@ -265,12 +269,37 @@ pub struct StopArgs {
     /// The guest
     #[arg(value_name = "NAME")]
     pub guest: GuestName,
-    /// How long an orderly stop may take before the guest is killed, in seconds
-    #[arg(long, default_value = "90", value_parser = seconds, value_name = "SECONDS")]
-    pub timeout: Duration,
+    /// How long an orderly stop may take before the guest is killed, in seconds [default: its key stop-timeout, or 90]
+    #[arg(long, value_parser = seconds, value_name = "SECONDS")]
+    pub timeout: Option<Duration>,
     /// Print facts as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `start-all`.
+#[derive(Args, Debug)]
+pub struct StartAllArgs {
+    /// Guests that have this mark; may be given again [default: default]
+    #[arg(long = "mark", short, value_name = "MARK", conflicts_with = "all")]
+    pub marks: Vec<GuestName>,
+    /// All guests, marked or not
+    #[arg(long, short)]
+    pub all: bool,
+    /// How many at once [default: two for each processor]
+    #[arg(long, short, value_name = "N")]
+    pub jobs: Option<usize>,
+}
+
+/// Arguments of `stop-all`.
+#[derive(Args, Debug)]
+pub struct StopAllArgs {
+    /// Guests that have this mark; may be given again [default: all that run]
+    #[arg(long = "mark", short, value_name = "MARK")]
+    pub marks: Vec<GuestName>,
+    /// How many at once [default: 64]
+    #[arg(long, short, value_name = "N")]
+    pub jobs: Option<usize>,
 }
 
 /// Arguments of `status`.

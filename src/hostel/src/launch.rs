@@ -8,9 +8,11 @@ use crate::journal::Mark;
 use crate::name::GuestName;
 use crate::network::Network;
 use crate::places::Places;
+use crate::policy::{BURST, Policy};
 use crate::process::ProcessId;
 use crate::programs::c_string;
 use crate::record::{Layer, Lock, Record, State, VERSION};
+use crate::scripts::{self, Point};
 use crate::store::{Guest, Writes, now};
 use crate::sys::fds::keep_through_exec;
 use crate::sys::process::{ForkOptions, Forked, execute, exit_now, fork};
@@ -22,6 +24,7 @@ use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// PATH of init, as systemd has it.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -56,12 +59,24 @@ pub struct Launch {
     pub console: Console,
     /// Say how long each step took.
     pub trace: bool,
+    /// When it was started again after a failure, in seconds since the epoch.
+    pub restarts: Vec<u64>,
 }
 
 impl Launch {
     /// What its owner wants as PID 1, where anything was said.
     fn init(&self) -> Option<&str> {
         self.config.text("boot", "init")
+    }
+
+    /// Runs the owner's scripts; one that fails keeps the guest from being started. A guest that runs once has none, nor has a
+    /// command that runs in the place of a guest's services.
+    fn run_scripts(&self, places: &Places, points: &[Point], init: Option<i32>) -> Result<()> {
+        if self.throwaway || !self.command.is_empty() {
+            return Ok(());
+        }
+        let limit = Policy::of(&self.config).script_timeout;
+        points.iter().try_for_each(|point| scripts::run(places, &self.guest, *point, init, limit))
     }
 
     /// The guest's own init is to be PID 1. A single command has ours as its parent in any case.
@@ -119,8 +134,10 @@ fn attempt(places: &Places, lock: &Lock, launch: &Launch) -> Result<Launched> {
         interface: network.as_ref().and_then(Network::on_host).map(str::to_owned),
         handed_over: launch.hands_over(),
         layers: layers(guest)?,
+        restarts: launch.restarts.clone(),
     };
     claim_layers(places, lock, &record)?;
+    launch.run_scripts(places, &[Point::Initialize, Point::PrepreStart], None)?;
 
     let (map, lost) = idmap::IdMap::decide(guest.ids);
     lost.iter().for_each(|lost| say(lost));
@@ -144,13 +161,16 @@ fn attempt(places: &Places, lock: &Lock, launch: &Launch) -> Result<Launched> {
     }
     record.state = State::Running;
     record.init = ProcessId::of(context.init);
-    lock.write(&record)?;
-
     let init = context.init;
-    match context.release() {
+    let released = (|| {
+        launch.run_scripts(places, &[Point::PreStart], Some(init.as_raw_nonzero().get()))?;
+        lock.write(&record)?;
+        context.release()
+    })();
+    match released {
         Ok(running) => Ok(Launched { record, running }),
         Err(error) => {
-            // It has said so, and ended.
+            // It has said so, or finds that nobody releases it; it ends.
             let _ = waitpid(Some(init), WaitOptions::empty());
             crate::lifecycle::leave_host(&record)?;
             Err(error)
@@ -410,10 +430,16 @@ pub fn after_the_end(places: &Places, name: &GuestName, programs: &Path) -> Resu
         return Ok(());
     };
     let how = clean_up(places, &record, &lock)?;
-    let guest = Guest::read(places, name)?;
-    let (HowEnded::Reboot, State::Running, Some(guest)) = (how, record.state, guest) else {
-        return lock.remove();
-    };
+    let Some(guest) = Guest::read(places, name)? else { return lock.remove() };
+    let policy = Policy::of(&Config::read(places, name)?);
+    let delay = policy.restart_after(how, &record.restarts, now());
+    let (State::Running, Some(delay)) = (record.state, delay) else { return lock.remove() };
+    let Some(lock) = pause(places, name, lock, delay)? else { return Ok(()) };
+    let mut restarts = record.restarts;
+    if how != HowEnded::Reboot {
+        restarts.push(now());
+        restarts.drain(..restarts.len().saturating_sub(BURST));
+    }
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .doing(|| "opening /dev/null")?;
     let file = lock.folder().join("console.log");
@@ -423,6 +449,7 @@ pub fn after_the_end(places: &Places, name: &GuestName, programs: &Path) -> Resu
     let again = Launch {
         config: Config::read(places, name)?,
         guest,
+        restarts,
         throwaway: false,
         command: Vec::new(),
         programs: programs.to_path_buf(),
@@ -433,8 +460,29 @@ pub fn after_the_end(places: &Places, name: &GuestName, programs: &Path) -> Resu
     Err(error)
 }
 
+/// Waits before a restart, with the lock given up, so that a stop can call it off. `None`: one did, and all is put right.
+fn pause(places: &Places, name: &GuestName, lock: Lock, delay: Duration) -> Result<Option<Lock>> {
+    /// How often a stop is looked for.
+    const STEP: Duration = Duration::from_millis(100);
+    if delay.is_zero() {
+        return Ok(Some(lock));
+    }
+    let state = || Ok(Record::read(places, name)?.map(|record| record.state));
+    lock.release();
+    let deadline = Instant::now() + delay;
+    while Instant::now() < deadline && state()? == Some(State::Running) {
+        std::thread::sleep(STEP);
+    }
+    let lock = Lock::take(places, name, crate::lifecycle::KILL_PATIENCE)?
+        .ok_or_else(|| crate::journal::busy(places, name))?;
+    match state()? {
+        Some(State::Running) => Ok(Some(lock)),
+        _ => lock.remove().map(|()| None),
+    }
+}
+
 /// Reads the next report of a keeper; `None` when there will be none. Err(Timeout) after `left`.
-pub fn next_report(reports: &OwnedFd, left: std::time::Duration) -> Result<Option<KeeperReport>> {
+pub fn next_report(reports: &OwnedFd, left: Duration) -> Result<Option<KeeperReport>> {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
     match rustix::io::retry_on_intr(|| poll(&mut [PollFd::new(reports, PollFlags::IN)], Some(&timeout))) {

@@ -3,15 +3,18 @@
 //! While the keeper lives, the end is its business: it execs `hostel __ended`. A guest whose keeper was killed is
 //! adopted by whichever command comes next; when it has ended, that command cleans up.
 
+use crate::config::Config;
 use crate::context::cgroup::{Freezer, GuestCgroup};
 use crate::error::{Doing, Error, Result};
 use crate::journal;
 use crate::name::GuestName;
 use crate::network;
 use crate::places::Places;
+use crate::policy::Policy;
 use crate::process::{ProcessId, wait_end};
 use crate::record::{Lock, Record, State};
 use crate::registry::{Lifetime, Registry};
+use crate::scripts::{self, Point};
 use crate::store::ended::{HowEnded, LastEnd};
 use crate::store::{Guest, Ids, now};
 use hostel_contract::paths;
@@ -114,7 +117,17 @@ pub fn lock_down(places: &Places, name: &GuestName) -> Result<Lock> {
 /// After a guest's end: ends what is left of it, removes its cgroups, and notes how it ended. Its record stays.
 pub fn clean_up(places: &Places, record: &Record, lock: &Lock) -> Result<HowEnded> {
     let name = &record.guest.name;
+    let limit =
+        Config::read(places, name).map(|config| Policy::of(&config)).unwrap_or_default().script_timeout;
+    let after = |point| {
+        if !record.throwaway {
+            scripts::run_or_say(places, &record.guest, point, None, limit);
+        }
+    };
+    end_processes(record)?;
+    after(Point::PostStop);
     leave_host(record)?;
+    after(Point::PostpostStop);
     let end = LastEnd::from_record(lock.folder()).unwrap_or(LastEnd { how: HowEnded::Unknown, time: now() });
     if record.throwaway {
         forget_throwaway(places, &record.guest)?;
@@ -123,6 +136,11 @@ pub fn clean_up(places: &Places, record: &Record, lock: &Lock) -> Result<HowEnde
         keep_console_log(places, name, lock)?;
     }
     Ok(end.how)
+}
+
+/// Ends what a guest has left behind of processes.
+fn end_processes(record: &Record) -> Result<()> {
+    record.cgroup.as_ref().map_or(Ok(()), |cgroup| GuestCgroup::existing(cgroup).empty(KILL_PATIENCE))
 }
 
 /// Removes what a guest that has ended still has on the host: its cgroups, and the host's end of its cable.
@@ -191,6 +209,12 @@ pub fn stop(places: &Places, name: &GuestName, timeout: Duration) -> Result<Stop
     record.state = State::Stopping;
     lock.write(&record)?;
     drop(lock);
+    if !record.throwaway && !timeout.is_zero() {
+        let limit =
+            Config::read(places, name).map(|config| Policy::of(&config)).unwrap_or_default().script_timeout;
+        let init = record.init.map(|init| init.pid);
+        scripts::run_or_say(places, &record.guest, Point::PreStop, init, limit);
+    }
     let stopped = end_init(places, &record, &pidfd, timeout)?;
     await_gone(places, &record)?;
     Ok(stopped)

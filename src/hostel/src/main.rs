@@ -8,6 +8,7 @@
 //! - [`source`] and [`store`]: what a guest is made from and how it is kept; [`registry`]: its ids.
 //! - [`context`]: what it lives in, step by step; [`launch`]: from a guest to its running init; [`handover`]: or to its own.
 //! - [`config`]: what its owner has set, its limits among it; [`network`]: what connects it.
+//! - [`policy`], [`scripts`], [`fleet`]: how a guest is to live, what is run at each stage of that, and in which order many do.
 //! - [`record`] and [`lifecycle`]: what runs, and what is put right after an end; [`journal`]: or after a command was killed.
 
 mod cli;
@@ -16,6 +17,7 @@ mod config;
 mod context;
 mod error;
 mod escape;
+mod fleet;
 mod guest_user;
 mod handover;
 mod join;
@@ -26,10 +28,12 @@ mod name;
 mod network;
 mod outputs;
 mod places;
+mod policy;
 mod process;
 mod programs;
 mod record;
 mod registry;
+mod scripts;
 mod source;
 mod store;
 mod sys;
@@ -114,6 +118,8 @@ fn run(cli: &Cli) -> Result<u8> {
         Command::Create(args) => command::create::create(&places, args),
         Command::Start(args) => command::start::start(&places, programs, trace, args),
         Command::Stop(args) => command::stop::stop(&places, args),
+        Command::StartAll(args) => command::fleet::start_all(&places, programs, args),
+        Command::StopAll(args) => command::fleet::stop_all(&places, programs, args),
         Command::Restart(args) => command::start::restart(&places, programs, trace, args),
         Command::Status(args) => command::status::status(&places, args),
         Command::Boot(args) => command::boot::boot(&places, args),

@@ -73,6 +73,9 @@ pub struct Record {
     pub handed_over: bool,
     /// What its root is made from.
     pub layers: Vec<Layer>,
+    /// When it was started again after a failure, in seconds since the epoch; the latest last.
+    #[serde(default)]
+    pub restarts: Vec<u64>,
 }
 
 impl Record {
@@ -232,6 +235,29 @@ mod tests {
         assert!(Lock::take(&places, &name, Duration::from_millis(5)).unwrap().is_none());
         held.release();
         assert!(Lock::take(&places, &name, Duration::ZERO).unwrap().is_some());
+    }
+
+    #[test]
+    fn given_a_record_of_an_older_release_when_read_then_it_is_taken_and_a_newer_one_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let places = places(folder.path());
+        let name: GuestName = "g".parse().unwrap();
+        // As the first release that had records wrote it.
+        let text = |version: u32| {
+            format!(
+                r#"{{"version": {version}, "state": "running", "throwaway": false, "keeper": {{"pid": 7, "start": 1}},
+                "init": {{"pid": 8, "start": 2}}, "started": 3, "cgroup": "/sys/fs/cgroup/hostel/g", "layers": [],
+                "guest": {{"version": 1, "name": "g", "uuid": "0", "source": "dir:/x", "root": "/x", "writes": "memory",
+                "ids": {{"range": {{"first": 1879048192}}}}, "created": 4}}}}"#
+            )
+        };
+        let lock = Lock::take(&places, &name, Duration::ZERO).unwrap().unwrap();
+        fs::write(record_file(lock.folder()), text(VERSION)).unwrap();
+        let record = Record::read(&places, &name).unwrap().unwrap();
+        assert_eq!((record.init.unwrap().pid, record.restarts.len(), record.handed_over), (8, 0, false));
+        fs::write(record_file(lock.folder()), text(VERSION + 1)).unwrap();
+        let refused = Record::read(&places, &name).unwrap_err().to_string();
+        assert!(refused.contains("newer release"), "{refused}");
     }
 
     #[test]

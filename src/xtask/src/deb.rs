@@ -20,6 +20,8 @@ enum From {
     Program(&'static str),
     /// A file of the repository.
     Repository(&'static str),
+    /// The same, to be executed.
+    Script(&'static str),
     /// A manual page, which is compressed.
     Manual(&'static str),
     /// What `hostel completions` prints for this shell.
@@ -57,6 +59,8 @@ const PACKAGES: [Package; 2] = [
             ("usr/libexec/hostel/hostel-warden", From::Program("hostel-warden")),
             ("usr/libexec/hostel/hostel-keeper", From::Program("hostel-keeper")),
             ("usr/lib/systemd/system/hostel@.service", From::Repository("packaging/systemd/hostel@.service")),
+            ("usr/lib/systemd/system/hostel.service", From::Repository("packaging/systemd/hostel.service")),
+            ("etc/init.d/hostel", From::Script("packaging/openrc/hostel")),
             ("usr/share/bash-completion/completions/hostel", From::Completions("bash")),
             ("usr/share/zsh/vendor-completions/_hostel", From::Completions("zsh")),
             ("usr/share/fish/vendor_completions.d/hostel.fish", From::Completions("fish")),
@@ -115,6 +119,7 @@ fn place(to: &Path, from: &From) -> Done {
     match from {
         From::Program(name) => copy(paths::program(name), 0o755),
         From::Repository(path) => copy(paths::repository().join(path), 0o644),
+        From::Script(path) => copy(paths::repository().join(path), 0o755),
         From::Link(target) => symlink(target, to).about("link", to),
         From::Manual(name) => {
             copy(paths::repository().join("packaging/man").join(name), 0o644)?;

@@ -84,6 +84,7 @@ fn launch(
         programs,
         console: Console::Inherited,
         trace: false,
+        restarts: Vec::new(),
     })
 }
 

@@ -86,10 +86,6 @@ pub fn rm(places: &Places, args: &RmArgs) -> Result<u8> {
                 "runs: `hostel stop {name}` first, or `hostel rm --force {name}` kills it"
             )));
         }
-        Life::Up(record, pidfd) => {
-            lifecycle::kill(&record, &pidfd);
-            lifecycle::stop(places, name, Duration::ZERO)?;
-        }
         _ => drop(lifecycle::stop(places, name, Duration::ZERO)?),
     }
     let lock = Lock::take(places, name, PATIENCE)?.ok_or_else(|| journal::busy(places, name))?;

@@ -46,7 +46,7 @@ fn up(places: &Places, name: &GuestName) -> Result<(Record, OwnedFd)> {
 /// `hostel kill`.
 pub fn kill(places: &Places, args: &KillArgs) -> Result<u8> {
     let name = &args.guest;
-    let (record, init) = up(places, name)?;
+    let (record, _) = up(places, name)?;
     if args.pids.is_empty() {
         if args.signal != libc::SIGKILL {
             return Err(Error::Invalid(format!(
@@ -55,7 +55,6 @@ pub fn kill(places: &Places, args: &KillArgs) -> Result<u8> {
                 args.signal
             )));
         }
-        lifecycle::kill(&record, &init);
         lifecycle::stop(places, name, Duration::ZERO)?;
         return Ok(exit::OK);
     }

@@ -95,6 +95,7 @@ fn of_stopped(
         programs: programs::find(programs)?,
         console: Console::Inherited,
         trace: false,
+        restarts: Vec::new(),
     };
     let read = read_launched(places, &lock, &wanted);
     lock.remove()?;

@@ -4,6 +4,7 @@ pub mod boot;
 pub mod check;
 pub mod create;
 pub mod enter;
+pub mod fleet;
 pub mod freeze;
 pub mod list;
 pub mod logs;

@@ -55,6 +55,7 @@ pub fn run(places: &Places, programs: Option<&Path>, trace: bool, args: &RunArgs
             guest,
             config,
             throwaway: true,
+            restarts: Vec::new(),
             command: args.command.clone(),
             programs,
             console,

@@ -10,6 +10,8 @@ use crate::launch::{self, Background, Launch};
 use crate::lifecycle::{self, Life};
 use crate::name::GuestName;
 use crate::places::Places;
+use crate::policy::Policy;
+use crate::scripts::{self, Point};
 use crate::store::Guest;
 use crate::store::ended::HowEnded;
 use crate::unit_status::{GuestStatus, Unit};
@@ -55,10 +57,12 @@ pub fn start(places: &Places, programs: Option<&Path>, trace: bool, args: &Start
     let programs = programs::find(programs)?;
     let began = Instant::now();
     let lock = lifecycle::lock_down(places, name)?;
+    let policy = Policy::of(&config);
     let wanted = Launch {
         guest,
         config,
         throwaway: false,
+        restarts: Vec::new(),
         command: Vec::new(),
         programs,
         console: Console::Terminal,
@@ -66,19 +70,27 @@ pub fn start(places: &Places, programs: Option<&Path>, trace: bool, args: &Start
     };
     let handed_over = wanted.hands_over();
     let background = launch::in_background(places, lock, &wanted)?;
-    let deadline = began + args.timeout;
+    let deadline = began + args.timeout.unwrap_or(policy.start_timeout);
     if handed_over {
         await_handed_over(places, name, &background, deadline)?
     } else {
         await_ready(places, name, &background, deadline)?
     }
-    report(places, args, began.elapsed())
+    let took = began.elapsed();
+    let init = match Life::look(places, name)? {
+        Life::Up(record, _) => record.init.map(|init| init.pid),
+        _ => None,
+    };
+    let scripts = scripts::run(places, &wanted.guest, Point::PostStart, init, policy.script_timeout);
+    let status = report(places, args, took)?;
+    scripts.map(|()| status)
 }
 
 /// `hostel restart`.
 pub fn restart(places: &Places, programs: Option<&Path>, trace: bool, args: &StartArgs) -> Result<u8> {
     Guest::require(places, &args.guest)?;
-    match lifecycle::stop(places, &args.guest, args.stop_timeout) {
+    match lifecycle::stop(places, &args.guest, super::stop::patience(places, &args.guest, args.stop_timeout))
+    {
         Ok(_) | Err(Error::NotRunning(_)) => start(places, programs, trace, args),
         Err(error) => Err(error),
     }

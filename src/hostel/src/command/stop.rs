@@ -2,11 +2,13 @@
 
 use crate::cli::{StopArgs, WaitArgs};
 use crate::command::{print, print_json, span};
+use crate::config::Config;
 use crate::error::{Error, Result, exit};
 use crate::launch::say;
 use crate::lifecycle::{self, Life, Stopped};
 use crate::name::GuestName;
 use crate::places::Places;
+use crate::policy::Policy;
 use crate::store::Guest;
 use crate::store::ended::{HowEnded, LastEnd};
 use serde::Serialize;
@@ -25,7 +27,8 @@ struct StopFacts<'a> {
 pub fn stop(places: &Places, args: &StopArgs) -> Result<u8> {
     let name = &args.guest;
     let began = Instant::now();
-    let stopped = lifecycle::stop(places, name, args.timeout)?;
+    let timeout = patience(places, name, args.timeout);
+    let stopped = lifecycle::stop(places, name, timeout)?;
     let took = began.elapsed();
     if args.json {
         print_json(&StopFacts { name, killed: stopped == Stopped::Killed, seconds: took.as_secs_f64() })?;
@@ -33,10 +36,21 @@ pub fn stop(places: &Places, args: &StopArgs) -> Result<u8> {
         print(&format!("guest {name} is stopped after {}\n", span(took)));
     }
     if stopped == Stopped::Killed {
-        say(&format!("guest {name} did not stop within {}, and was killed", span(args.timeout)));
+        say(&format!("guest {name} did not stop within {}, and was killed", span(timeout)));
         return Ok(exit::TIMEOUT);
     }
     Ok(exit::OK)
+}
+
+/// How long a stop may take: as asked for, else as the guest's owner has set it. A configuration with a mistake hinders no stop.
+pub fn patience(places: &Places, name: &GuestName, asked: Option<Duration>) -> Duration {
+    asked.unwrap_or_else(|| {
+        let config = Config::read(places, name).unwrap_or_else(|error| {
+            crate::print_error(&error);
+            Config::default()
+        });
+        Policy::of(&config).stop_timeout
+    })
 }
 
 /// What `wait --json` prints.

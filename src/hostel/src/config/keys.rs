@@ -17,6 +17,8 @@ pub enum Effect {
     },
     /// Made with the context; a running guest gets it when it is started again.
     Start,
+    /// Looked up when it is needed.
+    Lookup,
 }
 
 /// A key.
@@ -44,6 +46,10 @@ const fn limit(
 
 const fn at_start(section: &'static str, name: &'static str, form: Form) -> Key {
     Key { section, name, form, effect: Effect::Start }
+}
+
+const fn life(name: &'static str, form: Form) -> Key {
+    Key { section: "life", name, form, effect: Effect::Lookup }
 }
 
 /// What the guest's PID 1 is: our init with the front-end that is found, with that very one, or the guest's own.
@@ -80,6 +86,13 @@ pub static KEYS: &[Key] = &[
     at_start("network", "gateway", Form::Addresses),
     at_start("network", "host-address", Form::Networks),
     at_start("boot", "init", Form::Word(INITS)),
+    life("marks", Form::Names),
+    life("depends", Form::Names),
+    life("start-timeout", Form::Seconds),
+    life("stop-timeout", Form::Seconds),
+    life("script-timeout", Form::Seconds),
+    life("restart", Form::Word(crate::policy::RESTARTS)),
+    life("restart-delay", Form::Seconds),
 ];
 
 impl Key {
@@ -100,7 +113,7 @@ impl Key {
     pub fn controller(&self) -> Option<&'static str> {
         match self.effect {
             Effect::Cgroup { controller, .. } => Some(controller),
-            Effect::Start => None,
+            Effect::Start | Effect::Lookup => None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What a value of guest.toml may be, and what it means. Pure.
 
+use crate::name::GuestName;
 use ipnet::IpNet;
 use std::net::IpAddr;
 use toml_edit::Value;
@@ -35,6 +36,10 @@ pub enum Form {
     Devices,
     /// Limits of setrlimit(2): `nofile=1024`, `nofile=1024:4096`.
     ProcessLimits,
+    /// Names of guests, or words like them.
+    Names,
+    /// A whole number of seconds.
+    Seconds,
 }
 
 /// Limits of a device, as io.max has them.
@@ -58,7 +63,7 @@ impl Form {
 
     /// Does it take several values?
     pub fn is_list(self) -> bool {
-        matches!(self, Form::Networks | Form::Addresses | Form::Devices | Form::ProcessLimits)
+        matches!(self, Form::Networks | Form::Addresses | Form::Devices | Form::ProcessLimits | Form::Names)
     }
 
     fn read_one(self, text: &str) -> Option<String> {
@@ -92,6 +97,11 @@ impl Form {
                 let (soft, hard) = (process_limit(soft)?, process_limit(hard)?);
                 Some(format!("{}={soft}:{hard}", name.to_ascii_lowercase()))
             }
+            Form::Names => text.parse::<GuestName>().ok().map(String::from),
+            Form::Seconds => {
+                let seconds: u32 = text.strip_suffix('s').unwrap_or(text).parse().ok()?;
+                Some(seconds.to_string())
+            }
         }
     }
 
@@ -111,6 +121,8 @@ impl Form {
             Form::Networks => "write addresses with their prefix, as in [\"10.0.0.2/24\", \"fd00::2/64\"]".into(),
             Form::Addresses => "write addresses, as in [\"10.0.0.1\", \"fd00::1\"]".into(),
             Form::Devices => format!("write [\"/dev/sda {}=10M\"], with one or more of {}", DEVICE_LIMITS[0], DEVICE_LIMITS.join(", ")),
+            Form::Names => "write names, as in [\"default\"]: each begins with a letter or digit and goes on with letters, digits, '.', '_' and '-'".into(),
+            Form::Seconds => "write a number of seconds, as in 90".into(),
             Form::ProcessLimits => "write [\"nofile=1024\"] or [\"nofile=1024:4096\"], with the names of setrlimit(2) in small letters, without RLIMIT_".into(),
         }
     }
@@ -253,6 +265,9 @@ mod tests {
             (Form::Networks, "\"10.0.0.2/24\"", "10.0.0.2/24"),
             (Form::Addresses, "[\"10.0.0.1\"]", "10.0.0.1"),
             (Form::Devices, "[\"/dev/sda rbps=10M wiops=5\"]", "/dev/sda rbps=10485760 wiops=5"),
+            (Form::Names, "[\"a-b\", \"c\"]", "a-b|c"),
+            (Form::Seconds, "90", "90"),
+            (Form::Seconds, "\"90s\"", "90"),
             (Form::ProcessLimits, "[\"NOFILE=1024\", \"core=0:max\"]", "nofile=1024:1024|core=0:max"),
         ];
         for (form, toml, plain) in cases {
@@ -288,6 +303,8 @@ mod tests {
             (Form::Devices, "[\"/dev/sda\"]"),
             (Form::Devices, "[\"/dev/sda rbps=0\"]"),
             (Form::Devices, "[\"sda rbps=1\"]"),
+            (Form::Names, "[\"../x\"]"),
+            (Form::Seconds, "\"soon\""),
             (Form::ProcessLimits, "[\"files=1\"]"),
             (Form::ProcessLimits, "[\"nofile\"]"),
         ];

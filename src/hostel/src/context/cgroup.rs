@@ -256,6 +256,24 @@ impl GuestCgroup {
         Ok(())
     }
 
+    /// Ends what is left in the cgroups, and returns when it is gone; the cgroups stay.
+    pub fn empty(&self, patience: Duration) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        while self.populated() {
+            self.kill();
+            if Instant::now() >= deadline {
+                return Err(Error::Timeout(format!(
+                    "{} still has {} processes after {} s: see what they wait for with `ps`",
+                    self.outer.display(),
+                    self.processes(),
+                    patience.as_secs()
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
     fn populated(&self) -> bool {
         fs::read_to_string(self.outer.join("cgroup.events"))
             .is_ok_and(|events| events.contains("populated 1"))

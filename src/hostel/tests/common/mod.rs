@@ -150,7 +150,11 @@ impl Tool {
 impl Drop for Tool {
     fn drop(&mut self) {
         // The test has said what it had to say.
-        let _ = self.command(&["rm", "--force", &self.guest]).output();
+        let stored = fs::read_dir(self.path("store/guests")).into_iter().flatten().flatten();
+        let names = stored.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        for name in names.chain([self.guest.clone()]) {
+            let _ = self.command(&["rm", "--force", &name]).output();
+        }
     }
 }
 

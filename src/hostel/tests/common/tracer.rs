@@ -54,11 +54,11 @@ pub fn run(command: &Command, at: u64, victims: Victims) -> Traced {
     kill(pid, Signal::SIGCONT).unwrap();
     let mut tracer =
         Tracer { at, victims, traced: BTreeSet::from([pid]), counts: false, calls: 0, killed: false };
-    while !tracer.traced.is_empty() {
+    // Until there's nobody left to be heard of: who was forked at the last moment is known to the kernel alone.
+    loop {
         match waitpid(None, Some(WaitPidFlag::__WALL)) {
             Ok(status) => tracer.hear(status),
             Err(nix::errno::Errno::EINTR) => {}
-            // Who was traced is gone, and was reaped by somebody else.
             Err(_) => break,
         }
     }
@@ -78,6 +78,13 @@ struct Tracer {
 impl Tracer {
     fn hear(&mut self, status: WaitStatus) {
         match status {
+            WaitStatus::PtraceSyscall(pid)
+            | WaitStatus::PtraceEvent(pid, ..)
+            | WaitStatus::Stopped(pid, _)
+                if self.killed && self.victims == Victims::All =>
+            {
+                let _ = kill(pid, Signal::SIGKILL);
+            }
             WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..) => drop(self.traced.remove(&pid)),
             WaitStatus::PtraceSyscall(pid) => {
                 if self.counts && ptrace::syscall_info(pid).is_ok_and(|info| info.op == ENTRY) {
