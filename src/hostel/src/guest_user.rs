@@ -51,6 +51,17 @@ fn resolve(wanted: &str, passwd: &str, group: &str, ask: impl Fn(&str, &str) -> 
         None => (wanted, None),
     };
     let number: Option<u32> = user.parse().ok();
+    // A number that is none must not become a name, which the guest may have given to its root (CVE-2026-46680).
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    for (text, known) in
+        [(Some(user), number), (wanted_group, wanted_group.and_then(|group| group.parse().ok()))]
+    {
+        if let Some(text) = text.filter(|text| digits(text))
+            && known.is_none_or(|id| id == u32::MAX)
+        {
+            return Err(Error::Invalid(format!("{text} is no user or group: ids end at 4294967294")));
+        }
+    }
     let known = user_in(passwd, user, number).or_else(|| user_in(&ask("passwd", user), user, number));
     let mut found = match (known, number) {
         (Some(found), _) => found,
@@ -123,8 +134,7 @@ fn groups_in(group: &str, user: &str) -> Vec<u32> {
 mod tests {
     use super::*;
 
-    const PASSWD: &str =
-        "root:x:0:0:root:/root:/bin/bash\nweb:x:33:34::/srv:\n1000:x:5:5::/:/bin/sh\nbroken:x:7\n";
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\nweb:x:33:34::/srv:\n1000:x:5:5::/:/bin/sh\nbroken:x:7\n4294967296:x:0:0::/:/bin/sh\n";
     const GROUP: &str = "root:x:0:\nwww:x:34:\nadm:x:4:web,root\nssl:x:110:web\n";
 
     fn find(wanted: &str) -> Result<GuestUser> {
@@ -156,7 +166,7 @@ mod tests {
 
     #[test]
     fn given_somebody_unknown_or_half_written_when_asked_for_then_it_is_refused() {
-        for wanted in ["nobody", "broken", "", "web:nogroup", ":adm"] {
+        for wanted in ["nobody", "broken", "", "web:nogroup", ":adm", "4294967296", "web:4294967295"] {
             assert!(find(wanted).is_err(), "{wanted}");
         }
     }

@@ -7,6 +7,7 @@
 use crate::command::enter::{executed, inside_environment};
 use crate::error::{Doing, Error, Result};
 use crate::join;
+use crate::outputs::Outputs;
 use crate::places::Places;
 use crate::record::Record;
 use crate::sys::signal;
@@ -127,11 +128,10 @@ pub fn ask_to_stop(places: &Places, record: &Record, pidfd: &OwnedFd) -> Result<
 fn run_inside(places: &Places, record: &Record, command: &[&str]) -> Result<()> {
     let guest = join::Guest::running(places, &record.guest.name)?;
     let command: Vec<OsString> = command.iter().map(OsString::from).collect();
-    let inside = guest.fork_inside(|| {
-        if crate::sys::fds::close_on_exec_from(3).is_err() {
-            return 125;
-        }
-        executed(&command, &inside_environment(&[]))
+    let outputs = Outputs::new()?;
+    let inside = guest.fork_inside(&outputs.kept(), || match outputs.take_without_input() {
+        Ok(()) => executed(&command, &inside_environment(&[])),
+        Err(_) => 125,
     })?;
     if !crate::process::wait_end(inside.pidfd.as_fd(), COMMAND_PATIENCE) {
         let _ = signal::send(inside.pidfd.as_fd(), libc::SIGKILL);

@@ -5,25 +5,28 @@
 //! a stranger's.
 //!
 //! Until such a process has become a program of the guest, nobody there may look into it: it isn't dumpable, and its
-//! memory belongs to the host's user namespace. Its own file can't be overwritten through /proc/PID/exe: it is the
+//! memory belongs to the host's user namespace. It has no descriptor of the host's but those that it works with: a path
+//! of the guest's making may lead through /proc/self/fd (CVE-2024-21626). Its own file can't be overwritten through /proc/PID/exe: it is the
 //! host root's, whom no guest has. An ordinary user's guest does have its owner; so that user's tool runs from a
 //! sealed copy ([`seal_own_program`]).
 
+use crate::context::caps::Confines;
 use crate::context::cgroup::{GuestCgroup, fork_into};
 use crate::context::idmap::IdMap;
+use crate::context::leave_keyring;
 use crate::error::{Doing, Error, Result};
 use crate::lifecycle::Life;
 use crate::name::GuestName;
 use crate::places::Places;
 use crate::record::Record;
-use crate::sys::fds::{receive_with, send_with};
+use crate::sys::fds::{close_all_but, receive_with, send_with};
 use crate::sys::process::{ForkOptions, Forked, become_user, exit_now, fork, join_namespaces};
 use crate::sys::signal;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{
     DumpableBehavior, Pid, PidfdFlags, WaitOptions, pidfd_open, set_dumpable_behavior, waitpid,
 };
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// A running guest that can be joined.
@@ -32,6 +35,7 @@ pub struct Guest {
     pub record: Record,
     init: OwnedFd,
     groups: bool,
+    confines: Confines,
 }
 
 /// A process of ours inside.
@@ -48,7 +52,9 @@ impl Guest {
         match Life::settled(places, name)? {
             Life::Up(record, init) => {
                 let groups = IdMap::decide(record.guest.ids).0.permits_groups();
-                Ok(Guest { record: *record, init, groups })
+                // The number is still its own while the descriptor says that it lives: it is looked at once more, on joining.
+                let confines = Confines::of(record.init.map_or(0, |init| init.pid))?;
+                Ok(Guest { record: *record, init, groups, confines })
             }
             _ => Err(crate::lifecycle::not_running(places, name)),
         }
@@ -61,9 +67,9 @@ impl Guest {
 
     /// Forks a process into the guest, which does `what` there and ends with what that returns.
     ///
-    /// It is the guest's root, in a session of its own, with default signals; descriptors are as they were, all but
-    /// the standard ones close-on-exec.
-    pub fn fork_inside(&self, what: impl FnOnce() -> i32) -> Result<Inside> {
+    /// It is the guest's root, in a session of its own, with default signals; of the descriptors it has the standard
+    /// ones and `kept`.
+    pub fn fork_inside(&self, kept: &[BorrowedFd<'_>], what: impl FnOnce() -> i32) -> Result<Inside> {
         set_dumpable_behavior(DumpableBehavior::NotDumpable).doing(|| "hiding this process's memory")?;
         let leaf = match &self.record.cgroup {
             Some(outer) => Some(GuestCgroup::existing(outer).open_entered()?),
@@ -76,7 +82,7 @@ impl Guest {
             Forked::Parent(pid) => pid,
             Forked::Child => {
                 drop(ours);
-                self.go_inside(&theirs, what)
+                self.go_inside(&theirs, kept, what)
             }
         };
         drop(theirs);
@@ -98,8 +104,10 @@ impl Guest {
     }
 
     /// The first process: it joins, and forks the one that is inside, since a pid namespace is entered by children.
-    fn go_inside(&self, socket: &OwnedFd, what: impl FnOnce() -> i32) -> ! {
+    fn go_inside(&self, socket: &OwnedFd, kept: &[BorrowedFd<'_>], what: impl FnOnce() -> i32) -> ! {
         let joined = (|| -> Result<Forked> {
+            let needed = [&[socket.as_fd(), self.init.as_fd()], kept].concat();
+            close_all_but(&needed).doing(|| "closing the host's descriptors")?;
             let time =
                 if std::path::Path::new("/proc/self/ns/time").exists() { libc::CLONE_NEWTIME } else { 0 };
             let all = libc::CLONE_NEWUSER
@@ -114,7 +122,8 @@ impl Guest {
             let groups: Option<&[u32]> = self.groups.then_some(&[]);
             become_user(0, 0, groups).doing(|| "becoming the guest's root")?;
             rustix::process::chdir("/").doing(|| "entering the guest's root")?;
-            crate::context::caps::limit()?;
+            leave_keyring()?;
+            self.confines.enter()?;
             // The kernel made it dumpable or not as it changed users: once more.
             set_dumpable_behavior(DumpableBehavior::NotDumpable).doing(|| "hiding this process's memory")?;
             fork(ForkOptions { cgroup: None, sibling: true }).doing(|| "forking inside the guest")
@@ -125,6 +134,9 @@ impl Guest {
                 exit_now(0)
             }
             Ok(Forked::Child) => {
+                if close_all_but(kept).is_err() {
+                    exit_now(125);
+                }
                 let _ = rustix::process::setsid();
                 // As its services have it. Where there can be none, they have none either, and `start` has said so.
                 let _ = crate::context::calls::filter();
@@ -147,12 +159,11 @@ impl Guest {
         &self,
         bound: usize,
         patience: Duration,
-        what: impl FnOnce(OwnedFd) -> i32,
+        what: impl FnOnce(&OwnedFd) -> i32,
     ) -> Result<Vec<u8>> {
         let (from, to) =
             rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).doing(|| "making a pipe")?;
-        let mut to = Some(to);
-        let inside = self.fork_inside(|| to.take().map_or(125, what))?;
+        let inside = self.fork_inside(&[to.as_fd()], || what(&to))?;
         drop(to);
         let read = read_bounded(&from, bound, Instant::now() + patience);
         drop(from);

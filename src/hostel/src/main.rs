@@ -11,6 +11,7 @@
 //! - [`policy`], [`scripts`], [`fleet`]: how a guest is to live, what is run at each stage of that, and in which order many do.
 //! - [`record`] and [`lifecycle`]: what runs, and what is put right after an end; [`journal`]: or after a command was killed.
 
+mod bpf;
 mod cli;
 mod command;
 mod config;

@@ -21,6 +21,9 @@ pub struct Outputs {
     pipes: Vec<Pipe>,
 }
 
+/// The caller's own descriptors, while pipes are in their places.
+pub struct Lent(Vec<(u32, OwnedFd)>);
+
 impl Outputs {
     /// Looks which of the two are terminals.
     pub fn new() -> Result<Outputs> {
@@ -35,12 +38,34 @@ impl Outputs {
         Ok(Outputs { pipes })
     }
 
+    /// What the child needs for [`Outputs::take`].
+    pub fn kept(&self) -> Vec<BorrowedFd<'_>> {
+        self.pipes.iter().map(|pipe| pipe.to.as_fd()).collect()
+    }
+
     /// In the child: puts the pipes into their places.
     pub fn take(&self) -> Result<()> {
         for pipe in &self.pipes {
             sys::fds::put_at_standard(pipe.to.as_fd(), pipe.number).doing(|| "taking a pipe")?;
         }
         Ok(())
+    }
+
+    /// The same, with nothing to be read from standard input.
+    pub fn take_without_input(&self) -> Result<()> {
+        sys::fds::empty_standard_input().doing(|| "closing standard input")?;
+        self.take()
+    }
+
+    /// In the caller, whose descriptors a child will have: the same, until [`Lent::restore`].
+    pub fn lend(&self) -> Result<Lent> {
+        let own = |pipe: &Pipe| -> Result<(u32, OwnedFd)> {
+            let kept = rustix::io::fcntl_dupfd_cloexec(standard(pipe.number), 3)
+                .doing(|| "keeping a standard descriptor")?;
+            Ok((pipe.number, kept))
+        };
+        let lent = Lent(self.pipes.iter().map(own).collect::<Result<_>>()?);
+        self.take().map(|()| lent)
     }
 
     /// Copies until the process has ended, and everything that it wrote is through. `on_signal` hears what comes to
@@ -75,6 +100,16 @@ impl Outputs {
                 return Ok(());
             }
         }
+    }
+}
+
+impl Lent {
+    /// Puts them back.
+    pub fn restore(self) -> Result<()> {
+        for (number, own) in self.0 {
+            sys::fds::put_at_standard(own.as_fd(), number).doing(|| "restoring a standard descriptor")?;
+        }
+        Ok(())
     }
 }
 

@@ -90,7 +90,7 @@ fn ask<T>(guest: &join::Guest, files: &[&str], decode: impl Fn(&[u8]) -> Decoded
     let bound = 3 * 8 + PAGE_MAX + NAMES_MAX + LIST_MAX;
     for _ in 0..ATTEMPTS {
         let bytes = guest
-            .read_inside(bound, PATIENCE, |pipe| if write_files(&pipe, files).is_ok() { 0 } else { 1 })?;
+            .read_inside(bound, PATIENCE, |pipe| if write_files(pipe, files).is_ok() { 0 } else { 1 })?;
         match decode(&bytes) {
             Ok(told) => return Ok(Some(told)),
             Err(Untold::Nothing) => return Ok(None),

@@ -171,3 +171,74 @@ fn given_a_running_guest_when_asked_what_it_does_then_its_processes_and_only_the
     assert_eq!(tool.call(&["ps", &tool.guest]).code, 3, "it was killed");
     tool.assert_clean();
 }
+
+#[test]
+#[ignore = "needs root and the built programs: cargo xtask test --all"]
+fn given_mounts_devices_and_knobs_when_the_guest_runs_then_it_has_them_and_cannot_undo_what_they_forbid() {
+    let tool = Tool::new();
+    let given = tool.path("given");
+    fs::create_dir(&given).unwrap();
+    fs::write(given.join("file"), "of the host\n").unwrap();
+    let given = given.display();
+    tool.create(&[
+        "--volatile",
+        &format!("--set=bind={given} /given/deep ro,{given} /own idmap,{given}/file /etc/given-file ro"),
+        "--set=tmpfs=/scratch size=64K",
+        "--set=devices=/dev/net/tun r",
+        "--set=sysctl=net.ipv4.ip_forward=1",
+        "--set=hostname=web1.example",
+        "--set=domain=nis.example",
+        "--set=drop-capabilities=CAP_NET_RAW",
+        "--set=no-new-privileges=true",
+        "--set=personality=32-bit",
+    ]);
+    tool.done(&["start", &tool.guest]);
+    let sh = |text: &str| tool.call(&["exec", &tool.guest, "--", "/bin/sh", "-c", text]);
+    assert_eq!(sh("cat /given/deep/file /etc/given-file").stdout, "of the host\nof the host\n");
+    // Nobody's here, where the owners of files aren't mapped; and the guest's root's, where they are.
+    assert_eq!(sh("stat -c %u /given/deep/file /own/file").stdout, "65534\n0\n");
+    for refused in [
+        "touch /given/deep/new",
+        "/bin/busybox mount -o remount,rw,bind /given/deep && touch /given/deep/new",
+        "echo x >> /etc/given-file",
+        "/bin/busybox dd if=/dev/zero of=/scratch/x bs=4k count=32",
+        "exec 3>/dev/net/tun",
+    ] {
+        assert_ne!(sh(refused).code, 0, "{refused}");
+    }
+    assert_eq!(sh("touch /own/new; exec 3</dev/net/tun").code, 0, "{:?}", sh("ls -l /dev/net/tun"));
+    assert!(tool.path("given/new").exists());
+    let seen = sh(
+        "hostname; cat /proc/sys/kernel/domainname /proc/sys/net/ipv4/ip_forward; /bin/busybox uname -m; \
+         /bin/busybox grep -c 'NoNewPrivs:.1' /proc/1/status /proc/self/status; \
+         /bin/busybox grep -h CapBnd /proc/1/status /proc/self/status | /bin/busybox sort -u | /bin/busybox wc -l",
+    );
+    let expected = "web1.example\nnis.example\n1\ni686\n/proc/1/status:1\n/proc/self/status:1\n1\n";
+    assert_eq!(seen.stdout, expected, "{seen:?}");
+    tool.done(&["stop", &tool.guest]);
+    tool.assert_clean();
+}
+
+#[test]
+#[ignore = "needs root and the built programs: cargo xtask test --all"]
+fn given_what_a_guest_may_not_have_when_it_is_started_then_the_key_and_the_remedy_are_named_and_nothing_is_left()
+ {
+    let tool = Tool::new();
+    tool.create(&["--volatile"]);
+    for (change, why) in [
+        ("bind=/not/there /data", "context.bind: cloning the mount of /not/there"),
+        ("bind=/etc /link/data", "can't be mounted on: a part of it is a link"),
+        ("devices=/dev/not-there", "/dev/not-there"),
+        ("sysctl=kernel.core_pattern=x", "core_pattern is the whole machine's"),
+        ("sysctl=net.no_such_knob=1", "is no knob of this kernel"),
+    ] {
+        std::os::unix::fs::symlink("/tmp", tool.path("root/link")).ok();
+        tool.done(&["set", &tool.guest, change]);
+        let start = tool.call(&["start", &tool.guest]);
+        assert!(start.code != 0 && start.stderr.contains(why), "{change}: {start:?}");
+        tool.assert_clean();
+        tool.done(&["set", &tool.guest, &format!("{}=", change.split('=').next().unwrap_or_default())]);
+    }
+    let shm = tool.call(&["set", &tool.guest, "sysctl=kernel.shm_rmid_forced=1+kernel.core_pattern=|/x"]);
+    assert_eq!(shm.code, 2, "{shm:?}");
+}

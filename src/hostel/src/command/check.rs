@@ -92,7 +92,7 @@ fn launch(
 fn running(places: &Places, args: &CheckArgs, name: &crate::name::GuestName) -> Result<u8> {
     let guest = join::Guest::running(places, name)?;
     let said =
-        guest.read_inside(ANSWER_MAX, PATIENCE, |pipe| super::logs::become_program(&pipe, &command(args)))?;
+        guest.read_inside(ANSWER_MAX, PATIENCE, |pipe| super::logs::become_program(pipe, &command(args)))?;
     super::print(&crate::escape::printable(&said));
     Ok(crate::error::exit::OK)
 }

@@ -55,7 +55,7 @@ pub fn enter(places: &Places, args: &EnterArgs) -> Result<u8> {
 fn on_descriptors(guest: &join::Guest, task: &Task<'_>) -> Result<u8> {
     let signals = signal::signal_descriptor(PASSED_ON).doing(|| "preparing for signals")?;
     let outputs = Outputs::new()?;
-    let inside = guest.fork_inside(|| match outputs.take() {
+    let inside = guest.fork_inside(&outputs.kept(), || match outputs.take() {
         Ok(()) => become_task(guest, task),
         Err(_) => exit::HOSTEL_FAILED.into(),
     })?;
@@ -68,7 +68,7 @@ fn on_terminal(guest: &join::Guest, task: &Task<'_>) -> Result<u8> {
     let signals = signal::signal_descriptor(PASSED_ON).doing(|| "preparing for signals")?;
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .doing(|| "making a socket pair")?;
-    let inside = guest.fork_inside(|| match take_terminal(&theirs) {
+    let inside = guest.fork_inside(&[theirs.as_fd()], || match take_terminal(&theirs) {
         Ok(()) => become_task(guest, task),
         Err(error) => {
             crate::print_error(&error);

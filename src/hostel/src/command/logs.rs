@@ -49,7 +49,7 @@ pub fn logs(places: &Places, programs: Option<&Path>, args: &LogsArgs) -> Result
         other => other?,
     };
     let (from, to) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).doing(|| "making a pipe")?;
-    let inside = guest.fork_inside(|| become_reader(&to, &options))?;
+    let inside = guest.fork_inside(&[to.as_fd()], || become_reader(&to, &options))?;
     drop(to);
     copy_printable(&from)?;
     let status = waitpid(Some(inside.pid), WaitOptions::empty()).doing(|| "waiting for the reader")?;
@@ -122,7 +122,7 @@ pub fn read_launched(places: &Places, lock: &Lock, wanted: &Launch) -> Result<u8
 
 /// Some of a guest's log, for another command to show.
 pub fn fetch(guest: &join::Guest, options: &[OsString]) -> Result<Vec<u8>> {
-    guest.read_inside(FETCH_MAX, FETCH_PATIENCE, |pipe| become_reader(&pipe, options))
+    guest.read_inside(FETCH_MAX, FETCH_PATIENCE, |pipe| become_reader(pipe, options))
 }
 
 /// In the guest: the warden's own reader, with the pipe as its output.
@@ -132,10 +132,19 @@ fn become_reader(pipe: &OwnedFd, options: &[OsString]) -> i32 {
 
 /// In the guest: a program, with the pipe as its output.
 pub fn become_program(pipe: &OwnedFd, command: &[OsString]) -> i32 {
-    if sys::fds::put_at_standard(pipe.as_fd(), 1).is_err() || sys::fds::close_on_exec_from(3).is_err() {
-        return exit::HOSTEL_FAILED.into();
+    let placed = (|| -> std::io::Result<()> {
+        // The program may be one that the guest has mounted in the place of ours: it gets no terminal of the host's.
+        sys::fds::empty_standard_input()?;
+        if rustix::termios::isatty(rustix::stdio::stderr()) {
+            sys::fds::put_at_standard(pipe.as_fd(), 2)?;
+        }
+        sys::fds::put_at_standard(pipe.as_fd(), 1)?;
+        sys::fds::close_on_exec_from(3)
+    })();
+    match placed {
+        Ok(()) => executed(command, &inside_environment(&[])),
+        Err(_) => exit::HOSTEL_FAILED.into(),
     }
-    executed(command, &inside_environment(&[]))
 }
 
 /// Copies to standard output as it comes. What is cut in the middle of a character waits for the rest of it.

@@ -12,7 +12,7 @@ use crate::journal;
 use crate::launch::{self, Launch, Launched, say};
 use crate::lifecycle;
 use crate::name::GuestName;
-use crate::outputs::Outputs;
+use crate::outputs::{Lent, Outputs};
 use crate::places::Places;
 use crate::programs;
 use crate::record::{Lock, Record, State};
@@ -103,7 +103,14 @@ fn once(places: &Places, lock: &mut Option<Lock>, wanted: &Launch, args: &RunArg
         Some(held) => held,
         None => relock(places, name)?,
     };
+    // A terminal of the caller's is none of the guest's: see `outputs`.
+    let outputs = match wanted.console {
+        Console::Inherited => Some(Outputs::new()?),
+        Console::Terminal => None,
+    };
+    let lent = outputs.as_ref().map(Outputs::lend).transpose()?;
     let launched = launch::launch(places, &held, wanted);
+    lent.map_or(Ok(()), Lent::restore)?;
     let launched = match launched {
         Ok(launched) => launched,
         Err(error) => {
@@ -113,7 +120,7 @@ fn once(places: &Places, lock: &mut Option<Lock>, wanted: &Launch, args: &RunArg
     };
     held.release();
     let began = Instant::now();
-    let watched = watch(places, &launched, wanted, args, began);
+    let watched = watch(places, &launched, wanted, args, outputs, began);
     let (code, signal) = launched.reap()?;
     let held = relock(places, name)?;
     if wanted.trace {
@@ -163,6 +170,7 @@ fn watch(
     launched: &Launched,
     wanted: &Launch,
     args: &RunArgs,
+    outputs: Option<Outputs>,
     began: Instant,
 ) -> Result<()> {
     let signals = signal::signal_descriptor(HEARD).doing(|| "preparing for signals")?;
@@ -175,7 +183,7 @@ fn watch(
         timeout: args.timeout,
     };
     let Some(master) = &running.console else {
-        let outputs = Outputs::new()?;
+        let outputs = outputs.map_or_else(Outputs::new, Ok)?;
         return outputs.copy_until_end(&running.pidfd, &signals, |number| stopper.signal(number));
     };
     let input = if stdin_is_terminal() { Input::Terminal } else { Input::Ignored };

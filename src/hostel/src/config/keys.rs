@@ -55,6 +55,8 @@ const fn life(name: &'static str, form: Form) -> Key {
 /// What the guest's PID 1 is: our init with the front-end that is found, with that very one, or the guest's own.
 pub const INITS: &[&str] =
     &["auto", "systemd", "sysv", "openrc", "runit", "inittab", "native", crate::handover::PLAIN];
+/// What uname(2) says of the machine: what it is, or the 32-bit kind of it.
+pub const PERSONALITIES: &[&str] = &["native", "32-bit"];
 /// Kinds of network.
 pub const NETWORK_KINDS: &[&str] = &["none", "veth", "macvlan", "ipvlan", "device"];
 
@@ -77,6 +79,15 @@ pub static KEYS: &[Key] = &[
     limit("huge-pages-2m", Form::Size, "hugetlb", "hugetlb.2MB.max", "max"),
     limit("huge-pages-1g", Form::Size, "hugetlb", "hugetlb.1GB.max", "max"),
     at_start("limits", "process", Form::ProcessLimits),
+    at_start("context", "hostname", Form::HostName),
+    at_start("context", "domain", Form::HostName),
+    at_start("context", "bind", Form::Binds),
+    at_start("context", "tmpfs", Form::TmpFs),
+    at_start("context", "devices", Form::DeviceNodes),
+    at_start("context", "sysctl", Form::Knobs),
+    at_start("context", "drop-capabilities", Form::Capabilities),
+    at_start("context", "no-new-privileges", Form::Switch),
+    at_start("context", "personality", Form::Word(PERSONALITIES)),
     at_start("network", "kind", Form::Word(NETWORK_KINDS)),
     at_start("network", "parent", Form::Interface),
     at_start("network", "bridge", Form::Interface),

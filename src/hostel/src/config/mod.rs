@@ -4,6 +4,7 @@
 //! and changed by `hostel set` with comments and order kept. A file that has one bad value gives no configuration at
 //! all: limits that are half in force are none. Pure, but for reading and writing that one file.
 
+pub mod given;
 mod keys;
 pub mod value;
 

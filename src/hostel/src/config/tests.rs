@@ -30,7 +30,7 @@ fn given_a_mistake_when_read_then_file_line_and_remedy_are_named() {
     let cases = [
         ("[limits]\n\nmemroy = 1\n", 3, "has no key memroy; it has memory,"),
         ("[limits]\nmemory = \"12X\"\n", 2, "write a size"),
-        ("\n[limit]\nmemory = 1\n", 2, "there are [limits], [network]"),
+        ("\n[limit]\nmemory = 1\n", 2, "there are [limits], [context]"),
         ("limits = 3\n", 1, "write [limits]"),
         ("[limits]\nmemory = {}\n", 2, "write a size"),
         ("[limits]\nmemory = 1\nmemory = 2\n", 3, "duplicate key"),

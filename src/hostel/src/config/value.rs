@@ -1,5 +1,6 @@
 //! What a value of guest.toml may be, and what it means. Pure.
 
+use super::given;
 use crate::name::GuestName;
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -40,6 +41,18 @@ pub enum Form {
     Names,
     /// A whole number of seconds.
     Seconds,
+    /// A host or domain name.
+    HostName,
+    /// Directories and files of the host's: `/srv/data /data ro`.
+    Binds,
+    /// Memory file systems: `/scratch size=64M`.
+    TmpFs,
+    /// Device nodes: `/dev/net/tun`, `/dev/sr0 r`.
+    DeviceNodes,
+    /// Knobs of /proc/sys: `net.ipv4.ip_forward=1`.
+    Knobs,
+    /// Names of capabilities(7).
+    Capabilities,
 }
 
 /// Limits of a device, as io.max has them.
@@ -63,7 +76,19 @@ impl Form {
 
     /// Does it take several values?
     pub fn is_list(self) -> bool {
-        matches!(self, Form::Networks | Form::Addresses | Form::Devices | Form::ProcessLimits | Form::Names)
+        matches!(
+            self,
+            Form::Networks
+                | Form::Addresses
+                | Form::Devices
+                | Form::ProcessLimits
+                | Form::Binds
+                | Form::TmpFs
+                | Form::DeviceNodes
+                | Form::Knobs
+                | Form::Capabilities
+                | Form::Names
+        )
     }
 
     fn read_one(self, text: &str) -> Option<String> {
@@ -90,6 +115,12 @@ impl Form {
             Form::Networks => text.parse::<IpNet>().ok().map(|net| net.to_string()),
             Form::Addresses => text.parse::<IpAddr>().ok().map(|address| address.to_string()),
             Form::Devices => device(text),
+            Form::HostName => given::is_host_name(text).then(|| text.to_owned()),
+            Form::Binds => given::Bind::parse(text).map(|_| words(text)),
+            Form::TmpFs => given::TmpFs::parse(text).map(|_| words(text)),
+            Form::DeviceNodes => given::DeviceNode::parse(text).map(|_| words(text)),
+            Form::Knobs => given::Knob::parse(text).map(|_| text.to_owned()),
+            Form::Capabilities => given::capability(text).map(|_| text.to_ascii_uppercase()),
             Form::ProcessLimits => {
                 let (name, limits) = text.split_once('=')?;
                 let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
@@ -123,6 +154,12 @@ impl Form {
             Form::Devices => format!("write [\"/dev/sda {}=10M\"], with one or more of {}", DEVICE_LIMITS[0], DEVICE_LIMITS.join(", ")),
             Form::Names => "write names, as in [\"default\"]: each begins with a letter or digit and goes on with letters, digits, '.', '_' and '-'".into(),
             Form::Seconds => "write a number of seconds, as in 90".into(),
+            Form::HostName => "write letters, digits, - and ., at most 64, as in \"web1\"".into(),
+            Form::Binds => format!("write [\"/host/path /guest/path ro\"]: a path of the host's, one of the guest's (not below {}), and any of {}", given::FORBIDDEN.join(", "), given::BIND_OPTIONS.join(", ")),
+            Form::TmpFs => format!("write [\"/guest/path size=64M\"]: a path (not below {}), and any of {}", given::FORBIDDEN.join(", "), given::TMPFS_OPTIONS.join(", ")),
+            Form::DeviceNodes => "write [\"/dev/net/tun\"] or [\"/dev/sr0 r\"]: a node below /dev, and r, w or rw (the default)".into(),
+            Form::Knobs => "write [\"net.ipv4.ip_forward=1\"]: a name below /proc/sys in small letters with . or /, and a value of one line".into(),
+            Form::Capabilities => "write [\"CAP_NET_RAW\"], with names of capabilities(7)".into(),
             Form::ProcessLimits => "write [\"nofile=1024\"] or [\"nofile=1024:4096\"], with the names of setrlimit(2) in small letters, without RLIMIT_".into(),
         }
     }
@@ -138,8 +175,13 @@ fn plain(value: &Value) -> Option<String> {
     }
 }
 
+/// With one blank between its words.
+fn words(text: &str) -> String {
+    text.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// Bytes of a size with a suffix of 1024's powers.
-fn size(text: &str) -> Option<String> {
+pub fn size(text: &str) -> Option<String> {
     if text == "max" {
         return Some("max".into());
     }
@@ -269,6 +311,12 @@ mod tests {
             (Form::Seconds, "90", "90"),
             (Form::Seconds, "\"90s\"", "90"),
             (Form::ProcessLimits, "[\"NOFILE=1024\", \"core=0:max\"]", "nofile=1024:1024|core=0:max"),
+            (Form::HostName, "\"web1.example\"", "web1.example"),
+            (Form::Binds, "[\"/srv/a  /b ro\"]", "/srv/a /b ro"),
+            (Form::TmpFs, "\"/scratch size=64M mode=1777\"", "/scratch size=64M mode=1777"),
+            (Form::DeviceNodes, "[\"/dev/net/tun\"]", "/dev/net/tun"),
+            (Form::Knobs, "[\"net.ipv4.ip_forward=1\"]", "net.ipv4.ip_forward=1"),
+            (Form::Capabilities, "[\"cap_net_raw\"]", "CAP_NET_RAW"),
         ];
         for (form, toml, plain) in cases {
             assert_eq!(read(form, toml).as_deref(), Ok(plain), "{form:?} {toml}");
@@ -307,6 +355,22 @@ mod tests {
             (Form::Seconds, "\"soon\""),
             (Form::ProcessLimits, "[\"files=1\"]"),
             (Form::ProcessLimits, "[\"nofile\"]"),
+            (Form::HostName, "\"a b\""),
+            (Form::Binds, "[\"/srv\"]"),
+            (Form::Binds, "[\"/srv relative\"]"),
+            (Form::Binds, "[\"/srv /a/../b\"]"),
+            (Form::Binds, "[\"/srv /proc/sys\"]"),
+            (Form::Binds, "[\"/srv /data dev\"]"),
+            (Form::TmpFs, "[\"/\"]"),
+            (Form::TmpFs, "[\"/a huge=always\"]"),
+            (Form::DeviceNodes, "[\"/etc/passwd\"]"),
+            (Form::DeviceNodes, "[\"/dev/../etc/passwd\"]"),
+            (Form::DeviceNodes, "[\"/dev/sda m\"]"),
+            // CVE-2022-0811: more than was said, behind a separator.
+            (Form::Knobs, "[\"kernel.shm_rmid_forced=1+kernel.core_pattern=|/x\"]"),
+            (Form::Knobs, "[\"net.ipv4.ip_forward=1\\nx\"]"),
+            (Form::Knobs, "[\"../x=1\"]"),
+            (Form::Capabilities, "[\"CAP_EVERYTHING\"]"),
         ];
         for (form, toml) in cases {
             let refused = read(form, toml).expect_err(toml);

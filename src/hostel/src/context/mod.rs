@@ -17,7 +17,9 @@ pub mod calls;
 pub mod caps;
 pub mod cgroup;
 mod dev;
+mod devices;
 mod fakes;
+mod given;
 pub mod idmap;
 pub mod limits;
 pub mod mapped;
@@ -34,7 +36,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 pub use dev::open_terminal;
-pub use spawn::{Running, make};
+pub use spawn::{Running, leave_keyring, make};
 
 /// What a context is made from; everything in it is decided before the first step.
 pub struct ContextPlan {
@@ -81,9 +83,11 @@ pub const OUTSIDE: &[Step<spawn::Outside>] = &[
     Step::new("id maps", spawn::write_maps),
     // Meanwhile the helper makes the other namespaces. Needs the maps: owners of files show through them.
     Step::new("root", spawn::make_root),
+    Step::new("what it is given", given::send),
     // Returns when the inside is built.
     Step::new("inside", spawn::await_inside),
-    // Init exists, and does not run yet. Both need it, and the host's rights.
+    // Init exists, and does not run yet. What follows needs it, or the host's rights; before, /dev/fuse was opened.
+    Step::new("device filter", devices::filter),
     Step::new("network", spawn::connect),
     Step::new("limits of processes", spawn::limit_processes),
 ];
@@ -119,6 +123,8 @@ pub const INSIDE: &[Step<spawn::Inside>] = &[
     Step::new("/dev/mqueue", dev::message_queues),
     Step::new("/run", mounts::run),
     Step::new("programs", mounts::programs),
+    // Behind all that is Hostel's own, which it must not hide.
+    Step::new("what it is given", given::mount),
     Step::new("change the root", mounts::change_root),
     // From here on the host's files are out of reach.
     Step::new("hide folders", mounts::hide),
@@ -126,6 +132,8 @@ pub const INSIDE: &[Step<spawn::Inside>] = &[
     Step::new("notify socket", spawn::notify_socket),
     Step::new("host name", spawn::host_name),
     Step::new("loopback", spawn::loopback),
+    // Before anything is bound over /proc.
+    Step::new("sysctl", given::set_knobs),
     Step::new("keyring", spawn::keyring),
     // The steps above need what is given up here.
     Step::new("capabilities", spawn::limit_capabilities),

@@ -52,7 +52,12 @@ pub fn check(directory: &Path) -> Result<()> {
 pub fn for_range(plan: &RootPlan<'_>, user_namespace: &OwnedFd, root: u32) -> Result<OwnedFd> {
     let lower = mapped_tree(plan.directory, user_namespace)?;
     let upper = match plan.writes {
-        Writes::Root => return Ok(lower),
+        Writes::Root => {
+            // A device node that an archive or somebody before has left there is none. See also `devices`.
+            sys::mount::add_attributes(lower.as_fd(), sys::mount::NO_DEV)
+                .doing(|| "forbidding devices of the root")?;
+            return Ok(lower);
+        }
         Writes::Memory => Upper::Memory { owner: root },
         Writes::Layer { folder } => Upper::Layer(mapped_tree(folder, user_namespace)?),
     };
@@ -164,7 +169,7 @@ fn overlay(lower: OwnedFd, upper: Upper, attributes: Attributes) -> Result<Owned
         ),
         _ => Error::call("making the overlay", e),
     })?;
-    let made = fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+    let made = fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_NODEV)
         .doing(|| "mounting the overlay")?;
     // What it says of a layer that it can't write.
     if rustix::fs::fstatvfs(&made)

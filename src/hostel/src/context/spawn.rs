@@ -29,6 +29,8 @@ mod word {
     pub const MAPPED: u8 = b'M';
     /// Helper to maker: init was forked; its pid follows, in text.
     pub const FORKED: u8 = b'F';
+    /// Maker to inside: a mount that its owner gives to the guest.
+    pub const MOUNT: u8 = b'T';
     /// Maker to inside: the root and init's folder, with their descriptors, or none where the inside makes them.
     pub const ROOT: u8 = b'R';
     /// Inside to maker: all is built; console and notify socket come with it, and the times of its steps.
@@ -46,14 +48,14 @@ const MESSAGE_MAX: usize = 4096;
 
 /// The maker's state.
 pub struct Outside {
-    plan: Rc<ContextPlan>,
+    pub(super) plan: Rc<ContextPlan>,
     socket: Option<OwnedFd>,
-    cgroup: Option<GuestCgroup>,
+    pub(super) cgroup: Option<GuestCgroup>,
     helper: Option<Pid>,
     init: Option<Pid>,
     console: Option<OwnedFd>,
     notify: Option<OwnedFd>,
-    notes: Vec<String>,
+    pub(super) notes: Vec<String>,
     inner_times: Vec<StepTime>,
 }
 
@@ -129,6 +131,16 @@ impl Context {
 impl Outside {
     fn socket(&self) -> Result<&OwnedFd> {
         self.socket.as_ref().ok_or_else(|| Error::Invalid("there's no helper to talk to".into()))
+    }
+
+    /// The helper, while there is one.
+    pub(super) fn helper(&self) -> Option<Pid> {
+        self.helper
+    }
+
+    /// Hands a mount over to the inside.
+    pub(super) fn send_mount(&self, mount: &OwnedFd) -> Result<()> {
+        send_with(self.socket()?, &[word::MOUNT], &[mount.as_fd()]).doing(|| "handing over a mount")
     }
 
     /// Waits for a word of the others; keeps notes, and turns a failure into an error.
@@ -433,6 +445,16 @@ impl Inside {
         }
     }
 
+    /// Waits for the next mount that the guest is given.
+    pub(super) fn receive_mount(&mut self) -> Result<OwnedFd> {
+        match receive(&self.socket)? {
+            Some((bytes, descriptors)) if bytes.first() == Some(&word::MOUNT) => {
+                descriptors.into_iter().next().ok_or_else(|| Error::Invalid("the maker sent no mount".into()))
+            }
+            _ => exit_now(125),
+        }
+    }
+
     pub(super) fn root(&self) -> Result<BorrowedFd<'_>> {
         self.root
             .as_ref()
@@ -547,23 +569,44 @@ pub(super) fn notify_socket(inside: &mut Inside) -> Result<()> {
 }
 
 pub(super) fn host_name(inside: &mut Inside) -> Result<()> {
-    rustix::system::sethostname(inside.plan.guest.name.as_str().as_bytes()).doing(|| "setting the host name")
+    let config = &inside.plan.config;
+    let name = config.text("context", "hostname").unwrap_or(inside.plan.guest.name.as_str());
+    rustix::system::sethostname(name.as_bytes()).doing(|| "setting the host name")?;
+    match config.text("context", "domain") {
+        Some(domain) => rustix::system::setdomainname(domain.as_bytes()).doing(|| "setting the domain name"),
+        None => Ok(()),
+    }
 }
 
 pub(super) fn loopback(_: &mut Inside) -> Result<()> {
     sys::network::loopback_up().doing(|| "bringing up the loopback interface")
 }
 
-/// A kernel without keyrings has no keys to leave behind.
 pub(super) fn keyring(_: &mut Inside) -> Result<()> {
+    leave_keyring()
+}
+
+/// Leaves the caller's keys behind. A kernel without keyrings has none.
+pub fn leave_keyring() -> Result<()> {
     match sys::process::new_session_keyring() {
         Err(e) if e.raw_os_error() != Some(libc::ENOSYS) => Err(e).doing(|| "leaving the host's keyring"),
         _ => Ok(()),
     }
 }
 
-pub(super) fn limit_capabilities(_: &mut Inside) -> Result<()> {
-    caps::limit()
+/// linux/personality.h: PER_LINUX32.
+const PERSONALITY_32: u32 = 8;
+
+pub(super) fn limit_capabilities(inside: &mut Inside) -> Result<()> {
+    let config = &inside.plan.config;
+    caps::limit(caps::granted(config.list("context", "drop-capabilities")))?;
+    if config.text("context", "personality") == Some("32-bit") {
+        sys::process::set_personality(PERSONALITY_32).doing(|| "setting the personality")?;
+    }
+    if config.text("context", "no-new-privileges") == Some("true") {
+        rustix::thread::set_no_new_privs(true).doing(|| "forbidding new privileges")?;
+    }
+    Ok(())
 }
 
 /// The times of steps as lines "MICROSECONDS NAME", to cross the socket.

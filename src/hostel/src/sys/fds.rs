@@ -2,7 +2,7 @@
 
 use super::check;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// Marks every descriptor from `first` on as close-on-exec (Linux 5.11; before that, one by one).
 pub fn close_on_exec_from(first: u32) -> io::Result<()> {
@@ -10,6 +10,29 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     // SAFETY: no descriptor is closed, only marked.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, CLOSE_RANGE_CLOEXEC) };
     check(result).map(drop)
+}
+
+/// Closes every descriptor from 3 on but these.
+///
+/// What stays open of the host's can be reached by name, as /proc/self/fd/N, until the next exec: so a process that looks
+/// at paths of a guest's making must not have any.
+pub fn close_all_but(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let close = |first: u32, last: u32| {
+        // SAFETY: what is closed is never used again: the caller owns nothing else, or ends without looking at it.
+        let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+        check(result).map(drop)
+    };
+    let mut kept: Vec<u32> =
+        kept.iter().map(|fd| fd.as_raw_fd().unsigned_abs()).filter(|fd| *fd > 2).collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    for number in kept {
+        if number > first {
+            close(first, number - 1)?;
+        }
+        first = first.max(number + 1);
+    }
+    close(first, u32::MAX)
 }
 
 /// Lets a descriptor survive exec.
@@ -25,6 +48,12 @@ pub fn put_at_standard(fd: BorrowedFd<'_>, number: u32) -> io::Result<()> {
         _ => rustix::stdio::dup2_stderr(fd)?,
     }
     Ok(())
+}
+
+/// Gives the process a standard input that is at its end.
+pub fn empty_standard_input() -> io::Result<()> {
+    let (nothing, _) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    put_at_standard(nothing.as_fd(), 0)
 }
 
 /// Descriptors that one message carries at most.

@@ -20,6 +20,8 @@ pub const READ_ONLY: u64 = 0x1;
 pub const NO_SUID: u64 = 0x2;
 /// MOUNT_ATTR_NODEV.
 pub const NO_DEV: u64 = 0x4;
+/// MOUNT_ATTR_NOEXEC.
+pub const NO_EXEC: u64 = 0x8;
 const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
 
 fn mount_setattr(mount: BorrowedFd<'_>, attr: &MountAttr) -> io::Result<()> {

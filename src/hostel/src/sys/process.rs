@@ -64,6 +64,12 @@ pub fn join_namespaces(pidfd: BorrowedFd<'_>, namespaces: libc::c_int) -> io::Re
     check(unsafe { libc::setns(pidfd.as_raw_fd(), namespaces) }.into()).map(drop)
 }
 
+/// Enters a user namespace, with all capabilities there. The process must have one thread.
+pub fn join_user_namespace(namespace: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: setns(2) takes two integers.
+    check(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWUSER) }.into()).map(drop)
+}
+
 /// Leaves the caller's namespaces for new ones.
 pub fn leave_namespaces(namespaces: libc::c_int) -> io::Result<()> {
     // SAFETY: no CLONE_FILES, CLONE_FS or CLONE_VM is ever asked for: memory and descriptors stay as they are.
@@ -135,6 +141,12 @@ pub fn drop_from_bounding_set(capability: u32) -> io::Result<()> {
     // SAFETY: integers only.
     check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability), 0, 0, 0) }.into())
         .map(drop)
+}
+
+/// personality(2): what uname(2) says, and what memory looks like.
+pub fn set_personality(personality: u32) -> io::Result<()> {
+    // SAFETY: integers only.
+    check(unsafe { libc::personality(libc::c_ulong::from(personality)) }.into()).map(drop)
 }
 
 /// Joins a new, empty session keyring, so that the caller's keys stay behind.
