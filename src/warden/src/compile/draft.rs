@@ -11,8 +11,11 @@ use super::policy::{Carried, Class};
 use super::settings::{self, Settings};
 use super::specifier::Facts;
 use super::{exec, mount, path, policy, scope, service, socket, timer, unit};
+use crate::exec::orphans::MARKED;
 use hostel_plan::model::UnitModel;
-use hostel_plan::{EdgeKind, Millis32, NotifyAccess, Phase, ServiceType, SettingKey, UnitKind, unit_flags};
+use hostel_plan::{
+    EdgeKind, KillMode, Millis32, NotifyAccess, Phase, ServiceType, SettingKey, UnitKind, unit_flags,
+};
 
 /// Most lines, settings, dependencies and commands of one kind that a unit may have, and bytes of its text: far above
 /// what real ones have, far below what the plan's format holds.
@@ -172,6 +175,9 @@ impl Draft {
             UnitKind::Path => path::finish(&mut draft, notes),
             UnitKind::Target | UnitKind::Slice | UnitKind::Swap | UnitKind::Device => {}
         }
+        if facts.marks_processes && draft.ends_all() {
+            draft.model.settings.push((SettingKey::Scheduling, format!("{MARKED}=yes")));
+        }
         let leaves_something = draft.leaves_something();
         draft.flag(unit_flags::CLEAN_UP, Some(leaves_something));
         if let Some(excess) = draft.excess() {
@@ -197,13 +203,20 @@ impl Draft {
         }
     }
 
+    /// Whether nothing of the unit outlives it: KillMode=.
+    fn ends_all(&self) -> bool {
+        self.name.kind() == UnitKind::Service
+            && !self.name.is_scope()
+            && matches!(self.model.kill_mode, KillMode::ControlGroup | KillMode::Mixed)
+    }
+
     /// Whether a life of the unit makes what has to go with it: directories on /run and below /tmp, socket files,
     /// namespaces, secrets, records of logins.
     fn leaves_something(&self) -> bool {
         self.model.settings.iter().any(|(key, value)| match key {
             SettingKey::RuntimeDirectory | SettingKey::PidFile => true,
             SettingKey::DynamicUser | SettingKey::RemoveOnStop => value == "1",
-            SettingKey::Scheduling => value.starts_with("UtmpIdentifier="),
+            SettingKey::Scheduling => value.starts_with("UtmpIdentifier=") || value.starts_with(MARKED),
             SettingKey::Sandbox => LEFT_BY_SANDBOX.iter().any(|known| value.starts_with(known)),
             _ => false,
         })

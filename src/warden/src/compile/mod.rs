@@ -27,7 +27,7 @@ pub mod name;
 pub mod notes;
 pub mod parsers;
 mod path;
-mod policy;
+pub mod policy;
 mod quoting;
 pub mod root;
 mod scope;

@@ -6,8 +6,9 @@
 use super::name::{UnitName, escape, unescape, unescape_path};
 use super::quoting;
 use super::root::Root;
+use crate::exec::orphans;
 
-/// What specifiers can say of the guest.
+/// What specifiers can say of the guest, and what else units depend on.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     /// `%H`.
@@ -26,6 +27,8 @@ pub struct Facts {
     pub root_shell: String,
     /// Assignments of os-release(5).
     pub os_release: Vec<(String, String)>,
+    /// Units have no cgroups: their processes are marked instead ([`crate::exec::orphans`]). Only known of a guest that runs.
+    pub marks_processes: bool,
 }
 
 /// A text's specifiers can't be resolved: there is no such one, or an escape in the unit's name is no valid one, so
@@ -57,6 +60,7 @@ impl Facts {
             root_shell: shell_of_root(&root.line("/etc/passwd").unwrap_or_default()),
             architecture: architecture(&text(uname.machine())).to_owned(),
             os_release: assignments(&os_release.unwrap_or_default()),
+            marks_processes: root.is_own() && orphans::are_needed(),
         }
     }
 

@@ -87,6 +87,7 @@ const ROOT_PROCESSES: u64 = 1024;
 /// Sets the limits of a unit. RestrictRealtime= takes that for real time away, where the unit says nothing of it.
 pub fn set_limits(job: &Job<'_>, uid: u32) {
     set_open_files();
+    super::orphans::mark(job);
     if job.directive(SettingKey::Sandbox, "RestrictRealtime").is_some_and(super::job::is_yes) {
         let _ = rustix::process::setrlimit(Resource::Rtprio, Rlimit { current: Some(0), maximum: Some(0) });
     }

@@ -27,6 +27,7 @@ mod launch;
 mod limits;
 mod monitor;
 mod open_file;
+pub mod orphans;
 pub mod pid_file;
 pub mod safe_path;
 mod sandbox;
@@ -190,7 +191,8 @@ fn perform(job: &Job<'_>) -> Result<Answer, Failure> {
 
 /// What ends with the unit.
 fn clean_up(job: &Job<'_>) -> Result<(), Failure> {
-    // Each is tried, also where one before it failed.
+    // Each is tried, also where one before it failed. First who may still use the rest.
+    let orphans = orphans::end(job);
     let runtime = directories::remove_runtime(job);
     let sockets = sockets::remove(job);
     let sandbox = sandbox::remove(job);
@@ -199,7 +201,7 @@ fn clean_up(job: &Job<'_>) -> Result<(), Failure> {
     utmp::end(job);
     let user = dynamic::release(job);
     pid_file::remove(job);
-    runtime.and(sockets).and(sandbox).and(credentials).and(objects).and(user)
+    orphans.and(runtime).and(sockets).and(sandbox).and(credentials).and(objects).and(user)
 }
 
 /// Sends the record, with descriptors where there are any. Init may be gone by now, and then nobody wants it.

@@ -246,6 +246,11 @@ impl Layout {
         self.add(DEFAULT, unit("Everything of /etc/inittab", &[], ""));
     }
 
+    /// Is there a line that has the console?
+    pub fn has_console(&self) -> bool {
+        self.console
+    }
+
     fn barrier(&mut self, target: &'static str) {
         if !self.replaced.iter().any(|(name, _)| *name == target) {
             self.replaced.push((target, self.barrier.take()));
@@ -264,7 +269,8 @@ impl Layout {
         self.units.add(name, text);
     }
 
-    fn want(&mut self, name: &str) {
+    /// Has the default target want a unit.
+    pub fn want(&mut self, name: &str) {
         self.units.want(DEFAULT, name);
         self.all.push(name.to_owned());
     }

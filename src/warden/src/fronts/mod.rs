@@ -18,6 +18,7 @@
 
 mod check;
 mod detect;
+mod gettys;
 mod inittab;
 mod native;
 mod openrc;

@@ -3,16 +3,24 @@
 //! Three units, one behind the other: `openrc sysinit`, `openrc boot`, and the default runlevel, whose stop command is
 //! `openrc shutdown`, which stops all services in their order. Other lines of /etc/inittab, gettys above all, are units as
 //! everywhere. OpenRC finds that it is in a container by the variable `container` of PID 1 (`lxc` is a word that it knows)
-//! and leaves out what is the host's, by the keywords of its own scripts.
+//! and leaves out what is the host's, by the keywords of its own scripts. Gettys of terminals that no guest has are marked
+//! inactive before the default runlevel, which is a state of OpenRC's own: it leaves them alone, and `rc-status` shows it.
 
 use super::inittab::{Layout, Line, Table};
 use super::text::{INHERITED, quote, unit};
-use super::{Units, read};
+use super::{Units, gettys, read};
 use crate::compile::lookup::Root;
 use crate::compile::notes::Notes;
 
 const PROGRAMS: &[&str] = &["/sbin/openrc", "/usr/sbin/openrc", "/usr/bin/openrc"];
 const RUNLEVELS: &str = "/etc/runlevels";
+/// Marks a service, named behind it, as one that isn't to be started: it waits for something.
+const MARKS: &[&str] = &[
+    "/lib/rc/sbin/mark_service_inactive",
+    "/usr/lib/rc/sbin/mark_service_inactive",
+    "/libexec/rc/sbin/mark_service_inactive",
+    "/usr/libexec/rc/sbin/mark_service_inactive",
+];
 const SYSINIT: &str = "openrc-sysinit.service";
 const BOOT: &str = "openrc-boot.service";
 const DEFAULT: &str = "openrc-default.service";
@@ -61,7 +69,13 @@ pub fn units(root: &Root, notes: &mut Notes) -> Units {
     layout.boot(&table.clone().unwrap_or_else(Table::empty), &replace, notes);
     let program = program(root).unwrap_or(PROGRAMS[0]);
     let level = default_runlevel(table.as_ref());
-    let stop = format!("ExecStop={program} shutdown\nTimeoutStopSec=5min\n");
+    let folder = format!("{RUNLEVELS}/{level}");
+    let left_out = gettys::left_out("openrc", &[&folder], root, notes);
+    let mark = MARKS.iter().find(|path| root.exists(path)).filter(|_| !left_out.is_empty());
+    let marked =
+        mark.map(|mark| left_out.iter().map(|name| format!("ExecStartPre=-{mark} {name}\n")).collect());
+    let stop =
+        format!("{}ExecStop={program} shutdown\nTimeoutStopSec=5min\n", marked.unwrap_or_else(String::new));
     let steps = [
         (SYSINIT, "sysinit", None, ""),
         (BOOT, "boot", Some(SYSINIT), ""),
@@ -74,6 +88,10 @@ pub fn units(root: &Root, notes: &mut Notes) -> Units {
             quote(level)
         );
         layout.service(name, unit(&format!("OpenRC runlevel {level}"), &head, &service));
+    }
+    if !left_out.is_empty() && !layout.has_console() && gettys::add_console(root, DEFAULT, &mut layout.units)
+    {
+        layout.want(gettys::UNIT);
     }
     layout.units
 }
@@ -109,6 +127,24 @@ mod tests {
         let made: Vec<String> =
             units(&temp.root, &mut Notes::default()).into_files().map(|(name, _)| name).collect();
         assert!(!made.iter().any(|name| name.contains("sysinit-") || name.contains("respawn-5")), "{made:?}");
+    }
+
+    #[test]
+    fn given_gettys_of_openrcs_own_when_made_then_they_are_marked_and_the_console_has_one() {
+        let temp = TempRoot::new();
+        temp.link("/sbin/init", "openrc-init")
+            .file("/sbin/openrc-init", "x")
+            .file("/sbin/openrc", "x")
+            .file("/sbin/agetty", "x")
+            .file(MARKS[0], "x")
+            .link("/etc/runlevels/default/agetty.tty1", "/etc/init.d/agetty.tty1")
+            .link("/etc/runlevels/default/sshd", "/etc/init.d/sshd");
+        let default = text(units(&temp.root, &mut Notes::default()), DEFAULT);
+        let mark = "ExecStartPre=-/lib/rc/sbin/mark_service_inactive agetty.tty1\n";
+        assert!(default.contains(mark) && !default.contains("sshd"), "{default}");
+        let getty = text(units(&temp.root, &mut Notes::default()), gettys::UNIT);
+        assert!(getty.contains("ExecStart=/sbin/agetty 38400 console linux\n"), "{getty}");
+        assert!(getty.contains("After=openrc-default.service\n"), "{getty}");
     }
 
     #[test]

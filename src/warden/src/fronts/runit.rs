@@ -3,9 +3,10 @@
 //! Stage 1 is waited for. Stage 2 (`runsvdir`) runs until the end. Stage 3, which asks all services to stop, is the stop
 //! command of stage 1's unit: so it runs when stage 2 has got its TERM and before anything else of it is ended. A
 //! `runit-init 0` or `6` inside the guest marks `stopit`, and `reboot` beside it, which a path unit looks at.
+//! Gettys of terminals that no guest has are told to be down, by `sv`, as soon as they are supervised.
 
 use super::text::{INHERITED, after, quote, unit};
-use super::{Units, inittab, read};
+use super::{Units, gettys, inittab, read};
 use crate::compile::lookup::Root;
 use crate::compile::notes::{At, Notes};
 use hostel_contract::paths;
@@ -18,6 +19,14 @@ const SPARE_THE_WARDEN: &str =
     "mkdir -p /run/sendsigs.omit.d && pidof hostel-warden > /run/sendsigs.omit.d/hostel-warden";
 /// The mark of a stop, where stage 1 makes no other one.
 const STOPIT: &str = "/etc/runit/stopit";
+/// Where the services are that `runsvdir` is started with, on Debian and Void.
+const SERVICES: &[&str] =
+    &["/etc/runit/runsvdir/default", "/etc/runit/runsvdir/current", "/etc/service", "/var/service"];
+/// Brings services down, as soon as they are there and supervised; two minutes later, nobody supervises them.
+const DOWN: &str = "for i in $(seq 120); do left=; for s in NAMES; do for d in /etc/service /var/service; do \
+                    if [ -e $d/$s/run ]; then sv down $d/$s || left=1; fi; done; done >/dev/null 2>&1; \
+                    [ $left ] || exit 0; sleep 1; done";
+const LEFT_OUT: &str = "runit-left-out.service";
 const ONE: &str = "runit-1.service";
 const TWO: &str = "runit-2.service";
 
@@ -79,6 +88,16 @@ pub fn units(root: &Root, notes: &mut Notes) -> Units {
     let service = format!("[Service]\nType=oneshot\nExecStart=/bin/sh -c \"{script}\"\n");
     units.add("runit-stopit.service", unit("Stops the guest where runit was asked to", &[], &service));
     names.push("runit-stopit.path");
+    let left_out = gettys::left_out("runit", SERVICES, root, notes);
+    if !left_out.is_empty() {
+        let down = DOWN.replace("NAMES", &left_out.into_iter().collect::<Vec<_>>().join(" "));
+        let service = format!("[Service]\nExecStart=-/bin/sh -c {}\n", quote(&down));
+        units.add(LEFT_OUT, unit("Services that a guest does without", &after(Some(TWO)), &service));
+        names.push(LEFT_OUT);
+        if gettys::add_console(root, TWO, &mut units) {
+            names.push(gettys::UNIT);
+        }
+    }
     for name in names {
         units.want(inittab::DEFAULT, name);
     }
@@ -108,5 +127,23 @@ mod tests {
         assert!(text(TWO).contains("After=runit-1.service\n") && text(TWO).contains("KillMode=process\n"));
         assert!(text("runit-stopit.path").contains("PathChanged=/run/runit.stopit\n"));
         assert!(text("runit-stopit.service").contains("test -x /run/runit.reboot"));
+    }
+
+    #[test]
+    fn given_gettys_of_runits_own_when_made_then_they_are_told_to_be_down_and_the_console_has_one() {
+        let temp = TempRoot::new();
+        temp.file("/etc/runit/2", "#!/bin/sh\n").file("/bin/getty", "x");
+        for service in ["agetty-tty1", "agetty-tty2", "sshd"] {
+            let link = format!("/etc/runit/runsvdir/default/{service}");
+            temp.link(&link, &format!("/etc/sv/{service}"));
+        }
+        let made: Vec<(String, Made)> = units(&temp.root, &mut Notes::default()).into_files().collect();
+        let text = |name: &str| match made.iter().find(|(path, _)| path.ends_with(name)) {
+            Some((_, Made::File(text))) => text.clone(),
+            other => panic!("{other:?}"),
+        };
+        let down = text("made/runit-left-out.service");
+        assert!(down.contains("for s in agetty-tty1 agetty-tty2; do"), "{down}");
+        assert!(text("made/console-getty.service").contains("ExecStart=/bin/getty 38400 console linux\n"));
     }
 }
