@@ -61,6 +61,7 @@ pub fn call(server: &mut Server, call: Call) {
     if call.message.kind == Kind::Signal {
         return manager::activation::requested(server, call);
     }
+    server.world.look_at_files();
     let answer = match outcome(server, &call) {
         Ok(Answer::Now(body)) => call.message.reply(body),
         Ok(Answer::AfterReload) => return server.reload_for(call),

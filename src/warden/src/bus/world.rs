@@ -143,10 +143,14 @@ impl World {
         self.page = Some(page);
         self.loaded = OnceCell::new();
         self.keep_epoch();
+        true
+    }
+
+    /// Looks whether unit files have come or gone: whoever asks hears of those that are there now.
+    pub fn look_at_files(&mut self) {
         if self.lookup.is_stale() {
             self.forget_files();
         }
-        true
     }
 
     /// The offset is kept unless somebody sets the clock: moments of the past stay what they were said to be.

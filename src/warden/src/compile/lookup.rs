@@ -13,8 +13,8 @@ use super::specifier::Facts;
 use super::syntax;
 use crate::fronts;
 use hostel_plan::build::build;
+use std::fs::{Metadata, metadata};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 
 /// Files of one unit.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +41,7 @@ pub struct Files {
 pub struct Lookup {
     root: Root,
     index: Index,
+    folders: &'static [&'static str],
     stamp: Vec<i64>,
 }
 
@@ -48,13 +49,14 @@ impl Lookup {
     /// Lists the search path.
     pub fn scan() -> Lookup {
         let root = Root::new("/");
-        let stamp = stamp(&root);
-        Lookup { index: Index::scan(&root, fronts::search_path(&root), &mut Notes::default()), root, stamp }
+        let folders = fronts::search_path(&root);
+        let stamp = stamp(folders);
+        Lookup { index: Index::scan(&root, folders, &mut Notes::default()), root, folders, stamp }
     }
 
     /// Has a folder of the path changed since?
     pub fn is_stale(&self) -> bool {
-        stamp(&self.root) != self.stamp
+        stamp(self.folders) != self.stamp
     }
 
     /// The guest's files.
@@ -150,11 +152,8 @@ pub fn search_path() -> impl Iterator<Item = &'static str> {
 }
 
 /// When each folder of the search path was changed; 0 for one that is not there.
-fn stamp(root: &Root) -> Vec<i64> {
-    let changed = |dir: &&str| {
-        let real = root.resolve(dir).unwrap_or_else(|_| Path::new(dir).to_owned());
-        real.metadata()
-            .map_or(0, |meta| meta.mtime().wrapping_mul(1_000_000_000).wrapping_add(meta.mtime_nsec()))
-    };
-    fronts::search_path(root).iter().map(changed).collect()
+fn stamp(folders: &[&str]) -> Vec<i64> {
+    let nanoseconds =
+        |meta: Metadata| meta.mtime().wrapping_mul(1_000_000_000).wrapping_add(meta.mtime_nsec());
+    folders.iter().map(|folder| metadata(folder).map_or(0, nanoseconds)).collect()
 }

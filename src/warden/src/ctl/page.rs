@@ -4,12 +4,11 @@ use super::names;
 use super::{Refusal, exit};
 use hostel_contract::paths;
 use hostel_contract::status::{
-    MAGIC, PAGE_MAX, SEQUENCE_OFFSET, StatusHeader, StatusRow, StatusText, TEXT_SIZE, UNITS_MAX, UnitRecord,
-    VERSION, row_offset, text_offset,
+    MAGIC, SEQUENCE_OFFSET, StatusHeader, StatusRow, StatusText, TEXT_SIZE, UNITS_MAX, UnitRecord, VERSION,
+    row_offset, text_offset,
 };
 use hostel_contract::{Field, Text};
 use std::fs::File;
-use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
@@ -30,7 +29,9 @@ pub struct Page {
 pub struct Raw {
     /// The guest's part.
     pub header: StatusHeader,
-    bytes: Vec<u8>,
+    rows: Vec<u8>,
+    /// All slots up to the last that a row names.
+    texts: Vec<u8>,
 }
 
 impl Raw {
@@ -41,14 +42,13 @@ impl Raw {
 
     /// A unit's row; all zero behind the last one.
     pub fn row(&self, index: usize) -> StatusRow {
-        let row = self.bytes.get(row_offset(index)..).and_then(StatusRow::decode);
-        row.filter(|_| index < self.len()).unwrap_or_else(no_row)
+        self.rows.get(index * StatusRow::SIZE..).and_then(StatusRow::decode).unwrap_or_else(no_row)
     }
 
-    /// A unit's STATUS= text. The file ends with the last one that was written.
+    /// A unit's STATUS= text.
     fn slot(&self, index: usize) -> StatusText {
-        let at = usize::from(self.row(index).text).checked_sub(1).map(text_offset);
-        let text = at.and_then(|at| self.bytes.get(at..at + TEXT_SIZE));
+        let at = usize::from(self.row(index).text).checked_sub(1).map(|slot| slot * TEXT_SIZE);
+        let text = at.and_then(|at| self.texts.get(at..at + TEXT_SIZE));
         text.map_or(StatusText::EMPTY, StatusText::get)
     }
 
@@ -68,7 +68,7 @@ pub fn no_row() -> StatusRow {
 pub fn raw() -> Option<Raw> {
     let file = File::open(paths::STATUS).ok()?;
     for _ in 0..TRIES {
-        match raw_of(copy(&file).ok()?) {
+        match copy(|bytes, offset| file.read_at(bytes, offset as u64)) {
             Ok(Some(raw)) => return Some(raw),
             Ok(None) => std::thread::sleep(Duration::from_millis(1)),
             Err(_) => return None,
@@ -85,13 +85,13 @@ pub fn read() -> Result<Page, Refusal> {
     };
     let file = File::open(paths::STATUS).map_err(no_init)?;
     for left in (0..TRIES).rev() {
-        let bytes = copy(&file).map_err(no_init)?;
+        let copied = copy(|bytes, offset| file.read_at(bytes, offset as u64))?;
         // With another checksum it's older than the page: the warden writes it in a moment.
         let list = std::fs::read_to_string(paths::UNITS).unwrap_or_default();
         let fits = |raw: &Raw| {
             raw.len() == 0 || names::parse(&list).is_some_and(|(sum, _)| sum == raw.header.plan_checksum)
         };
-        match raw_of(bytes)?.filter(|raw| left == 0 || fits(raw)) {
+        match copied.filter(|raw| left == 0 || fits(raw)) {
             Some(raw) => return Ok(named(&raw, &list)),
             None => std::thread::sleep(Duration::from_millis(1)),
         }
@@ -99,26 +99,30 @@ pub fn read() -> Result<Page, Refusal> {
     Err(Refusal::failed(format!("{}: never at rest", paths::STATUS)))
 }
 
-/// The bytes of a page, or none that can be decoded where init was writing.
-fn copy(file: &File) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    file.try_clone()?.take(PAGE_MAX as u64).read_to_end(&mut bytes)?;
-    rustix::fs::seek(file, rustix::fs::SeekFrom::Start(0))?;
-    let mut after = [0; 4];
-    file.read_exact_at(&mut after, SEQUENCE_OFFSET as u64)?;
-    if bytes.get(SEQUENCE_OFFSET..SEQUENCE_OFFSET + 4) != Some(&after) {
-        bytes.clear();
-    }
-    Ok(bytes)
-}
-
-/// The page in these bytes; `None` where init was writing.
-fn raw_of(bytes: Vec<u8>) -> Result<Option<Raw>, Refusal> {
-    let Some(header) = StatusHeader::decode(&bytes) else { return Ok(None) };
+/// What is taken of the page, of [`PAGE_MAX`](hostel_contract::status::PAGE_MAX) bytes that it may have: the rows and
+/// slots in use. `None` where init was writing, or has not begun. `read` is as read_at(2) of the page.
+fn copy(read: impl Fn(&mut [u8], usize) -> std::io::Result<usize>) -> Result<Option<Raw>, Refusal> {
+    let failed = |error: std::io::Error| Refusal::failed(format!("{}: {error}", paths::STATUS));
+    // Behind the end of the file there is nothing: zeroes.
+    let part = |offset: usize, length: usize| {
+        let mut bytes = vec![0; length];
+        read(&mut bytes, offset).map(|_| bytes)
+    };
+    let head = part(0, StatusHeader::SIZE).map_err(failed)?;
+    let Some(header) = StatusHeader::decode(&head).filter(|header| header.magic != 0) else {
+        return Ok(None);
+    };
     if header.magic != MAGIC || header.version != VERSION {
         return Err(Refusal::failed(format!("{}: not a page of this version", paths::STATUS)));
     }
-    Ok((header.sequence % 2 == 0).then_some(Raw { header, bytes }))
+    let units = usize::from(header.units).min(UNITS_MAX);
+    let rows = part(row_offset(0), units * StatusRow::SIZE).map_err(failed)?;
+    let slots = rows.chunks_exact(StatusRow::SIZE).filter_map(StatusRow::decode).map(|row| row.text).max();
+    let slots = usize::from(slots.unwrap_or(0)).min(UNITS_MAX);
+    let texts = part(text_offset(0), slots * TEXT_SIZE).map_err(failed)?;
+    let after = part(SEQUENCE_OFFSET, size_of::<u32>()).map_err(failed)?;
+    let at_rest = header.sequence % 2 == 0 && after == header.sequence.to_le_bytes();
+    Ok(at_rest.then_some(Raw { header, rows, texts }))
 }
 
 /// The page with the names of a list, if the two belong together.
@@ -154,8 +158,17 @@ mod tests {
         bytes
     }
 
+    fn copied(page: &[u8]) -> Result<Option<Raw>, Refusal> {
+        copy(|bytes, offset| {
+            let from = page.get(offset..).unwrap_or_default();
+            let length = from.len().min(bytes.len());
+            bytes[..length].copy_from_slice(&from[..length]);
+            Ok(length)
+        })
+    }
+
     fn decoded(bytes: Vec<u8>, list: &str) -> Page {
-        named(&raw_of(bytes).unwrap().unwrap(), list)
+        named(&copied(&bytes).unwrap().unwrap(), list)
     }
 
     #[test]
@@ -174,8 +187,8 @@ mod tests {
 
     #[test]
     fn given_a_page_that_is_being_written_when_read_then_it_is_not_taken() {
-        assert!(raw_of(page_of(3)).unwrap().is_none());
-        assert!(raw_of(vec![]).unwrap().is_none());
-        assert!(raw_of(vec![9; 4096]).is_err());
+        assert!(copied(&page_of(3)).unwrap().is_none());
+        assert!(copied(&[]).unwrap().is_none());
+        assert!(copied(&[9; 4096]).is_err());
     }
 }

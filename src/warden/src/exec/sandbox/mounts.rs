@@ -275,12 +275,20 @@ fn restrict(job: &Job<'_>, root: &Path, entries: &[Entry]) {
 fn inaccessible(path: &Path) -> Result<PathBuf, Errno> {
     const FOLDER: &str = "/run/systemd/inaccessible";
     let stat = rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)?;
-    let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+    let (name, kind) = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => ("dir", FileType::Directory),
+        // The one device that needs no capability (Linux 5.8), since there is none behind it.
+        FileType::CharacterDevice => ("chr", FileType::CharacterDevice),
+        // Root opens a file whatever its mode says, but no socket.
+        FileType::BlockDevice | FileType::Socket => ("sock", FileType::Socket),
+        FileType::Fifo => ("fifo", FileType::Fifo),
+        _ => ("reg", FileType::RegularFile),
+    };
     std::fs::create_dir_all(FOLDER).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
-    let node = Path::new(FOLDER).join(if is_directory { "dir" } else { "reg" });
-    let made = match is_directory {
-        true => rustix::fs::mkdir(&node, Mode::empty()),
-        false => rustix::fs::mknodat(CWD, &node, FileType::RegularFile, Mode::empty(), 0),
+    let node = Path::new(FOLDER).join(name);
+    let made = match kind {
+        FileType::Directory => rustix::fs::mkdir(&node, Mode::empty()),
+        kind => rustix::fs::mknodat(CWD, &node, kind, Mode::empty(), 0),
     };
     match made {
         Ok(()) | Err(Errno::EXIST) => Ok(node),
