@@ -119,7 +119,11 @@ impl World {
 
     /// Unit files may have changed.
     pub fn forget_files(&mut self) {
-        self.lookup = Rc::new(Lookup::scan());
+        self.take_files(Lookup::scan());
+    }
+
+    fn take_files(&mut self, lookup: Lookup) {
+        self.lookup = Rc::new(lookup);
         self.apart = None;
         let lookup = Rc::clone(&self.lookup);
         let lost = |unit: &Unit<'_>| {
@@ -149,7 +153,7 @@ impl World {
     /// Looks whether unit files have come or gone: whoever asks hears of those that are there now.
     pub fn look_at_files(&mut self) {
         if self.lookup.is_stale() {
-            self.forget_files();
+            self.take_files(self.lookup.again());
         }
     }
 

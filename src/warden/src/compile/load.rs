@@ -18,6 +18,10 @@ use super::root::{Entry, Root};
 use super::syntax::{self, Assignment};
 use hostel_plan::UnitKind;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
+
+/// What is in a folder.
+pub type Listed = Rc<BTreeMap<String, Entry>>;
 
 /// Links from one name to another that are followed.
 const ALIASES_MAX: usize = 16;
@@ -74,16 +78,22 @@ pub struct Loaded {
 impl Index {
     /// Lists the folders of the search path, most important first.
     pub fn scan(root: &Root, search_path: &[&str], notes: &mut Notes) -> Self {
+        let lists: Vec<Listed> = search_path.iter().map(|dir| Rc::new(root.list(dir))).collect();
+        Index::of(root, search_path, &lists, notes)
+    }
+
+    /// The same of folders that were listed before.
+    pub fn of(root: &Root, search_path: &[&str], lists: &[Listed], notes: &mut Notes) -> Self {
         let mut index = Index::default();
         let mut seen = Vec::new();
-        for dir in search_path {
+        for (dir, list) in search_path.iter().zip(lists) {
             // On a merged /usr two of the folders are one.
             match root.resolve(dir) {
                 Ok(real) if !seen.contains(&real) => seen.push(real),
                 _ => continue,
             }
-            for (name, entry) in root.list(dir) {
-                index.add(dir, name, entry, root, notes);
+            for (name, entry) in &**list {
+                index.add(dir, name.clone(), entry.clone(), root, notes);
             }
         }
         for (name, found) in &index.names {

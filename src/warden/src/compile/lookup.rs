@@ -4,7 +4,7 @@
 //! files is read each time.
 
 use super::draft::Draft;
-use super::load::{Index, Loaded, sections};
+use super::load::{Index, Listed, Loaded, sections};
 pub use super::name::UnitName;
 use super::notes::{Level, Notes};
 pub use super::root::{Entry, Made, Root};
@@ -13,8 +13,10 @@ use super::specifier::Facts;
 use super::syntax;
 use crate::fronts;
 use hostel_plan::build::build;
+use rustix::time::{ClockId, clock_gettime};
 use std::fs::{Metadata, metadata};
 use std::os::unix::fs::MetadataExt;
+use std::rc::Rc;
 
 /// Files of one unit.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +44,8 @@ pub struct Lookup {
     root: Root,
     index: Index,
     folders: &'static [&'static str],
+    /// What is in each, and when that was changed.
+    lists: Vec<Listed>,
     stamp: Vec<i64>,
 }
 
@@ -50,8 +54,30 @@ impl Lookup {
     pub fn scan() -> Lookup {
         let root = Root::new("/");
         let folders = fronts::search_path(&root);
+        Lookup::of(root, folders, |_, folder, root| Rc::new(root.list(folder)))
+    }
+
+    /// Lists those folders of it once more that have changed.
+    pub fn again(&self) -> Lookup {
+        let stamp = stamp(self.folders);
+        let changed = |at: usize| stamp.get(at) != self.stamp.get(at);
+        Lookup::of(Root::new("/"), self.folders, |at, folder, root| match self.lists.get(at) {
+            Some(list) if !changed(at) => Rc::clone(list),
+            _ => Rc::new(root.list(folder)),
+        })
+    }
+
+    fn of(
+        root: Root,
+        folders: &'static [&'static str],
+        list: impl Fn(usize, &str, &Root) -> Listed,
+    ) -> Lookup {
+        // Before the lists: what changes while they are read is seen the next time.
         let stamp = stamp(folders);
-        Lookup { index: Index::scan(&root, folders, &mut Notes::default()), root, folders, stamp }
+        let lists: Vec<Listed> =
+            folders.iter().enumerate().map(|(at, folder)| list(at, folder, &root)).collect();
+        let index = Index::of(&root, folders, &lists, &mut Notes::default());
+        Lookup { root, index, folders, lists, stamp }
     }
 
     /// Has a folder of the path changed since?
@@ -151,9 +177,17 @@ pub fn search_path() -> impl Iterator<Item = &'static str> {
     fronts::search_path(&Root::new("/")).iter().copied()
 }
 
-/// When each folder of the search path was changed; 0 for one that is not there.
+/// So long after a change a folder may change once more without another time of its change: the kernel's clock for
+/// files ticks each 10 ms at the slowest.
+const TICK_NS: i64 = 20_000_000;
+
+/// When each folder of the search path was changed; 0 for one that is not there. What has only just changed has another
+/// stamp later, so it is listed once more.
 fn stamp(folders: &[&str]) -> Vec<i64> {
+    let now = clock_gettime(ClockId::Realtime);
+    let now = now.tv_sec.wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec);
+    let settled = |changed: i64| changed - i64::from((0..TICK_NS).contains(&now.wrapping_sub(changed)));
     let nanoseconds =
         |meta: Metadata| meta.mtime().wrapping_mul(1_000_000_000).wrapping_add(meta.mtime_nsec());
-    folders.iter().map(|folder| metadata(folder).map_or(0, nanoseconds)).collect()
+    folders.iter().map(|folder| metadata(folder).map_or(0, |meta| settled(nanoseconds(meta)))).collect()
 }
