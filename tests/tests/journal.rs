@@ -39,12 +39,19 @@ fn is_a_journal(distribution: Distribution) {
     );
     assert_eq!(messages(&guest, "-u limited _TRANSPORT=stdout"), ["1", "2", "3", "4", "5"]);
 
-    // An entry that is longer than a datagram.
-    guest.shell(
-        "(echo MESSAGE=long; printf BIG=; head -c 500000 /dev/zero | tr '\\0' x; echo) | logger --journald",
-    );
-    let length = guest.shell("journalctl --sync; journalctl -q -o export MESSAGE=long | wc -c");
-    assert!(length.trim().parse::<u64>().is_ok_and(|length| length > 500_000), "{length}");
+    // Entries that are longer than a datagram, and longer than is taken.
+    let send = |name: &str, bytes: u32| {
+        let big = format!("printf BIG=; head -c {bytes} /dev/zero | tr '\\0' x; echo");
+        guest.shell(&format!("(echo MESSAGE={name}; {big}) | logger --journald"));
+        let length =
+            guest.shell(&format!("journalctl --sync; journalctl -q -o export MESSAGE={name} | wc -c"));
+        length.trim().parse::<u32>().unwrap()
+    };
+    assert!(send("long", 500_000) > 500_000);
+    assert!(send("longer", 5_000_000) > 5_000_000);
+    assert_eq!(send("too-long", 20_000_000), 0);
+    let refused = messages(&guest, "-t hostel-warden -n 20");
+    assert!(refused.iter().any(|line| line.contains("bytes was refused")), "{refused:?}");
 
     // Wishes, and what is left after them.
     guest.shell("journalctl --rotate && systemd-cat -t after echo rotated && journalctl --flush");

@@ -71,9 +71,10 @@ impl Broker {
         self.connection.is_none() && self.failed.is_none_or(|at| at.elapsed() >= RETRY)
     }
 
-    /// When it is to be tried again after a failure.
+    /// When it is to be tried again after a failure. Not from then on: that dbus is up again is seen on the status page.
     pub fn retry_in(&self) -> Option<Duration> {
-        self.failed.filter(|_| self.connection.is_none()).map(|at| RETRY.saturating_sub(at.elapsed()))
+        let failed = self.failed.filter(|_| self.connection.is_none())?;
+        RETRY.checked_sub(failed.elapsed()).filter(|left| !left.is_zero())
     }
 
     /// Connects.
@@ -104,7 +105,8 @@ impl Broker {
 
     /// Is anything there to be dealt with at once?
     pub fn has_message(&self) -> bool {
-        !self.ready.is_empty() || self.connection.as_ref().is_some_and(Connection::has_message)
+        let is_due = |connection: &Connection| connection.has_message() && !connection.is_busy();
+        !self.ready.is_empty() || self.connection.as_ref().is_some_and(is_due)
     }
 
     /// Sends what the bus takes.
@@ -331,4 +333,20 @@ impl Broker {
 
 fn match_rule(sender: &str) -> String {
     format!("type='signal',sender='{BUS}',member='NameOwnerChanged',arg0='{sender}'")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_a_connection_that_failed_when_its_rest_is_over_then_nothing_is_due_before_dbus_is_up() {
+        let failed_before = |span| Broker { failed: Instant::now().checked_sub(span), ..Broker::default() };
+        let resting = failed_before(Duration::ZERO);
+        assert!(!resting.wants_to_connect() && resting.retry_in().is_some());
+        // Else the loop would go round and round for as long as dbus is down.
+        let rested = failed_before(2 * RETRY);
+        assert!(rested.wants_to_connect() && rested.retry_in().is_none());
+        assert!(Broker::default().retry_in().is_none());
+    }
 }

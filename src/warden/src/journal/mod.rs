@@ -29,7 +29,7 @@ pub fn noise(changes: &[u8]) -> std::io::Result<usize> {
     const SIZE: u64 = 64 * 1024;
     let identity = Identity { machine: [1; 16], boot: [2; 16] };
     let file = File::from(memfd_create("journal", MemfdFlags::CLOEXEC)?);
-    let form = if changes.len() % 2 == 0 { Form::Regular } else { Form::Compact };
+    let form = if changes.len().is_multiple_of(2) { Form::Regular } else { Form::Compact };
     let mut journal = JournalFile::create(file.try_clone()?, form, SIZE, [3; 16], identity, None)?;
     let entry = |journal: &mut JournalFile, number: u64| {
         let message = format!("MESSAGE=number {number}");

@@ -10,23 +10,37 @@ use std::os::unix::fs::FileExt;
 
 use rustix::fs::{FileType, SealFlags, fcntl_get_seals, fstat, fstatfs};
 
-/// Bytes of an enclosed entry that are read: what is left always fits into an empty spool. Of a longer one the fields up
-/// to there count.
-pub const ENCLOSED_MAX: usize = 768 * 1024;
+/// Bytes of an enclosed entry that are read; a longer one is refused as a whole. (journald refuses at 770 MiB, of which
+/// it needs as much memory. Ours is a few times this, and is given back.)
+pub const ENCLOSED_MAX: usize = 16 << 20;
 /// statfs(2)'s number of a tmpfs.
 const TMPFS: i64 = 0x0102_1994;
 
-/// Reads the fields into `buffer`, and gives their length. `None`: it is no file that may be read.
-pub fn read(fd: BorrowedFd<'_>, buffer: &mut Vec<u8>) -> io::Result<Option<usize>> {
+/// What came of a try to read one.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Enclosed {
+    /// So many bytes of fields.
+    Fields(usize),
+    /// It has so many, and is refused.
+    TooLong(u64),
+    /// It is no file that may be read.
+    NoFile,
+}
+
+/// Reads the fields into `buffer`.
+pub fn read(fd: BorrowedFd<'_>, buffer: &mut Vec<u8>) -> io::Result<Enclosed> {
     let stat = fstat(fd)?;
     let sealed = SealFlags::SHRINK | SealFlags::WRITE;
     let may = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
         && (fcntl_get_seals(fd).is_ok_and(|seals| seals.contains(sealed))
             || fstatfs(fd).is_ok_and(|fs| fs.f_type == TMPFS));
     if !may {
-        return Ok(None);
+        return Ok(Enclosed::NoFile);
     }
-    let length = usize::try_from(stat.st_size).unwrap_or(0).min(ENCLOSED_MAX);
+    let length = usize::try_from(stat.st_size).unwrap_or(0);
+    if length > ENCLOSED_MAX {
+        return Ok(Enclosed::TooLong(length as u64));
+    }
     if buffer.len() < length {
         buffer.resize(length, 0);
     }
@@ -38,7 +52,7 @@ pub fn read(fd: BorrowedFd<'_>, buffer: &mut Vec<u8>) -> io::Result<Option<usize
             more => read += more,
         }
     }
-    Ok(Some(read))
+    Ok(Enclosed::Fields(read))
 }
 
 #[cfg(test)]
@@ -53,17 +67,19 @@ mod tests {
         rustix::io::write(&memfd, b"MESSAGE=long\n").unwrap();
         fcntl_add_seals(&memfd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE).unwrap();
         let mut buffer = Vec::new();
-        assert_eq!(read(memfd.as_fd(), &mut buffer).unwrap(), Some(13));
+        assert_eq!(read(memfd.as_fd(), &mut buffer).unwrap(), Enclosed::Fields(13));
         assert_eq!(&buffer[..13], b"MESSAGE=long\n");
         let (pipe, _end) = rustix::pipe::pipe().unwrap();
-        assert_eq!(read(pipe.as_fd(), &mut buffer).unwrap(), None);
+        assert_eq!(read(pipe.as_fd(), &mut buffer).unwrap(), Enclosed::NoFile);
     }
 
     #[test]
-    fn given_more_than_is_read_when_read_then_the_rest_is_cut() {
+    fn given_more_than_is_taken_when_read_then_it_is_refused_without_any_memory() {
         let memfd = memfd_create("entry", MemfdFlags::ALLOW_SEALING).unwrap();
-        rustix::fs::ftruncate(&memfd, 4 << 20).unwrap();
+        rustix::fs::ftruncate(&memfd, 1 << 30).unwrap();
         fcntl_add_seals(&memfd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE).unwrap();
-        assert_eq!(read(memfd.as_fd(), &mut Vec::new()).unwrap(), Some(ENCLOSED_MAX));
+        let mut buffer = Vec::new();
+        assert_eq!(read(memfd.as_fd(), &mut buffer).unwrap(), Enclosed::TooLong(1 << 30));
+        assert_eq!(buffer.capacity(), 0);
     }
 }

@@ -18,6 +18,7 @@ mod lines;
 pub mod logs;
 mod manager;
 mod native;
+mod packed;
 mod pipes;
 mod process;
 mod rates;

@@ -38,8 +38,10 @@ const LAST_TURNS: Duration = Duration::from_secs(2);
 const SYNC_TURNS: Duration = Duration::from_secs(1);
 /// How often a moment of the clock on the wall is looked at, at least.
 const WALL_CLOCK: Duration = Duration::from_secs(60);
-/// Datagrams that get their turn before anything else is looked at.
-const DATAGRAMS: usize = 48;
+/// Looks at a socket's datagrams before anything else has its turn.
+const LOOKS: usize = 8;
+/// While the log floods, what was received waits so long for more: each batch costs some hundred microseconds.
+const GATHER: Duration = Duration::from_millis(5);
 
 const CHANNEL: u64 = 0;
 const PIPES: u64 = 1;
@@ -90,6 +92,10 @@ pub struct Serve<'a> {
     triggers: Option<Triggers>,
     /// The log can't be written.
     trouble: Option<Trouble>,
+    /// When a batch was written.
+    written: Option<Instant>,
+    /// Something could not be received before what was received is written out.
+    is_full: bool,
     set: OwnedFd,
     /// Whether pipes and datagrams' sockets are in the set.
     listening: bool,
@@ -125,6 +131,7 @@ impl<'a> Serve<'a> {
         }
         let pipes = Pipes::new().during("make the epoll set of the log pipes")?;
         let (next_plan, stopping, triggers, trouble, listening) = (None, false, None, None, false);
+        let (written, is_full) = (None, false);
         Ok(Serve {
             options,
             channel,
@@ -140,6 +147,8 @@ impl<'a> Serve<'a> {
             stopping,
             triggers,
             trouble,
+            written,
+            is_full,
             set,
             listening,
             channel_flags,
@@ -157,11 +166,14 @@ impl<'a> Serve<'a> {
             self.listen()?;
             // Before the wait: what is not ready at its end has been quiet at least since then.
             let before = Instant::now();
-            self.wait(before)?;
+            let is_log_alone = self.wait(before)?;
             if !self.read_channel()? || self.stopping {
                 return self.end();
             }
             let all_seen = self.receive();
+            if is_log_alone && self.gathers_until().is_some() {
+                continue;
+            }
             self.write_out();
             if all_seen && self.trouble.is_none() {
                 self.flush_partials(before);
@@ -173,6 +185,19 @@ impl<'a> Serve<'a> {
             self.turn_fakes();
             self.channel.send_pending();
         }
+    }
+
+    /// Until when what was received waits for more; `None`: it is written out now, since the last batch was some time
+    /// ago, or there is enough for one, or somebody waits for it.
+    fn gathers_until(&self) -> Option<Instant> {
+        let until = self.written? + GATHER;
+        let gathers = self.trouble.is_none()
+            && !self.is_full
+            && self.next_plan.is_none()
+            && !self.sink.is_written_out()
+            && !self.sink.has_a_batch()
+            && Instant::now() < until;
+        gathers.then_some(until)
     }
 
     /// Does what journalctl asks for, when everything that came before is written out: `all_seen` says that nothing is
@@ -345,10 +370,10 @@ impl<'a> Serve<'a> {
         }
     }
 
-    /// The one wait.
-    fn wait(&mut self, now: Instant) -> Result<(), ServeError> {
+    /// The one wait. True: nothing but the log woke it.
+    fn wait(&mut self, now: Instant) -> Result<bool, ServeError> {
         if self.channel.has_received() {
-            return Ok(());
+            return Ok(false);
         }
         let partial = self.sink.oldest_partial().filter(|_| self.listening).map(|grew| grew + PARTIAL_AGE);
         let retry = self.trouble.as_ref().map(|trouble| trouble.retry);
@@ -358,7 +383,7 @@ impl<'a> Serve<'a> {
         let due =
             due.map(|at| now + at.duration_since(SystemTime::now()).unwrap_or_default().min(WALL_CLOCK));
         let fakes = self.fakes.as_ref().and_then(Fakes::deadline);
-        let others = manager.into_iter().chain(due).chain(fakes);
+        let others = manager.into_iter().chain(due).chain(fakes).chain(self.gathers_until());
         let timeout = partial.into_iter().chain(retry).chain(others).min().map(|at| {
             // Rounded up: a wait that ends too early is made again for nothing.
             at.saturating_duration_since(now) + Duration::from_millis(1)
@@ -366,7 +391,11 @@ impl<'a> Serve<'a> {
         let timeout = timeout.and_then(|left| Timespec::try_from(left).ok());
         let mut events = [MaybeUninit::<epoll::Event>::uninit(); 10];
         match epoll::wait(&self.set, &mut events, timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Ok((events, _)) => {
+                let is_log = |token| matches!(token, PIPES | DATAGRAM_SOCKETS | STREAMS);
+                Ok(!events.is_empty() && events.iter().all(|event| is_log(event.data.u64())))
+            }
+            Err(rustix::io::Errno::INTR) => Ok(false),
             Err(error) => Err(error).during("wait"),
         }
     }
@@ -421,6 +450,7 @@ impl<'a> Serve<'a> {
         if !self.listening || self.next_plan.is_some() {
             return false;
         }
+        self.is_full = false;
         match self.receive_output() {
             // Each is received from, whatever the others have.
             Ok(all) => self.receive_datagrams() & self.receive_streams() & all,
@@ -438,7 +468,7 @@ impl<'a> Serve<'a> {
             let Some((unit, pipe)) = self.pipes.get(at) else { continue };
             match self.sink.take_output(unit, pipe) {
                 Ok(Taken::Some | Taken::Nothing | Taken::End) => (),
-                Ok(Taken::Full) => all = false,
+                Ok(Taken::Full) => (all, self.is_full) = (false, true),
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
                     // No pipe. Waiting for it again would never end.
                     self.pipes.remove(at);
@@ -469,11 +499,21 @@ impl<'a> Serve<'a> {
     /// Receives one turn of a socket's datagrams. True: nothing was left behind.
     fn receive_from(&mut self, at: usize) -> io::Result<bool> {
         let Some(socket) = self.datagrams.get_mut(at) else { return Ok(true) };
-        for _ in 0..DATAGRAMS {
-            match self.sink.take_datagram(socket)? {
+        for _ in 0..LOOKS {
+            match self.sink.take_datagrams(socket)? {
                 Taken::Some => (),
                 Taken::Nothing | Taken::End => return Ok(true),
-                Taken::Full => return Ok(false),
+                Taken::Full => {
+                    self.is_full = true;
+                    return Ok(false);
+                }
+            }
+            if let Some(bytes) = socket.take_refused() {
+                self.complain(&format!(
+                    "an entry of {bytes} bytes was refused: {} are taken",
+                    super::datagrams::DATAGRAM_MAX
+                ));
+                return Ok(false);
             }
         }
         Ok(false)
@@ -498,7 +538,8 @@ impl<'a> Serve<'a> {
             match self.sink.take_stream(slot, stream)? {
                 Taken::Nothing => (),
                 // There may be more than one turn of it.
-                Taken::Some | Taken::Full => all = false,
+                Taken::Some => all = false,
+                Taken::Full => (all, self.is_full) = (false, true),
                 Taken::End => self.streams.remove(slot)?,
             }
         }
@@ -509,6 +550,9 @@ impl<'a> Serve<'a> {
     fn write_out(&mut self) {
         if self.trouble.as_ref().is_some_and(|trouble| Instant::now() < trouble.retry) {
             return;
+        }
+        if !self.sink.is_written_out() {
+            self.written = Some(Instant::now());
         }
         let written = self.sink.write_out();
         speak(&self.sink.take_spoken());

@@ -24,11 +24,12 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use hostel_contract::channel::NO_UNIT;
 
 use super::carry::Carry;
-use super::datagrams::Datagrams;
+use super::datagrams::{DATAGRAM_MAX, Datagrams};
 use super::forward::{Forwarder, Outgoing};
 use super::journald_conf::{JournaldConf, Storage};
 use super::lines::emit_note;
 use super::native;
+use super::packed;
 use super::rates::Verdict;
 use super::record::{INIT, JOURNAL, Origin, Record, SYSLOG, WARDEN, split_syslog};
 use super::said::{self, Line};
@@ -168,13 +169,16 @@ impl<W: LogWriter> Sink<W> {
         } else if last.kind() == Some(Kind::Stream) {
             streams.get(last.unit).map_or(Ok(()), Stream::consume)?;
         } else if let Some(socket) = sockets.iter_mut().find(|socket| Some(socket.kind()) == last.kind()) {
-            let mut bytes = vec![0; last.length as usize];
-            self.spool.read(last.start, &mut bytes)?;
-            let same = socket.head()?.is_some_and(|head| {
-                head.received.time_ns == last.time_ns && head.received.pid == last.pid && head.bytes == bytes
-            });
-            if same {
-                socket.consume()?;
+            let mut piece = vec![0; last.length as usize];
+            self.spool.read(last.start, &mut piece)?;
+            let Some(first) = socket.head()? else { return Ok(()) };
+            let (time_ns, pid) = (first.received.time_ns, first.received.pid);
+            // What is left of the piece in the queue begins with one of it.
+            let mut received = packed::Datagrams(&piece)
+                .skip_while(|(head, bytes)| (head.time_ns, head.pid, *bytes) != (time_ns, pid, first.bytes));
+            let left = received.by_ref().count();
+            if left > 0 {
+                socket.consume(left)?;
             }
         }
         Ok(())
@@ -214,6 +218,12 @@ impl<W: LogWriter> Sink<W> {
     /// Nothing is waiting to be written out.
     pub fn is_written_out(&self) -> bool {
         self.segments.is_empty()
+    }
+
+    /// There is as much as is written out at once, or soon no room for more.
+    pub fn has_a_batch(&self) -> bool {
+        let received = self.spool.end() - self.state.snapshot().consumed;
+        received >= BATCH || self.segments.len() > SEGMENTS_MAX / 2
     }
 
     /// A socket for whose room something waits: to be written out again when there is some.
@@ -276,27 +286,53 @@ impl<W: LogWriter> Sink<W> {
         Ok(if taken? > 0 { Taken::Some } else { Taken::Nothing })
     }
 
-    /// Receives the first datagram of a socket.
-    pub fn take_datagram(&mut self, socket: &mut Datagrams) -> io::Result<Taken> {
-        let kind = socket.kind();
-        let Some(head) = socket.head()? else { return Ok(Taken::Nothing) };
-        if self.segments.len() >= SEGMENTS_MAX || self.room() < head.bytes.len() as u64 {
+    /// Receives the first datagrams of a socket.
+    pub fn take_datagrams(&mut self, socket: &mut Datagrams) -> io::Result<Taken> {
+        if self.segments.len() >= SEGMENTS_MAX {
             return Ok(Taken::Full);
         }
-        let received = head.received;
-        let segment = Segment {
-            time_ns: if received.time_ns == 0 { now_ns() } else { received.time_ns },
-            pid: received.pid,
-            length: head.bytes.len() as u32,
-            unit: self.units.of_process(received.pid),
-            ..BLANK
-        };
-        self.announce(kind, segment)?;
-        if let Err(error) = self.spool.append(head.bytes) {
+        let mut piece = std::mem::take(&mut self.buffer);
+        piece.clear();
+        let taken = self.take_heads(socket, &mut piece);
+        self.buffer = piece;
+        if !matches!(taken, Ok(Taken::Some)) {
+            socket.look_away()?;
+        }
+        taken
+    }
+
+    fn take_heads(&mut self, socket: &mut Datagrams, piece: &mut Vec<u8>) -> io::Result<Taken> {
+        // One that is longer than the spool is for goes into an empty one.
+        let longest = if self.segments.is_empty() { packed::Head::SIZE + DATAGRAM_MAX } else { 0 };
+        let (kind, room) = (socket.kind(), longest.max(self.room() as usize));
+        let heads = socket.heads()?;
+        let mut count = 0;
+        for (received, bytes) in heads.iter() {
+            if piece.len() + packed::Head::SIZE + bytes.len() > room {
+                break;
+            }
+            let head = packed::Head {
+                time_ns: if received.time_ns == 0 { now_ns() } else { received.time_ns },
+                pid: received.pid,
+                length: bytes.len() as u32,
+                unit: self.units.of_process(received.pid),
+            };
+            packed::put(piece, &head, bytes);
+            count += 1;
+        }
+        let all = heads.count();
+        if count == 0 {
+            return Ok(if all == 0 { Taken::Nothing } else { Taken::Full });
+        }
+        self.announce(kind, Segment { time_ns: now_ns(), length: piece.len() as u32, ..BLANK })?;
+        if let Err(error) = self.spool.append(piece) {
             self.retract();
             return Err(error);
         }
-        socket.consume()?;
+        socket.consume(count)?;
+        if count < all {
+            socket.look_away()?;
+        }
         Ok(Taken::Some)
     }
 
@@ -520,9 +556,17 @@ impl<W: LogWriter> Sink<W> {
             speaks.set(segment.start >= *spoken_until);
             match segment.kind() {
                 Some(Kind::Output) => lines.feed(units.name(segment.unit), segment, bytes, &mut emit),
-                Some(Kind::Datagram) => emit(&syslog_record(units, segment, bytes)),
-                Some(Kind::Native) => {
-                    native::emit(unit_or(units, segment, JOURNAL), segment, bytes, &mut emit)
+                Some(kind @ (Kind::Datagram | Kind::Native)) => {
+                    for (head, bytes) in packed::Datagrams(bytes) {
+                        let segment =
+                            &Segment { time_ns: head.time_ns, pid: head.pid, unit: head.unit, ..*segment };
+                        match kind {
+                            Kind::Native => {
+                                native::emit(unit_or(units, segment, JOURNAL), segment, bytes, &mut emit)
+                            }
+                            _ => emit(&syslog_record(units, segment, bytes)),
+                        }
+                    }
                 }
                 Some(Kind::Note) => emit_note(segment, bytes, &mut emit),
                 Some(Kind::Flush) => lines.flush(segment.length as usize, segment.time_ns, &mut emit),

@@ -25,7 +25,7 @@ use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, ftruncate, memfd_create}
 
 const MAGIC: u64 = u64::from_le_bytes(*b"HSTLSINK");
 /// Of the layout. Another version's state is not read: the warden is then replaced by one that starts anew.
-const VERSION: u64 = 2;
+const VERSION: u64 = 3;
 
 const SNAPSHOTS: [u64; 2] = [64, 192];
 const INTENT: u64 = 320;
@@ -104,7 +104,7 @@ record! {
         pub time_ns: u64,
         /// Sender, or the unit's main process; 0 for unknown.
         pub pid: u32,
-        /// Bytes of a datagram or note, which are there as a whole or not at all; else 0.
+        /// Bytes of datagrams or a note, which are there as a whole or not at all; else 0.
         /// For a flush: which of the carried lines, in their order. For streams: see [`Kind`].
         pub length: u32,
         /// Index of the unit, or `NO_UNIT`.
@@ -123,13 +123,13 @@ hostel_contract::code_enum! {
     pub enum Kind {
         /// Output of a unit: any piece of a stream.
         Output = 1, "output";
-        /// One datagram of /dev/log.
+        /// Datagrams of /dev/log, as [`super::packed`] has them.
         Datagram = 2, "datagram";
         /// A line of the warden's own.
         Note = 3, "note";
         /// No bytes: from here on a carried line counts as finished.
         Flush = 4, "flush";
-        /// One datagram of the journal's own socket.
+        /// The same of the journal's own socket.
         Native = 5, "native";
         /// A stream to the journal was opened. Here and below `unit` is the stream's slot; `length` is the index of the
         /// unit that its process is of, and `reserved` 1 for root's.

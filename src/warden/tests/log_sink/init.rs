@@ -301,6 +301,18 @@ impl Init {
         }
     }
 
+    /// Waits until the log has so many lines, or the warden has ended.
+    pub fn wait_for_lines_or_end(&mut self, count: usize) {
+        let began = Instant::now();
+        let is_over = |init: &mut Init| match &mut init.warden {
+            Some((child, ..)) => child.try_wait().unwrap().is_some(),
+            None => true,
+        };
+        while !is_over(self) && self.lines().len() < count && began.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Makes it a guest that has journalctl, and so is given a journal.
     pub fn with_journal(self) -> Init {
         for folder in ["etc", "usr/bin", "var/log/journal"] {

@@ -130,7 +130,7 @@ impl Guest {
         let (mut sink, mut devlog) = self.warden();
         let streams = self.streams();
         loop {
-            let mut taken = vec![self.take(&mut sink), sink.take_datagram(&mut devlog).unwrap()];
+            let mut taken = vec![self.take(&mut sink), sink.take_datagrams(&mut devlog).unwrap()];
             taken.extend(streams.all().map(|(slot, stream)| sink.take_stream(slot, stream).unwrap()));
             if taken.iter().all(|taken| matches!(taken, Taken::Nothing | Taken::End)) {
                 break;
@@ -144,11 +144,17 @@ impl Guest {
     }
 }
 
-/// What a sink announces for the datagram at the head.
+/// What a sink announces for the datagrams at the head.
 fn announcement(devlog: &mut Datagrams) -> (Segment, Vec<u8>) {
-    let head = devlog.head().unwrap().unwrap();
-    let (time_ns, pid, length) = (head.received.time_ns, head.received.pid, head.bytes.len() as u32);
-    (Segment { time_ns, pid, length, ..BLANK }, head.bytes.to_vec())
+    // A new warden looks at the first ones singly.
+    devlog.heads().unwrap();
+    devlog.look_away().unwrap();
+    let mut piece = Vec::new();
+    for (received, bytes) in devlog.heads().unwrap().iter() {
+        let (time_ns, pid, length) = (received.time_ns, received.pid, bytes.len() as u32);
+        packed::put(&mut piece, &packed::Head { time_ns, pid, length, unit: NO_UNIT }, bytes);
+    }
+    (Segment { time_ns: 1, length: piece.len() as u32, ..BLANK }, piece)
 }
 
 #[test]
@@ -204,12 +210,33 @@ fn given_a_kill_before_a_datagram_is_consumed_when_a_successor_comes_then_it_is_
 }
 
 #[test]
+fn given_a_kill_between_datagrams_that_were_received_together_when_a_successor_comes_then_each_is_there_once()
+{
+    for consumed in 0..=3 {
+        let guest = Guest::new("together");
+        let (mut sink, mut devlog) = guest.warden();
+        assert_eq!(sink.take_datagrams(&mut devlog).unwrap(), Taken::Nothing);
+        (0..3).for_each(|number| guest.syslog(&format!("<13>a: {number}")));
+        let (segment, piece) = announcement(&mut devlog);
+        assert_eq!(packed::Datagrams(&piece).count(), 3);
+        sink.announce(Kind::Datagram, segment).unwrap();
+        sink.spool.append(&piece).unwrap();
+        if consumed > 0 {
+            devlog.consume(consumed).unwrap();
+        }
+        guest.syslog("<13>a: 3");
+        let expected = ["syslog: a: 0", "syslog: a: 1", "syslog: a: 2", "syslog: a: 3"];
+        assert_eq!(guest.all_lines(), expected, "{consumed} were consumed");
+    }
+}
+
+#[test]
 fn given_a_kill_after_a_datagram_was_consumed_when_an_equal_one_follows_then_both_are_there() {
     let guest = Guest::new("consumed");
     guest.syslog("<13>a: one");
     guest.syslog("<13>a: one");
     let (mut sink, mut devlog) = guest.warden();
-    assert_eq!(sink.take_datagram(&mut devlog).unwrap(), Taken::Some);
+    assert_eq!(sink.take_datagrams(&mut devlog).unwrap(), Taken::Some);
     assert_eq!(guest.all_lines(), ["syslog: a: one", "syslog: a: one"]);
 }
 
@@ -274,7 +301,7 @@ fn given_a_disk_that_stays_full_when_the_spool_is_full_then_output_waits_in_its_
         assert!(sink.write_out().is_err());
     }
     guest.syslog("<13>a: waits");
-    assert_eq!(sink.take_datagram(&mut devlog).unwrap(), Taken::Full);
+    assert_eq!(sink.take_datagrams(&mut devlog).unwrap(), Taken::Full);
     assert!(sink.waiting() <= super::super::spool::CAPACITY);
     guest.log.borrow_mut().full = false;
     let lines = guest.all_lines();
