@@ -14,6 +14,7 @@ use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
+use std::time::Instant;
 
 /// Bytes that may wait to be sent: beyond that, a peer that does not read is disconnected.
 const OUT_MAX: usize = 8 << 20;
@@ -42,6 +43,8 @@ pub struct Connection {
     pub uid: u32,
     /// The process that connected; 0 where nobody says.
     pub pid: u32,
+    /// When something of it came last.
+    pub heard: Instant,
     phase: Phase,
     input: Vec<u8>,
     /// Bytes at the start of `input` that were taken out as messages.
@@ -74,6 +77,7 @@ impl Connection {
             fd,
             uid,
             pid: 0,
+            heard: Instant::now(),
             phase,
             input,
             taken: 0,
@@ -124,7 +128,10 @@ impl Connection {
                     self.ended = true;
                     break;
                 }
-                Ok(length) => self.input.extend_from_slice(&chunk[..length]),
+                Ok(length) => {
+                    self.heard = Instant::now();
+                    self.input.extend_from_slice(&chunk[..length]);
+                }
                 Err(Errno::AGAIN) => break,
                 Err(Errno::INTR) => {}
                 Err(_) => {

@@ -17,7 +17,7 @@
 //! | --- | --- |
 //! | `value`, `wire`, `message`, `auth`, `path` | the protocol, pure |
 //! | `connection` | bytes and their limits |
-//! | `server`, `broker` | the loop; the connection to the guest's bus, and who may do what there |
+//! | `server`, `plans`, `broker` | the loop; what is in force; the connection to the guest's bus, and who may do what there |
 //! | `dispatch`, `interface` | from a call to a method or property; introspection |
 //! | `world`, `property` | what is known of the guest, and what of it is shown |
 //! | `manager`, `jobs`, `init` | what is done |
@@ -33,6 +33,7 @@ mod jobs;
 mod manager;
 mod message;
 mod path;
+mod plans;
 mod property;
 mod server;
 mod value;

@@ -3,18 +3,17 @@
 use super::broker::Broker;
 use super::connection::{Connection, MESSAGES};
 use super::dispatch::{self, Call, Origin};
-use super::error::Failure;
-use super::init::{self, Asked};
+use super::init;
 use super::jobs::{JobEvent, JobKind, Jobs, result_word};
 use super::manager::transient::{self, Transients};
 use super::message::{Kind, Message};
 use super::path;
+use super::plans::Wanted;
 use super::value::Value;
 use super::world::World;
 use crate::ctl::client::Client;
-use crate::ctl::reload;
 use crate::install::Install;
-use hostel_contract::control::{ControlOp, ControlReply, ControlResult, KILL_MAIN, UNITS_ONLY};
+use hostel_contract::control::{ControlOp, ControlResult, KILL_MAIN};
 use hostel_contract::paths;
 use hostel_contract::status::{ActiveState, StatusRow, SubState, UnitResult};
 use hostel_plan::UnitId;
@@ -22,15 +21,17 @@ use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::fs::inotify;
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_peercred;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags, accept_with, recvmsg};
+use rustix::net::{SocketFlags, accept_with};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, IoSliceMut};
+use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-/// Clients at a time on the private socket. Further ones wait until one has gone.
-const PEERS_MAX: usize = 64;
+/// Clients at a time on the private socket. For one more goes who has been silent longest.
+const PEERS_MAX: usize = 128;
+/// Clients that are taken in one turn.
+const ACCEPTED: usize = 16;
 /// With no client and no bus, it ends after so long: the next one may come soon, as in a script.
 const IDLE: Duration = Duration::from_secs(10);
 /// At least so long between two looks at the status page that nobody asked for.
@@ -46,18 +47,12 @@ const LINK: u64 = 0;
 const LISTENER: u64 = 1;
 const PAGE: u64 = 2;
 const BUS: u64 = 3;
-const RELOAD: u64 = 4;
+/// Of the connection on which init is asked for a plan.
+pub const RELOAD: u64 = 4;
 /// Clients are numbered from here on.
 const PEERS: u64 = 16;
 /// Connections to init are numbered from here on.
 const ASKED: u64 = 1 << 32;
-
-/// A new plan that init was asked for.
-struct Reload {
-    client: Client,
-    /// Calls that wait for it.
-    calls: Vec<Call>,
-}
 
 /// The server.
 pub struct Server {
@@ -73,12 +68,12 @@ pub struct Server {
     pub events: Vec<JobEvent>,
     /// Signals of the same kind.
     pub signals: Vec<Message>,
-    reload: Option<Reload>,
-    /// Calls that came while a reload was under way, and so want another one.
-    want_reload: Vec<Call>,
-    link: OwnedFd,
+    /// Plans that are to come.
+    pub(super) wanted: Wanted,
+    /// Brings those that are in force.
+    pub(super) link: OwnedFd,
     listener: OwnedFd,
-    set: OwnedFd,
+    pub(super) set: OwnedFd,
     interests: BTreeMap<u64, epoll::EventFlags>,
     peers: BTreeMap<u64, Connection>,
     last_peer: u64,
@@ -86,10 +81,10 @@ pub struct Server {
     page: Option<OwnedFd>,
     page_changed: bool,
     looked: Instant,
-    rows: Vec<StatusRow>,
+    pub(super) rows: Vec<StatusRow>,
     guid: String,
     idle_since: Instant,
-    orphaned: bool,
+    pub(super) orphaned: bool,
 }
 
 impl Server {
@@ -104,8 +99,7 @@ impl Server {
             transients: Transients::found(),
             events: Vec::new(),
             signals: Vec::new(),
-            reload: None,
-            want_reload: Vec::new(),
+            wanted: Wanted::default(),
             link,
             listener,
             set,
@@ -154,7 +148,7 @@ impl Server {
             deadlines.push(PAUSE.saturating_sub(self.looked.elapsed()));
         }
         deadlines.extend(self.broker.retry_in());
-        let is_idle = self.peers.is_empty() && self.reload.is_none() && !self.broker.is_connected();
+        let is_idle = self.peers.is_empty() && !self.wanted.is_under_way() && !self.broker.is_connected();
         if is_idle && !self.transients.hold_descriptors() {
             deadlines.push(IDLE.checked_sub(self.idle_since.elapsed())?);
         }
@@ -189,8 +183,7 @@ impl Server {
 
     /// Has the set wait for what there is to wait for.
     fn watch_all(&mut self) -> io::Result<()> {
-        let listens = self.peers.len() < PEERS_MAX;
-        self.watch(LISTENER, if listens { epoll::EventFlags::IN } else { epoll::EventFlags::empty() })?;
+        self.watch(LISTENER, epoll::EventFlags::IN)?;
         let wanted: Vec<(u64, epoll::EventFlags)> =
             self.peers.iter().map(|(token, peer)| (*token, interest(peer))).collect();
         for (token, flags) in wanted {
@@ -264,45 +257,13 @@ impl Server {
         self.page_changed = true;
     }
 
-    /// Takes the plans that `serve` sent.
-    fn take_plans(&mut self) {
-        while self.take_plan() {}
-    }
-
-    /// Takes one. False: there is none at the moment.
-    fn take_plan(&mut self) -> bool {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-        match recvmsg(&self.link, &mut [IoSliceMut::new(&mut [0; 8])], &mut control, flags) {
-            Ok(received) if received.bytes == 0 => {
-                self.orphaned = true;
-                false
-            }
-            Ok(_) => {
-                let fd = control.drain().find_map(|message| match message {
-                    RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-                    _ => None,
-                });
-                if let Some(plan) = fd.and_then(|fd| crate::page::read_plan(fd.as_fd()).ok()) {
-                    self.world.set_plan(plan);
-                    self.rows.clear();
-                }
-                true
-            }
-            Err(Errno::INTR) => true,
-            Err(Errno::AGAIN) => false,
-            Err(_) => {
-                self.orphaned = true;
-                false
-            }
-        }
-    }
-
     fn accept(&mut self) {
-        while self.peers.len() < PEERS_MAX {
+        for _ in 0..ACCEPTED {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             let Ok(fd) = accept_with(&self.listener, flags) else { return };
+            if self.peers.len() >= PEERS_MAX {
+                self.drop_silent();
+            }
             let peer = socket_peercred(&fd);
             let uid = peer.as_ref().map_or(u32::MAX, |peer| peer.uid.as_raw());
             let pid = peer.map_or(0, |peer| peer.pid.as_raw_nonzero().get() as u32);
@@ -312,6 +273,17 @@ impl Server {
             }
             self.last_peer += 1;
             self.peers.insert(self.last_peer, Connection::accepted(fd, uid, pid));
+        }
+    }
+
+    /// Makes room for another client: whoever has not even said who it is goes first, who waits for signals last.
+    fn drop_silent(&mut self) {
+        let patience = |(token, peer): &(&u64, &Connection)| {
+            (peer.is_talking(), self.subscribed.contains(token), peer.heard)
+        };
+        if let Some(token) = self.peers.iter().min_by_key(patience).map(|(token, _)| *token) {
+            self.peers.remove(&token);
+            self.forget_gone();
         }
     }
 
@@ -338,9 +310,13 @@ impl Server {
     fn drop_closed(&mut self) {
         let before = self.peers.len();
         self.peers.retain(|_, peer| !peer.is_closed());
-        if self.peers.len() == before {
-            return;
+        if self.peers.len() != before {
+            self.forget_gone();
         }
+    }
+
+    /// Forgets what there was for clients that are no longer there.
+    fn forget_gone(&mut self) {
         let peers = &self.peers;
         let gone = |origin: &Origin| matches!(origin, Origin::Peer(token) if !peers.contains_key(token));
         self.page_changed |= self.transients.forget(gone);
@@ -535,66 +511,6 @@ impl Server {
         }
     }
 
-    /// Has init take a new plan, and deals with the call again after that.
-    pub fn reload_for(&mut self, call: Call) {
-        self.want_reload.push(call);
-        if self.reload.is_none() {
-            self.begin_reload();
-        }
-    }
-
-    /// Calls that wait have come before this moment: one plan is for all of them.
-    fn begin_reload(&mut self) {
-        let calls = std::mem::take(&mut self.want_reload);
-        if calls.is_empty() {
-            return;
-        }
-        self.signals.push(reloading(true));
-        // Whoever only wants to start a unit that is in no plan yet needs no generators for it.
-        let whole = calls.iter().any(|call| matches!(call.message.member.as_str(), "Reload" | "Reexecute"));
-        match init::ask(ControlOp::ReloadPlan, 0, if whole { 0 } else { UNITS_ONLY }, "") {
-            Ok(Asked::Waits(client)) => {
-                let data = epoll::EventData::new_u64(RELOAD);
-                match epoll::add(&self.set, client.fd(), data, epoll::EventFlags::IN) {
-                    Ok(()) => self.reload = Some(Reload { client, calls }),
-                    Err(error) => self.reload_is_over(calls, Err(Failure::from(std::io::Error::from(error)))),
-                }
-            }
-            Ok(Asked::Ended(reply)) => self.reload_is_over(calls, verdict(&reply)),
-            Err(failure) => self.reload_is_over(calls, Err(failure)),
-        }
-    }
-
-    fn reload_ended(&mut self) {
-        let Some(reload) = &mut self.reload else { return };
-        let result = match reload.client.try_receive() {
-            Ok(None) => return,
-            Ok(Some(reply)) => verdict(&reply),
-            Err(error) => Err(error.into()),
-        };
-        let calls = self.reload.take().map(|reload| reload.calls).unwrap_or_default();
-        self.reload_is_over(calls, result);
-    }
-
-    /// Calls wait no longer: they are dealt with, or told why not.
-    fn reload_is_over(&mut self, calls: Vec<Call>, result: Result<(), Failure>) {
-        self.world.forget_files();
-        self.observe();
-        self.signals.push(reloading(false));
-        for call in calls {
-            match &result {
-                Ok(()) => dispatch::call(self, Call { reloaded: true, ..call }),
-                Err(failure) if call.message.wants_reply() => {
-                    transient::give_up(self, &call);
-                    let answer = call.message.failure(failure.name, &failure.text);
-                    self.answer(&call.origin, answer);
-                }
-                Err(_) => transient::give_up(self, &call),
-            }
-        }
-        self.begin_reload();
-    }
-
     /// Sends the signals that are due.
     fn announce(&mut self) {
         let mut signals = std::mem::take(&mut self.signals);
@@ -615,21 +531,6 @@ impl Server {
         self.broker.flush();
         self.drop_closed();
     }
-}
-
-/// What init's answer to the wish for a new plan comes to.
-fn verdict(reply: &ControlReply) -> Result<(), Failure> {
-    if reply.result == ControlResult::Done.code() {
-        return Ok(());
-    }
-    let said = reply.words();
-    let text = if said.is_empty() { reload::reason() } else { said.to_owned() };
-    Err(Failure::new(super::error::name::FAILED, format!("The units can't be taken in: {text}")))
-}
-
-/// The signal that units are read anew, or have been.
-fn reloading(active: bool) -> Message {
-    Message::signal(path::MANAGER, "org.freedesktop.systemd1.Manager", "Reloading", vec![active.into()])
 }
 
 /// The signal that tells of a job.

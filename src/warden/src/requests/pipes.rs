@@ -14,6 +14,8 @@ use std::path::Path;
 const RECORD: usize = 384;
 const MAGIC: u32 = 0x0309_1969;
 const COMMAND_RUNLEVEL: u32 = 1;
+/// The largest that initreq.h has: INIT_CMD_CHANGECONS.
+const COMMAND_MAX: u32 = 12_345;
 /// Records that one turn takes from a pipe.
 const RECORDS_MAX: usize = 16;
 
@@ -111,12 +113,26 @@ impl Pipe {
         // Writes of up to PIPE_BUF (4096) bytes arrive whole, and reads take whole ones while there is room.
         let size = rustix::io::read(&self.fd, &mut bytes).unwrap_or(0);
         match self.place.language {
-            Language::Sysvinit => bytes[..size].chunks(RECORD).filter_map(of_record).collect(),
+            Language::Sysvinit => records(&bytes[..size]).filter_map(of_record).collect(),
             Language::OpenRc => {
                 bytes[..size].split(|b| b.is_ascii_whitespace() || *b == 0).filter_map(of_word).collect()
             }
         }
     }
+}
+
+/// What may be records: what stands before one, or is the rest of one that was cut short, is passed over.
+fn records(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let at = rest.windows(4).position(|word| *word == MAGIC.to_ne_bytes())?;
+        let length = RECORD.min(rest.len() - at);
+        let record = &rest[at..at + length];
+        // A whole one is taken as one; of what is none, only the word that it begins with.
+        let is_one = of_record(record).is_some();
+        rest = &rest[at + if is_one { length } else { 4 }..];
+        Some(record)
+    })
 }
 
 /// A record of sysvinit's; one that is cut short, or another's, is none.
@@ -127,7 +143,7 @@ fn of_record(bytes: &[u8]) -> Option<Request> {
     }
     match word(4)? {
         COMMAND_RUNLEVEL => u8::try_from(word(8)?).ok().map(Request::Runlevel),
-        command => Some(Request::Power(command)),
+        command => (command <= COMMAND_MAX).then_some(Request::Power(command)),
     }
 }
 
@@ -187,5 +203,15 @@ mod tests {
         let path = base.path().join("run/openrc/init.ctl");
         OpenOptions::new().write(true).open(path).unwrap().write_all(b"poweroff\n").unwrap();
         assert_eq!(pipe.read(), [Request::Word("poweroff")]);
+    }
+
+    #[test]
+    fn given_garbage_around_a_record_when_read_then_the_record_is_found() {
+        let asked = |bytes: &[u8]| records(bytes).filter_map(of_record).count();
+        let one = record(COMMAND_RUNLEVEL, b'6');
+        assert_eq!(asked(&one.repeat(3)), 3);
+        assert_eq!(asked(&[&b"garbage"[..], &one, b"more", &one].concat()), 2);
+        assert_eq!(asked(&[&MAGIC.to_ne_bytes()[..], &one, &one[..100]].concat()), 1);
+        assert_eq!(asked(&[0x19; 1000]), 0);
     }
 }
