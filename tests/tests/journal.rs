@@ -99,10 +99,87 @@ fn given_a_root_without_systemd_when_its_scripts_ask_for_systemctl_then_ours_ans
 
 mod long {
     use super::*;
+    use hostel_tests::cache::{DEBIAN_TESTING, DEBIAN11};
+    use hostel_tests::host;
+    use std::thread;
+    use std::time::{Duration, Instant};
 
     #[test]
     #[ignore = "boots a guest: cargo xtask test --all"]
     fn given_debian_13s_tools_when_they_write_and_ask_then_it_is_a_journal() {
         is_a_journal(DEBIAN13);
+    }
+
+    const WRITER: &str = include_str!("../journal/writer.pl");
+    const OUTPUT: &str =
+        "[Service]\nType=exec\nSyslogIdentifier=output\nExecStart=/usr/bin/perl /root/writer.pl output\n";
+    const CONF: &str = "[Journal]\nRateLimitIntervalSec=0\nRateLimitBurst=0\nSystemMaxUse=2G\n";
+    const KINDS: [&str; 4] = ["output", "stream", "native", "syslog"];
+    const KILLS: u32 = 1000;
+    /// A warden lives so long: long enough to have taken over, and to be in the middle of its work.
+    const LIFE: Duration = Duration::from_millis(60);
+    const LIMIT: Duration = Duration::from_secs(900);
+
+    /// Every kind of writer at once, and a warden that is killed again and again; then the guest's own journalctl reads.
+    fn survives_a_thousand_kills(distribution: Distribution) {
+        let guest = Guest::of(distribution, "journal-kills")
+            .file("/root/writer.pl", WRITER)
+            .file("/etc/systemd/journald.conf.d/all.conf", CONF)
+            .unit("output.service", OUTPUT)
+            .start();
+        guest.shell(
+            "systemctl start output; for kind in native syslog; do perl /root/writer.pl $kind & done > /dev/null 2>&1 < /dev/null; \
+             systemd-cat -t stream perl /root/writer.pl stream < /dev/null > /dev/null 2>&1 & \
+             for i in $(seq 100); do journalctl -q -n 1 -t stream | grep -q . && exit 0; sleep 0.1; done; exit 1",
+        );
+        let (mut kills, began) = (0, Instant::now());
+        while kills < KILLS {
+            assert!(began.elapsed() < LIMIT, "only {kills} kills in {LIMIT:?}");
+            for pid in host::wardens(&guest.name) {
+                host::kill(pid);
+                kills += 1;
+            }
+            thread::sleep(LIFE);
+        }
+        guest.shell(
+            "touch /run/enough; for kind in output stream native syslog; do \
+             for i in $(seq 300); do test -s /run/$kind && break; sleep 0.1; done; done; journalctl --sync",
+        );
+        for kind in KINDS {
+            let said: u64 = guest.shell(&format!("cat /run/{kind}")).trim().parse().unwrap_or(0);
+            let script = format!(
+                "journalctl -q -o cat -t {kind} | awk '$1 != number + 0 {{ print \"not \" number + 0 \": \" $0; exit }} \
+                 {{ number++ }} END {{ print number + 0 }}'"
+            );
+            let read = guest.shell_within(Duration::from_secs(120), &script);
+            println!("Debian {}: {kind}: {said} said, {} read", distribution.release(), read.trim());
+            assert!(said > 1000, "{kind}: only {said}");
+            assert_eq!(read.trim(), said.to_string(), "{kind} after {kills} kills");
+        }
+        let verified = guest.try_exec(&["journalctl", "--verify"]);
+        assert!(verified.status.success(), "{}", verified.said());
+        println!("{kills} kills in {:?}", began.elapsed());
+    }
+
+    #[test]
+    #[ignore = "takes minutes: cargo xtask test --all"]
+    fn given_a_thousand_kills_of_the_warden_when_debian_12s_journalctl_reads_then_all_is_there_once_and_verifies()
+     {
+        survives_a_thousand_kills(DEBIAN12);
+    }
+
+    #[test]
+    #[ignore = "takes minutes: cargo xtask test --all"]
+    fn given_a_thousand_kills_of_the_warden_when_debian_13s_journalctl_reads_then_all_is_there_once_and_verifies()
+     {
+        survives_a_thousand_kills(DEBIAN13);
+    }
+
+    /// What the oldest and the newest release read is what is written for them.
+    #[test]
+    #[ignore = "boots guests: cargo xtask test --all"]
+    fn given_the_oldest_and_the_newest_release_when_their_tools_write_and_ask_then_it_is_a_journal() {
+        is_a_journal(DEBIAN11);
+        is_a_journal(DEBIAN_TESTING);
     }
 }

@@ -26,10 +26,18 @@ struct Needed {
     data: &'static CStr,
     /// It is there if this is.
     sign: &'static str,
-    /// On a machine only: a container's host has decided.
-    machine_only: bool,
+    who: Who,
     /// What is lost without it.
     lost: &'static str,
+}
+
+/// Whom a file system is provided for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Who {
+    /// Every guest.
+    All,
+    /// A machine: a container's host has decided.
+    Machines,
 }
 
 const NO_SUID: MountFlags = MountFlags::NOSUID;
@@ -38,49 +46,61 @@ const NO_DEVICES: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
 
 /// In this order.
 const NEEDED: &[Needed] = &[
-    needed("/proc", "proc", NO_PROGRAMS, c"", "/proc/self", false, "programs can't see processes"),
-    needed("/sys", "sysfs", NO_PROGRAMS, c"", "/sys/kernel", false, "programs can't see devices"),
-    needed("/dev", "devtmpfs", NO_SUID, c"mode=755", "/dev/null", true, "there are no devices"),
-    needed(
-        "/dev/pts",
-        "devpts",
-        MountFlags::NOSUID.union(MountFlags::NOEXEC),
-        c"mode=620,gid=5,ptmxmode=666",
-        "/dev/pts/ptmx",
-        false,
-        "there are no terminals",
-    ),
-    needed(
-        "/dev/shm",
-        "tmpfs",
-        NO_DEVICES,
-        c"mode=1777",
-        "",
-        false,
-        "shared memory of programs is on the disk, or fails",
-    ),
-    needed(
-        "/sys/fs/cgroup",
-        "cgroup2",
-        NO_PROGRAMS,
-        c"nsdelegate",
-        "/sys/fs/cgroup/cgroup.procs",
-        true,
-        "units are told apart by process group",
-    ),
+    Needed {
+        at: "/proc",
+        kind: "proc",
+        flags: NO_PROGRAMS,
+        data: c"",
+        sign: "/proc/self",
+        who: Who::All,
+        lost: "programs can't see processes",
+    },
+    Needed {
+        at: "/sys",
+        kind: "sysfs",
+        flags: NO_PROGRAMS,
+        data: c"",
+        sign: "/sys/kernel",
+        who: Who::All,
+        lost: "programs can't see devices",
+    },
+    Needed {
+        at: "/dev",
+        kind: "devtmpfs",
+        flags: NO_SUID,
+        data: c"mode=755",
+        sign: "/dev/null",
+        who: Who::Machines,
+        lost: "there are no devices",
+    },
+    Needed {
+        at: "/dev/pts",
+        kind: "devpts",
+        flags: MountFlags::NOSUID.union(MountFlags::NOEXEC),
+        data: c"mode=620,gid=5,ptmxmode=666",
+        sign: "/dev/pts/ptmx",
+        who: Who::All,
+        lost: "there are no terminals",
+    },
+    Needed {
+        at: "/dev/shm",
+        kind: "tmpfs",
+        flags: NO_DEVICES,
+        data: c"mode=1777",
+        sign: "",
+        who: Who::All,
+        lost: "shared memory of programs is on the disk, or fails",
+    },
+    Needed {
+        at: "/sys/fs/cgroup",
+        kind: "cgroup2",
+        flags: NO_PROGRAMS,
+        data: c"nsdelegate",
+        sign: "/sys/fs/cgroup/cgroup.procs",
+        who: Who::Machines,
+        lost: "units are told apart by process group",
+    },
 ];
-
-const fn needed(
-    at: &'static str,
-    kind: &'static str,
-    flags: MountFlags,
-    data: &'static CStr,
-    sign: &'static str,
-    machine_only: bool,
-    lost: &'static str,
-) -> Needed {
-    Needed { at, kind, flags, data, sign, machine_only, lost }
-}
 
 /// Links of /dev that programs take for granted.
 const LINKS: [(&str, &str); 5] = [
@@ -158,7 +178,7 @@ fn provide(needed: &Needed, place: Place) {
         "" => is_mount_point(needed.at),
         sign => Path::new(sign).exists(),
     };
-    if there || (needed.machine_only && place == Place::Container) {
+    if there || (needed.who == Who::Machines && place == Place::Container) {
         return;
     }
     // One that is missing is what the mount complains of.

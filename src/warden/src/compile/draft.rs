@@ -279,6 +279,12 @@ impl Draft {
         self.bad = true;
     }
 
+    /// Takes a directive that is a command of this table. False where it is none.
+    pub fn commands_by(&mut self, table: &[(&str, Phase)], d: &mut Directive<'_>) -> bool {
+        let phase = table.iter().find(|(key, _)| *key == d.key).map(|(_, phase)| *phase);
+        phase.inspect(|phase| self.commands(d, *phase)).is_some()
+    }
+
     /// Adds the commands of an assignment to a phase; an empty one removes those before.
     pub fn commands(&mut self, d: &mut Directive<'_>, phase: Phase) {
         if d.is_reset() {

@@ -46,11 +46,7 @@ pub fn take(draft: &mut Draft, d: &mut Directive<'_>) -> bool {
         listen(draft, d, kind);
         return true;
     }
-    if let Some((_, phase)) = COMMANDS.iter().find(|(key, _)| *key == d.key) {
-        draft.commands(d, *phase);
-        return true;
-    }
-    if store_by(SETTINGS, d, draft.settings()) {
+    if draft.commands_by(COMMANDS, d) || store_by(SETTINGS, d, draft.settings()) {
         return true;
     }
     match d.key {
