@@ -101,6 +101,8 @@ pub enum Command {
     Show(ShowArgs),
     /// Change a guest's configuration in an editor
     Edit(EditArgs),
+    /// Make a guest of one of util-vserver's, and say what of its configuration is carried over and what isn't
+    Import(ImportArgs),
     /// Remove a guest and all that it wrote
     Rm(RmArgs),
     /// Print completions for a shell
@@ -209,6 +211,30 @@ pub struct CreateArgs {
     pub json: bool,
 }
 
+impl CreateArgs {
+    /// For a guest from this source with these settings, and all else as it is by default.
+    pub fn of(guest: GuestName, from: Source, set: Vec<Change>) -> CreateArgs {
+        CreateArgs { guest, from, volatile: false, include: None, set, init: None, json: false }
+    }
+}
+
+/// Arguments of `import`.
+#[derive(Args, Debug)]
+pub struct ImportArgs {
+    /// Its folder, as /etc/vservers/NAME; its root is where the link `vdir` leads, and stays there
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+    /// Its name [default: the one that it had]
+    #[arg(value_name = "NAME")]
+    pub guest: Option<GuestName>,
+    /// Only say what would be carried over
+    #[arg(long)]
+    pub check: bool,
+    /// Print facts as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Arguments of `check`.
 #[derive(Args, Debug)]
 pub struct CheckArgs {
@@ -311,6 +337,9 @@ pub struct StatusArgs {
     /// All units, not only those that failed
     #[arg(long, short)]
     pub all: bool,
+    /// Print nothing: the exit status says whether it runs
+    #[arg(long, short, conflicts_with_all = ["all", "json"])]
+    pub quiet: bool,
     /// Print facts as JSON
     #[arg(long)]
     pub json: bool,

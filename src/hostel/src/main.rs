@@ -9,6 +9,7 @@
 //! - [`context`]: what it lives in, step by step; [`launch`]: from a guest to its running init; [`handover`]: or to its own.
 //! - [`config`]: what its owner has set, its limits among it; [`network`]: what connects it.
 //! - [`policy`], [`scripts`], [`fleet`]: how a guest is to live, what is run at each stage of that, and in which order many do.
+//! - [`vserver`]: the same in the words of those who know util-vserver, and their guests' configuration.
 //! - [`record`] and [`lifecycle`]: what runs, and what is put right after an end; [`journal`]: or after a command was killed.
 
 mod bpf;
@@ -41,17 +42,27 @@ mod sys;
 mod terminal;
 mod unit_status;
 mod usage;
+mod vserver;
 
 use clap::{CommandFactory, FromArgMatches};
 use cli::{Cli, Command};
 use error::{Error, Result, exit};
 use places::Places;
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // Nothing that the caller has left open may reach a guest or its keeper.
     let hidden = sys::fds::close_on_exec_from(3);
-    let cli = match parse() {
+    let words = match words() {
+        Ok(words) => words,
+        Err(error) => {
+            print_error(&error);
+            return ExitCode::from(error.exit_status());
+        }
+    };
+    let cli = match parse(words) {
         Ok(cli) => cli,
         Err(error) => return explain(&error),
     };
@@ -73,10 +84,36 @@ fn main() -> ExitCode {
 }
 
 /// The command line; the journal learns the command's name.
-fn parse() -> std::result::Result<Cli, clap::Error> {
-    let matches = Cli::command().try_get_matches()?;
+fn parse(arguments: impl IntoIterator<Item = OsString>) -> std::result::Result<Cli, clap::Error> {
+    let matches = Cli::command().try_get_matches_from(arguments)?;
     journal::call_this(matches.subcommand_name().unwrap_or_default());
     Cli::from_arg_matches(&matches)
+}
+
+/// What the tool was called with; called by the name of one of util-vserver's programs, what that means.
+fn words() -> Result<Vec<OsString>> {
+    let mut words: Vec<OsString> = std::env::args_os().collect();
+    let program = words
+        .first()
+        .map(|word| Path::new(word).file_name().unwrap_or_default().to_string_lossy().into_owned());
+    let rest = words.iter().skip(1).map(|word| word.to_string_lossy().into_owned());
+    let Some(spoken) = vserver::spoken(&program.unwrap_or_default(), rest) else { return Ok(words) };
+    let spoken = spoken?;
+    if let Some(name) = &spoken.if_runs {
+        let folder = |name| std::env::var_os(name).map(Into::into);
+        let places = Places::new(folder("HOSTEL_RUN_DIR"), folder("HOSTEL_STORE"))?;
+        if !matches!(lifecycle::Life::look(&places, &name.parse()?)?, lifecycle::Life::Up(..)) {
+            return Err(Error::Said(exit::OK));
+        }
+    }
+    if let Some(question) = &spoken.question
+        && !command::confirmed(question)
+    {
+        return Err(Error::Said(exit::FAILED));
+    }
+    words.truncate(1);
+    words.extend(spoken.arguments.into_iter().map(OsString::from));
+    Ok(words)
 }
 
 /// Help goes to standard output; a complaint to standard error, with what it quotes made harmless.
@@ -143,6 +180,7 @@ fn run(cli: &Cli) -> Result<u8> {
             clap_complete::generate(*shell, &mut Cli::command(), "hostel", &mut std::io::stdout());
             Ok(exit::OK)
         }
+        Command::Import(args) => command::import::import(&places, args),
         Command::Rm(args) => command::create::rm(&places, args),
         Command::Ended { guest } => {
             let programs = programs::find(programs)?;

@@ -6,6 +6,7 @@ pub mod create;
 pub mod enter;
 pub mod fleet;
 pub mod freeze;
+pub mod import;
 pub mod list;
 pub mod logs;
 pub mod run;
@@ -31,6 +32,14 @@ pub fn print_json(facts: &impl Serialize) -> Result<()> {
 pub fn print(text: &str) {
     use std::io::Write;
     let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Asks a question on standard error; yes is `y` or `yes` from standard input.
+pub fn confirmed(question: &str) -> bool {
+    let mut answer = String::new();
+    eprint!("{question}");
+    let read = std::io::stdin().read_line(&mut answer);
+    read.is_ok() && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }
 
 /// A time span for people.

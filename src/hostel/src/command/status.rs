@@ -42,7 +42,7 @@ pub fn status(places: &Places, args: &StatusArgs) -> Result<u8> {
     let facts = gather(places, args)?;
     if args.json {
         print_json(&facts)?;
-    } else {
+    } else if !args.quiet {
         print_words(&facts, args.all);
     }
     // As systemctl has it: a script asks whether it runs.
