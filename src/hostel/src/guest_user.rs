@@ -39,6 +39,18 @@ pub fn find(wanted: &str) -> Result<GuestUser> {
     })
 }
 
+/// The numbers of groups, by name or number.
+pub fn groups(wanted: &[String]) -> Result<Vec<u32>> {
+    let group = read("/etc/group");
+    let found = |wanted: &String| {
+        let id = wanted.parse().ok().filter(|id| *id != u32::MAX).or_else(|| group_in(&group, wanted));
+        id.ok_or_else(|| {
+            Error::Invalid(format!("the guest has no group {:?}", printable_line(wanted.as_bytes())))
+        })
+    };
+    wanted.iter().map(found).collect()
+}
+
 fn read(path: &str) -> String {
     let mut bytes = Vec::new();
     let read = fs::File::open(path).and_then(|file| file.take(FILE_MAX).read_to_end(&mut bytes));

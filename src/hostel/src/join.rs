@@ -124,6 +124,10 @@ impl Guest {
             rustix::process::chdir("/").doing(|| "entering the guest's root")?;
             leave_keyring()?;
             self.confines.enter()?;
+            if self.record.shares_network {
+                // As process 1 has it, which has said what is lost where it can't be.
+                let _ = crate::sys::landlock::hide_abstract_sockets();
+            }
             // The kernel made it dumpable or not as it changed users: once more.
             set_dumpable_behavior(DumpableBehavior::NotDumpable).doing(|| "hiding this process's memory")?;
             fork(ForkOptions { cgroup: None, sibling: true }).doing(|| "forking inside the guest")

@@ -132,6 +132,7 @@ fn attempt(places: &Places, lock: &Lock, launch: &Launch) -> Result<Launched> {
         started: now(),
         cgroup: tree.as_ref().map(|tree| tree.of(&guest.name).outer().to_path_buf()),
         interface: network.as_ref().and_then(Network::on_host).map(str::to_owned),
+        shares_network: network.as_ref().is_some_and(Network::is_shared),
         handed_over: launch.hands_over(),
         layers: layers(guest)?,
         restarts: launch.restarts.clone(),

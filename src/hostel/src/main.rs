@@ -73,7 +73,7 @@ fn main() -> ExitCode {
             print_error(&error);
             let in_place_of_a_command = match &cli.command {
                 Command::Run(args) => !args.command.is_empty(),
-                Command::Exec(_) | Command::Enter(_) => true,
+                Command::Exec(_) | Command::Enter(_) | Command::Suexec(_) => true,
                 _ => false,
             };
             let status = error.exit_status();
@@ -164,6 +164,7 @@ fn run(cli: &Cli) -> Result<u8> {
         Command::List(args) => command::list::list(&places, args),
         Command::Exec(args) => command::enter::exec(&places, args),
         Command::Enter(args) => command::enter::enter(&places, args),
+        Command::Suexec(args) => command::enter::suexec(&places, args),
         Command::Logs(args) => command::logs::logs(&places, programs, args),
         Command::Check(args) => command::check::check(&places, programs, args),
         Command::Wait(args) => command::stop::wait(&places, args),

@@ -68,6 +68,9 @@ pub struct Record {
     /// The host's end of its cable.
     #[serde(default)]
     pub interface: Option<String>,
+    /// It has the host's network stack.
+    #[serde(default)]
+    pub shares_network: bool,
     /// Its PID 1 is an init of its own.
     #[serde(default)]
     pub handed_over: bool,

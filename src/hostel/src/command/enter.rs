@@ -1,14 +1,16 @@
-//! `exec` and `enter`: a command, or a login shell, in a running guest.
+//! `exec`, `suexec` and `enter`: a command, or a login shell, in a running guest.
 //!
 //! Where the caller has a terminal, the command gets one of the guest's own, and the two are joined byte by byte:
 //! nothing inside can type into the caller's. Otherwise it gets the caller's descriptors as they are.
 
-use crate::cli::{EnterArgs, ExecArgs};
+use crate::cli::{EnterArgs, ExecArgs, SuexecArgs};
+use crate::context::caps;
 use crate::context::open_terminal;
 use crate::error::{Doing, Error, Result, exit};
 use crate::guest_user::{self, GuestUser};
 use crate::join::{self, Inside};
 use crate::launch::PATH;
+use crate::name::GuestName;
 use crate::outputs::Outputs;
 use crate::places::Places;
 use crate::programs::c_string;
@@ -21,6 +23,7 @@ use rustix::process::{WaitOptions, WaitStatus, waitpid};
 use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
 
 /// Signals of this process that are passed on to a command without a terminal.
 const PASSED_ON: &[i32] = &[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGWINCH];
@@ -33,6 +36,41 @@ struct Task<'a> {
     /// None: the user's login shell.
     command: Option<&'a [OsString]>,
     variables: &'a [String],
+    directory: Directory<'a>,
+    /// None: the user's own.
+    groups: Option<&'a [String]>,
+    /// Capabilities that it goes without.
+    dropped: &'a [String],
+    no_new_privileges: bool,
+}
+
+/// Where a command begins.
+enum Directory<'a> {
+    /// At the guest's root.
+    Root,
+    /// In the user's home, where there is one.
+    Home,
+    /// There.
+    At(&'a Path),
+}
+
+impl<'a> Task<'a> {
+    fn of_user(user: Option<&'a str>, command: Option<&'a [OsString]>) -> Task<'a> {
+        Task {
+            user,
+            command,
+            variables: &[],
+            directory: Directory::Home,
+            groups: None,
+            dropped: &[],
+            no_new_privileges: false,
+        }
+    }
+
+    fn run(&self, places: &Places, guest: &GuestName) -> Result<u8> {
+        let guest = join::Guest::running(places, guest)?;
+        if stdin_is_terminal() { on_terminal(&guest, self) } else { on_descriptors(&guest, self) }
+    }
 }
 
 /// `hostel exec`.
@@ -40,16 +78,25 @@ pub fn exec(places: &Places, args: &ExecArgs) -> Result<u8> {
     if let Some(bad) = args.env.iter().find(|variable| !variable.contains('=')) {
         return Err(Error::Invalid(format!("--env {bad:?} isn't of the form NAME=VALUE")));
     }
-    let guest = join::Guest::running(places, &args.guest)?;
-    let task = Task { user: args.user.as_deref(), command: Some(&args.command), variables: &args.env };
-    if stdin_is_terminal() { on_terminal(&guest, &task) } else { on_descriptors(&guest, &task) }
+    let task = Task {
+        variables: &args.env,
+        directory: args.directory.as_deref().map_or(Directory::Root, Directory::At),
+        groups: args.groups.as_deref(),
+        dropped: &args.dropped,
+        no_new_privileges: args.no_new_privileges,
+        ..Task::of_user(args.user.as_deref(), Some(&args.command))
+    };
+    task.run(places, &args.guest)
+}
+
+/// `hostel suexec`.
+pub fn suexec(places: &Places, args: &SuexecArgs) -> Result<u8> {
+    Task::of_user(Some(&args.user), Some(&args.command)).run(places, &args.guest)
 }
 
 /// `hostel enter`.
 pub fn enter(places: &Places, args: &EnterArgs) -> Result<u8> {
-    let guest = join::Guest::running(places, &args.guest)?;
-    let task = Task { user: args.user.as_deref(), command: None, variables: &[] };
-    if stdin_is_terminal() { on_terminal(&guest, &task) } else { on_descriptors(&guest, &task) }
+    Task::of_user(args.user.as_deref(), None).run(places, &args.guest)
 }
 
 fn on_descriptors(guest: &join::Guest, task: &Task<'_>) -> Result<u8> {
@@ -120,21 +167,32 @@ pub fn exit_status(status: WaitStatus) -> u8 {
 /// In the guest: the user, the environment, the program.
 fn become_task(guest: &join::Guest, task: &Task<'_>) -> i32 {
     let prepared = (|| {
-        let user = guest_user::find(task.user.unwrap_or("0"))?;
+        let mut user = guest_user::find(task.user.unwrap_or("0"))?;
+        if let Some(groups) = task.groups {
+            user.groups = guest_user::groups(groups)?;
+        }
+        // Only the guest's root may.
+        if !task.dropped.is_empty() {
+            caps::limit(caps::granted(task.dropped))?;
+        }
         let groups = guest.permits_groups().then_some(&user.groups[..]);
         if user.id != 0 || user.group != 0 || groups.is_some() {
             sys::process::become_user(user.id, user.group, groups)
                 .doing(|| format!("becoming user {} of the guest", user.name))?;
         }
         sys::fds::close_on_exec_from(3).doing(|| "marking descriptors")?;
-        let command = match task.command {
-            Some(command) => command.to_vec(),
-            None => {
-                let home = if std::path::Path::new(&user.home).is_dir() { user.home.as_str() } else { "/" };
-                let _ = rustix::process::chdir(home);
-                login_shell(&user)
+        match task.directory {
+            Directory::Root => {}
+            // As login(1): without a home one begins at the root.
+            Directory::Home => drop(rustix::process::chdir(&*user.home)),
+            Directory::At(path) => {
+                rustix::process::chdir(path).on("in the guest: entering", path)?;
             }
-        };
+        }
+        if task.no_new_privileges {
+            rustix::thread::set_no_new_privs(true).doing(|| "forbidding new privileges")?;
+        }
+        let command = task.command.map_or_else(|| login_shell(&user), <[OsString]>::to_vec);
         Ok::<_, Error>((command, variables(&user, task.variables)))
     })();
     match prepared {

@@ -58,7 +58,7 @@ pub const INITS: &[&str] =
 /// What uname(2) says of the machine: what it is, or the 32-bit kind of it.
 pub const PERSONALITIES: &[&str] = &["native", "32-bit"];
 /// Kinds of network.
-pub const NETWORK_KINDS: &[&str] = &["none", "veth", "macvlan", "ipvlan", "device"];
+pub const NETWORK_KINDS: &[&str] = &["none", "veth", "macvlan", "ipvlan", "device", "shared"];
 
 /// All keys. Source of the files' meaning: the kernel's Documentation/admin-guide/cgroup-v2.rst.
 pub static KEYS: &[Key] = &[
@@ -96,6 +96,7 @@ pub static KEYS: &[Key] = &[
     at_start("network", "address", Form::Networks),
     at_start("network", "gateway", Form::Addresses),
     at_start("network", "host-address", Form::Networks),
+    at_start("network", "routed", Form::Networks),
     at_start("boot", "init", Form::Word(INITS)),
     life("marks", Form::Names),
     life("depends", Form::Names),

@@ -85,7 +85,9 @@ pub(super) fn mount(inside: &mut Inside) -> Result<()> {
     }
     // What whoever answers reads; and with both, the kernel lets a user namespace in the guest have its own.
     attach_at("proc", &[], NO_SUID_DEV_EXEC, paths::KERNEL_PROC)?;
-    attach_at("sysfs", &[], NO_SUID_DEV_EXEC | MountAttrFlags::MOUNT_ATTR_RDONLY, paths::KERNEL_SYS)?;
+    if !inside.plan.shares_network() {
+        attach_at("sysfs", &[], NO_SUID_DEV_EXEC | MountAttrFlags::MOUNT_ATTR_RDONLY, paths::KERNEL_SYS)?;
+    }
     let connection = fuse.as_raw_fd().to_string();
     let options = [
         FsOption::Value("fd", &connection),

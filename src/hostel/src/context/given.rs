@@ -104,11 +104,20 @@ pub(super) fn send(outside: &mut Outside) -> Result<()> {
     let (Ids::Range { first }, Some(helper)) = (outside.plan.guest.ids, outside.helper()) else {
         return Ok(());
     };
-    if wanted.places().is_empty() {
+    let shares_network = outside.plan.shares_network();
+    if wanted.places().is_empty() && !shares_network {
         return Ok(());
     }
     let user_namespace = user_namespace(helper)?;
     let mut sources = Vec::new();
+    if shares_network {
+        // See `mounts::sys`, which takes the first.
+        let tree = plain_tree(Path::new("/sys"))?;
+        let read_only =
+            sys::mount::READ_ONLY | sys::mount::NO_EXEC | sys::mount::NO_SUID | sys::mount::NO_DEV;
+        sys::mount::add_attributes(tree.as_fd(), read_only).doing(|| "making /sys read-only")?;
+        sources.push(Source::Tree(tree));
+    }
     for bind in &wanted.binds {
         let doing = || format!("context.bind: {}", bind.source.display());
         let tree = if bind.id_mapped {

@@ -64,6 +64,13 @@ pub struct ContextPlan {
     pub hidden: Vec<PathBuf>,
 }
 
+impl ContextPlan {
+    /// The guest has the host's network stack.
+    pub fn shares_network(&self) -> bool {
+        self.network.as_ref().is_some_and(Network::is_shared)
+    }
+}
+
 /// What init has as standard input, output and error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Console {
@@ -137,6 +144,7 @@ pub const INSIDE: &[Step<spawn::Inside>] = &[
     Step::new("keyring", spawn::keyring),
     // The steps above need what is given up here.
     Step::new("capabilities", spawn::limit_capabilities),
+    Step::new("abstract sockets", spawn::hide_abstract_sockets),
     // A process of the guest like any other, with its rights, answers from here on.
     Step::new("fakes", fakes::mount),
     // After the fakes, who may have made a /proc that is whole.

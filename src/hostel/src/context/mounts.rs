@@ -127,7 +127,9 @@ pub(super) fn proc(inside: &mut Inside) -> Result<()> {
 /// Read-only: that is what tells udev and systemd's own tools to leave devices alone.
 pub(super) fn sys(inside: &mut Inside) -> Result<()> {
     let read_only = NO_SUID_DEV_EXEC | MountAttrFlags::MOUNT_ATTR_RDONLY;
-    let fs = new_fs("sysfs", &[], read_only)?;
+    // The kernel makes one only for whom the network belongs to.
+    let fs =
+        if inside.plan.shares_network() { inside.receive_mount()? } else { new_fs("sysfs", &[], read_only)? };
     attach_at(inside, &fs, "sys")
 }
 

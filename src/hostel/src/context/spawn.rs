@@ -215,8 +215,14 @@ pub(super) fn connect(outside: &mut Outside) -> Result<()> {
             "an ordinary user can't connect a guest: remove network.kind, or run it as root".into(),
         ));
     }
+    if wanted.is_shared() {
+        let cgroup = outside.cgroup.as_ref().map(GuestCgroup::outer);
+        return network::share(wanted, outside.plan.map.root(), cgroup);
+    }
     let pidfd = pidfd_open(init, PidfdFlags::empty()).doing(|| "opening init by pidfd")?;
-    network::connect(wanted, init.as_raw_nonzero().get().unsigned_abs(), pidfd.as_fd())
+    let lost = network::connect(wanted, init.as_raw_nonzero().get().unsigned_abs(), pidfd.as_fd())?;
+    outside.notes.extend(lost);
+    Ok(())
 }
 
 pub(super) fn limit_processes(outside: &mut Outside) -> Result<()> {
@@ -361,7 +367,6 @@ pub(super) fn become_root(helper: &mut Helper) -> Result<()> {
 
 pub(super) fn leave_other_namespaces(helper: &mut Helper) -> Result<()> {
     const EVERY_KERNEL_HAS: libc::c_int = libc::CLONE_NEWNS
-        | libc::CLONE_NEWNET
         | libc::CLONE_NEWUTS
         | libc::CLONE_NEWIPC
         | libc::CLONE_NEWPID
@@ -370,7 +375,8 @@ pub(super) fn leave_other_namespaces(helper: &mut Helper) -> Result<()> {
     if with_time == 0 {
         helper.note("this kernel has no time namespace: the guest sees the host's uptime and boot time")?;
     }
-    sys::process::leave_namespaces(EVERY_KERNEL_HAS | with_time).map_err(|e| match e.raw_os_error() {
+    let with_network = if helper.plan.shares_network() { 0 } else { libc::CLONE_NEWNET };
+    sys::process::leave_namespaces(EVERY_KERNEL_HAS | with_time | with_network).map_err(|e| match e.raw_os_error() {
         Some(libc::ENOSPC) => Error::Invalid(format!(
             "no more namespaces may be made ({e}): see the sysctls user.max_net_namespaces, user.max_mnt_namespaces \
              and their kin"
@@ -578,7 +584,21 @@ pub(super) fn host_name(inside: &mut Inside) -> Result<()> {
     }
 }
 
-pub(super) fn loopback(_: &mut Inside) -> Result<()> {
+/// In a stack that is shared with the host, abstract sockets are too: those of others can't be connected to.
+pub(super) fn hide_abstract_sockets(inside: &mut Inside) -> Result<()> {
+    match inside.plan.shares_network().then(sys::landlock::hide_abstract_sockets) {
+        Some(Err(error)) => inside.note(&format!(
+            "abstract sockets of the host can be reached from the guest, which shares its stack: before Linux 6.12, or \
+             without Landlock, nothing prevents that ({error})"
+        )),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn loopback(inside: &mut Inside) -> Result<()> {
+    if inside.plan.shares_network() {
+        return Ok(());
+    }
     sys::network::loopback_up().doing(|| "bringing up the loopback interface")
 }
 

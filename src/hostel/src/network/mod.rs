@@ -1,4 +1,4 @@
-//! A guest's network: a stack of its own, with a card that the host gives it.
+//! A guest's network: a stack of its own, with a card that the host gives it; or the host's, with some addresses of it.
 //!
 //! [`Network`] says what is wanted, from the configuration; [`connect`] makes it while the guest's process 1 exists and
 //! does not run yet. The host's side is made in the host's namespace, the guest's by a thread that has joined the
@@ -6,6 +6,8 @@
 //! at once, by [`disconnect`].
 
 mod netlink;
+pub mod shared;
+mod source_filter;
 
 use crate::config::Config;
 use crate::config::value::card_address;
@@ -14,9 +16,11 @@ use crate::store::Guest;
 use crate::sys;
 use ipnet::IpNet;
 use netlink::{Card, Netlink};
+use shared::Share;
 use std::fs;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How long the end of an earlier cable of the same name is waited for: the kernel removes it some time after its guest.
@@ -44,6 +48,8 @@ pub enum Kind {
         /// The host's card.
         parent: String,
     },
+    /// The host's stack.
+    Shared,
     /// One of the host's cards itself.
     Device {
         /// The host's card.
@@ -63,6 +69,8 @@ pub struct Network {
     card: Option<[u8; 6]>,
     addresses: Vec<IpNet>,
     gateways: Vec<IpAddr>,
+    /// Networks that it routes, whose addresses may come from it too.
+    routed: Vec<IpNet>,
 }
 
 impl Network {
@@ -82,8 +90,14 @@ impl Network {
                 .and_then(card_address)
                 .or_else(|| (!keeps_card).then(|| made_up_card(guest))),
             addresses: networks("address"),
+            routed: networks("routed"),
             gateways: config.list("network", "gateway").iter().filter_map(|a| a.parse().ok()).collect(),
         }))
+    }
+
+    /// The guest has no stack of its own.
+    pub fn is_shared(&self) -> bool {
+        self.kind == Kind::Shared
     }
 
     /// The interface that is left on the host while the guest runs.
@@ -98,10 +112,13 @@ fn kind(config: &Config) -> Result<Option<Kind>> {
     let said = |name: &str| !config.list("network", name).is_empty();
     let kind = text("kind").unwrap_or_else(|| "none".into());
     let of_others: &[&str] = match &*kind {
-        "none" => &["parent", "bridge", "name", "card-address", "address", "gateway", "host-address"],
+        "none" => {
+            &["parent", "bridge", "name", "card-address", "address", "gateway", "host-address", "routed"]
+        }
+        "shared" => &["parent", "bridge", "name", "card-address", "gateway", "host-address", "routed"],
         "veth" => &["parent"],
-        "macvlan" => &["bridge", "host-address"],
-        _ => &["bridge", "host-address", "card-address"],
+        "macvlan" => &["bridge", "host-address", "routed"],
+        _ => &["bridge", "host-address", "card-address", "routed"],
     };
     if let Some(other) = of_others.iter().find(|name| said(name)) {
         return Err(Error::Invalid(format!(
@@ -127,6 +144,13 @@ fn kind(config: &Config) -> Result<Option<Kind>> {
         "macvlan" => Some(Kind::MacVlan { parent: parent()? }),
         "ipvlan" => Some(Kind::IpVlan { parent: parent()? }),
         "device" => Some(Kind::Device { parent: parent()? }),
+        "shared" if !said("address") => {
+            return Err(Error::Invalid(
+                "the kind \"shared\" needs network.address, addresses of the host's that the guest may use"
+                    .into(),
+            ));
+        }
+        "shared" => Some(Kind::Shared),
         _ => None,
     })
 }
@@ -155,9 +179,34 @@ fn made_up_card(guest: &Guest) -> [u8; 6] {
     address
 }
 
-/// Connects a guest whose process 1 exists and doesn't run yet.
-pub fn connect(network: &Network, pid: u32, pidfd: BorrowedFd<'_>) -> Result<()> {
+/// Holds a guest's sockets to its addresses of the host's stack.
+pub fn share(network: &Network, first_id: u32, cgroup: Option<&Path>) -> Result<()> {
+    let cgroup = cgroup.ok_or_else(|| {
+        Error::Invalid(
+            "network.kind \"shared\" needs a cgroup v2 tree, which this host doesn't have: choose another"
+                .into(),
+        )
+    })?;
+    let mut share =
+        Share { v4: Vec::new(), v6: Vec::new(), loopback: shared::loopback_of(first_id), root: first_id };
+    for address in network.addresses.iter().map(IpNet::addr) {
+        if !shared::is_local(address) {
+            return Err(Error::Invalid(format!(
+                "network.address: {address} is no address of this host: `ip address add` makes it one"
+            )));
+        }
+        match address {
+            IpAddr::V4(address) => share.v4.push(address),
+            IpAddr::V6(address) => share.v6.push(address),
+        }
+    }
+    share.enforce(cgroup)
+}
+
+/// Connects a guest whose process 1 exists and doesn't run yet. What comes back is said to the user.
+pub fn connect(network: &Network, pid: u32, pidfd: BorrowedFd<'_>) -> Result<Option<String>> {
     let mut host = Netlink::open()?;
+    let mut lost = None;
     make_card(&mut host, network, pid)?;
     if let Kind::Cable { bridge, addresses } = &network.kind {
         let end = host.index(&network.host_name)?;
@@ -168,7 +217,9 @@ pub fn connect(network: &Network, pid: u32, pidfd: BorrowedFd<'_>) -> Result<()>
         for address in addresses {
             host.add_address(end, *address)?;
         }
-        refuse_foreign_sources(&network.host_name);
+        if let Err(why) = refuse_foreign_sources(&mut host, end, network) {
+            lost = Some(format!("{why}: foreign source addresses from the guest are dropped for IPv4 alone"));
+        }
         host.bring_up(end, None, None)?;
     }
     // A thread, since a process can't come back from another user's network namespace.
@@ -178,6 +229,7 @@ pub fn connect(network: &Network, pid: u32, pidfd: BorrowedFd<'_>) -> Result<()>
             .join()
             .unwrap_or_else(|_| Err(Error::Invalid("the thread that made the network has ended".into())))
     })
+    .map(|()| lost)
 }
 
 /// Makes the guest's card, in the guest's namespace.
@@ -190,6 +242,7 @@ fn make_card(host: &mut Netlink, network: &Network, pid: u32) -> Result<()> {
             Card::MacVlan { parent: host.index(parent)?, name: &network.host_name, card: network.card }
         }
         Kind::IpVlan { parent } => Card::IpVlan { parent: host.index(parent)?, name: &network.host_name },
+        Kind::Shared => return Ok(()),
         Kind::Device { parent } => {
             let index = host.index(parent)?;
             return host.hand_over(index, pid, &network.host_name);
@@ -218,10 +271,20 @@ fn make_card(host: &mut Netlink, network: &Network, pid: u32) -> Result<()> {
     }
 }
 
-/// Sources that don't belong behind this end of the cable are dropped, for IPv4: ip-sysctl of the kernel, rp_filter.
-fn refuse_foreign_sources(interface: &str) {
-    // A host without IPv4 has nothing to drop.
-    let _ = fs::write(format!("/proc/sys/net/ipv4/conf/{interface}/rp_filter"), "1");
+/// Sources that don't belong behind this end of the cable are dropped: by the routes, for IPv4 (rp_filter of the kernel's
+/// ip-sysctl), and by a filter.
+fn refuse_foreign_sources(host: &mut Netlink, end: u32, network: &Network) -> Result<()> {
+    if network.routed.is_empty() {
+        // A host without IPv4 has nothing to drop.
+        let _ = fs::write(format!("/proc/sys/net/ipv4/conf/{}/rp_filter", network.host_name), "1");
+    }
+    let Some(card) = network.card else { return Ok(()) };
+    let own = network.addresses.iter().map(|net| IpNet::from(net.addr()));
+    let nets: Vec<IpNet> = own.chain(network.routed.iter().copied()).collect();
+    let program = source_filter::program(card, &nets)
+        .load_for(source_filter::CLASSIFIER)
+        .doing(|| "loading the filter of source addresses")?;
+    host.filter_incoming(end, program.as_fd(), "hostel-sources")
 }
 
 /// The guest's side, in its own namespace.
@@ -256,7 +319,6 @@ pub fn disconnect(interface: &str) -> Result<()> {
 mod tests {
     use super::*;
     use crate::store::{Ids, VERSION, Writes};
-    use std::path::Path;
 
     fn guest(name: &str) -> Guest {
         Guest {
@@ -300,6 +362,7 @@ mod tests {
                 "network.address means nothing for the kind \"none\"",
             ),
             ("[network]\nkind = \"macvlan\"\n", "needs network.parent"),
+            ("[network]\nkind = \"shared\"\n", "needs network.address"),
             ("[network]\nkind = \"veth\"\nparent = \"eth0\"\n", "network.parent means nothing"),
             (
                 "[network]\nkind = \"veth\"\nbridge = \"b\"\nhost-address = [\"10.0.0.1/24\"]\n",

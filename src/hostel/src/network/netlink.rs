@@ -13,11 +13,15 @@ use netlink_packet_route::link::{
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
+use netlink_packet_route::tc::{
+    TcAttribute, TcBpfFlags, TcFilterBpf, TcFilterBpfOption, TcHeader, TcMessage, TcOption,
+};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Longest answer to a request for one interface.
 const ANSWER_MAX: usize = 64 << 10;
@@ -187,6 +191,39 @@ impl Netlink {
         message.attributes.extend([RouteAttribute::Gateway(address), RouteAttribute::Oif(index)]);
         let what = format!("adding the gateway {gateway}: is it within network.address?");
         self.ask(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL, &what).map(drop)
+    }
+
+    /// Has a program look at each packet that comes in, at the point that needs no queue: clsact of tc-bpf(8).
+    ///
+    /// Errors: ENOENT, EOPNOTSUPP where the kernel has no such thing.
+    pub fn filter_incoming(&mut self, index: u32, program: BorrowedFd<'_>, name: &str) -> Result<()> {
+        /// linux/pkt_sched.h: TC_H_CLSACT, and its class for what comes in; the handle that it has by custom.
+        const CLSACT: u32 = 0xffff_fff1;
+        const INCOMING: u32 = 0xffff_fff2;
+        const HANDLE: u32 = 0xffff_0000;
+        /// Priority 1, every protocol: ETH_P_ALL in the network's order.
+        const EVERY: u32 = 1 << 16 | (3u16.to_be() as u32);
+        let index = i32::try_from(index).unwrap_or_default();
+        let header = |handle: u32, parent: u32, info| TcHeader {
+            index,
+            handle: handle.into(),
+            parent: parent.into(),
+            info,
+            ..TcHeader::default()
+        };
+        let flags = NLM_F_CREATE | NLM_F_EXCL;
+        let mut point = TcMessage::from_parts(header(HANDLE, CLSACT, 0), vec![]);
+        point.attributes.push(TcAttribute::Kind("clsact".into()));
+        self.ask(RouteNetlinkMessage::NewQueueDiscipline(point), flags, "making a place for a filter")?;
+        let options = [
+            TcFilterBpfOption::ProgFd(program.as_raw_fd().unsigned_abs()),
+            TcFilterBpfOption::ProgName(name.into()),
+            TcFilterBpfOption::Flags(TcBpfFlags::DirectAction),
+        ];
+        let mut filter = TcMessage::from_parts(header(0, INCOMING, EVERY), vec![]);
+        filter.attributes.push(TcAttribute::Kind(TcFilterBpf::KIND.into()));
+        filter.attributes.push(TcAttribute::Options(options.into_iter().map(TcOption::Bpf).collect()));
+        self.ask(RouteNetlinkMessage::NewTrafficFilter(filter), flags, "filtering what comes in").map(drop)
     }
 
     /// Sends a request, and gives the first message of the answer; none where it is the bare word that all is well.

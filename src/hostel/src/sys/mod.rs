@@ -5,6 +5,7 @@
 
 pub mod bpf;
 pub mod fds;
+pub mod landlock;
 pub mod mount;
 pub mod network;
 pub mod process;

@@ -1,0 +1,74 @@
+//! Networks of guests, in network namespaces of their own: the host's stack with some of its addresses, and a cable behind
+//! which nobody pretends to be somebody else.
+
+use hostel_tests::cache::DEBIAN12;
+use hostel_tests::paths;
+use hostel_tests::run::{Outcome, run};
+use std::process::Command;
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Runs a script of `tests/network` in a network namespace, and gives what it says, line by line.
+fn lines(script: &str) -> Vec<String> {
+    let scripts = paths::repository().join("tests/network");
+    let path = std::env::join_paths(
+        std::iter::once(paths::programs())
+            .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
+    );
+    let mut command = Command::new("unshare");
+    command.args(["--net", "sh"]).arg(scripts.join(script)).arg(DEBIAN12.root()).arg(&scripts);
+    command.arg(format!("test-net-{}", std::process::id())).env("PATH", path.unwrap());
+    let outcome =
+        run(&mut command, LIMIT).and_then(Outcome::success).unwrap_or_else(|error| panic!("{error}"));
+    outcome.stdout.lines().map(str::to_owned).collect()
+}
+
+fn assert_all(said: &[String], expected: &[&str]) {
+    for line in expected {
+        assert!(said.iter().any(|one| one == line), "no line `{line}` among {said:#?}");
+    }
+}
+
+#[test]
+#[ignore = "runs guests: cargo xtask test"]
+fn given_guests_that_share_the_hosts_stack_then_each_binds_and_sends_from_its_own_addresses_alone() {
+    let said = lines("shared.sh");
+    let mut expected = Vec::new();
+    for n in [2, 3] {
+        // The same ports in both, each on the guest's own address.
+        expected.push(format!("server{n} any4 10.99.0.{n} 80"));
+        expected.push(format!("server{n} any6 fd99::{n} 81"));
+        expected.push(format!("server{n} lo4 127.0.0.1 82"));
+        expected.push(format!("server{n} udp4 10.99.0.{n} 83"));
+        expected.push(format!("server{n} foreign4 refused"));
+        expected.push(format!("server{n} foreign6 refused"));
+        // What a third guest asks comes from that guest's address.
+        expected.push(format!("client tcp 10.99.0.{n} 10.99.0.4"));
+        expected.push(format!("client tcp fd99::{n} fd99::4"));
+        expected.push(format!("client udp 10.99.0.{n} 10.99.0.4"));
+    }
+    // A guest's loopback is its own.
+    for who in ["client", "host"] {
+        expected.push(format!("{who} tcp 127.0.0.1 refused"));
+        expected.push(format!("{who} tcp ::1 refused"));
+    }
+    expected.push("own tcp 127.0.0.1 127.0.0.1".into());
+    expected.push("own tcp 127.1.2.3 127.0.0.1".into());
+    assert_all(&said, &expected.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+#[test]
+#[ignore = "runs guests: cargo xtask test"]
+fn given_a_guest_at_a_cable_when_it_sends_from_addresses_that_are_not_its_own_then_they_are_dropped() {
+    let said = lines("cable.sh");
+    let parts: Vec<Vec<&str>> = said
+        .split(|line| line.starts_with("--"))
+        .map(|part| part.iter().map(String::as_str).collect())
+        .collect();
+    let own = ["from 10.99.1.2", "from fd99:1::2"];
+    assert_eq!(parts[1], own, "{said:#?}");
+    assert!(parts[2].is_empty(), "from another card's address nothing comes through: {said:#?}");
+    // What it is said to route may come from it.
+    assert_eq!(parts[3], [own[0], "from 10.99.1.77", own[1], "from fd99:1::77"], "{said:#?}");
+}
