@@ -33,7 +33,7 @@ const INFO: u8 = 2;
 const DEBUG: u8 = 3;
 
 const VERSION: &str = concat!("hostel-init ", env!("CARGO_PKG_VERSION"), "\n");
-const USAGE: &str = "Usage: hostel-init [-sgwv] [-e STATUS] [-p SIGNAL] -- COMMAND..., see hostel-init(8)\n";
+const USAGE: &str = "Usage: hostel-init [OPTIONS] -- COMMAND..., see hostel-init(8)\n";
 
 /// Is this the role that we were started for?
 pub fn is_asked_for() -> bool {

@@ -12,8 +12,10 @@ use hostel_tests::run::{run, until, wait};
 
 use super::setup::{Image, Life, done, init_below};
 
-/// How long a boot may take; emulated, it is slow.
-const BOOT: Duration = Duration::from_secs(300);
+/// How long a boot may take.
+const BOOT: Duration = Duration::from_secs(90);
+/// The same where a processor is emulated.
+const BOOT_EMULATED: Duration = Duration::from_secs(300);
 /// How long anything else may take.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -31,10 +33,19 @@ pub struct Host {
     ready: Ready,
     enter: Enter,
     stop: Stop,
+    /// The host's exit status when the guest has stopped.
+    ends: i32,
     reboot: Reboot,
 }
 
 impl Host {
+    fn boot_limit(&self) -> Duration {
+        match self.enter {
+            Enter::Line => BOOT_EMULATED,
+            Enter::Tool(_) | Enter::Namespaces => BOOT,
+        }
+    }
+
     /// A script, run where this host runs.
     fn command(&self, life: &Life<'_>, script: &str) -> Command {
         if self.alone {
@@ -93,13 +104,17 @@ fn podman(life: &Life<'_>, what: &str) -> String {
     format!("{PODMAN} --root {folder}/storage --runroot {folder}/state {what}")
 }
 
+/// Where the guest tells its host that it is ready.
+fn told(life: &Life<'_>) -> String {
+    format!("-v {}:/run/host/notify -e NOTIFY_SOCKET=/run/host/notify", life.notify().display())
+}
+
 /// Runs the image; its processes' limits are those that we have.
 fn podman_run(life: &Life<'_>, options: &str) -> String {
     // Podman's own defaults are more than an unprivileged parent may give.
     let limits = "--ulimit nofile=1024:4096 --ulimit nproc=4096:4096";
     let fixed = "--rm --network=none --cgroups=disabled --cgroupns=private";
-    let told = format!("-v {}:/run/host/notify -e NOTIFY_SOCKET=/run/host/notify", life.notify().display());
-    let run = format!("run --name {} {fixed} {limits} {told} {options}", life.name);
+    let run = format!("run --name {} {fixed} {limits} {} {options}", life.name, told(life));
     format!("exec {} --rootfs {}:O /sbin/init", podman(life, &run), life.image.root.display())
 }
 
@@ -145,17 +160,97 @@ fn lxc_tool(life: &Life<'_>, tool: &str) -> String {
 }
 
 fn bubblewrap(life: &Life<'_>) -> String {
-    let folder = life.folder.display();
+    let root = life.folder.join("root");
     format!(
-        "mkdir -p {folder}/upper {folder}/work {folder}/root; mount -t tmpfs tmpfs {folder}/upper; \
-         mkdir {folder}/upper/u {folder}/upper/w; \
-         mount -t overlay overlay -o lowerdir={},upperdir={folder}/upper/u,workdir={folder}/upper/w {folder}/root; \
-         exec bwrap --bind {folder}/root / --proc /proc --dev /dev --tmpfs /run --tmpfs /tmp \
+        "{}; exec bwrap --bind {} / --proc /proc --dev /dev --tmpfs /run --tmpfs /tmp \
          --bind {} /run/host/notify --setenv NOTIFY_SOCKET /run/host/notify --setenv container bubblewrap \
          --unshare-all --unshare-user --uid 0 --gid 0 --hostname {} --as-pid-1 /sbin/init",
-        life.image.root.display(),
+        overlay(life, &root),
+        root.display(),
         life.notify().display(),
         life.name
+    )
+}
+
+/// A pod with the restricted security standard: no capability, no root, nothing to write to but what is mounted.
+fn restricted(life: &Life<'_>) -> String {
+    let options = "--systemd=false --stop-signal=SIGTERM --read-only --read-only-tmpfs=false --cap-drop=ALL \
+        --security-opt=no-new-privileges --user=12345:12345 --tmpfs=/run:rw,mode=1777 --tmpfs=/tmp \
+        --tmpfs=/var/log:rw,mode=1777";
+    podman_run(life, options)
+}
+
+/// As the kubelet does: the hook first, which has its time and runs in the container, then TERM and the grace period.
+fn stop_pod(life: &Life<'_>) -> String {
+    let hook = podman(life, &format!("exec {} sh -c 'sleep 1; hostel-warden list'", life.name));
+    format!("{hook} > /dev/null && {}", podman_stop(life))
+}
+
+/// Somebody who isn't root, known in this mount namespace alone, with user ids of their own for guests.
+const SOMEBODY: u32 = 54_321;
+const SOMEBODYS_IDS: u32 = 5_000_000;
+
+/// Podman as [`SOMEBODY`], whose images are unpacked with their ids, as `podman pull` does it.
+fn rootless(life: &Life<'_>, what: &str) -> String {
+    let folder = life.folder.display();
+    format!(
+        "for file in passwd subuid subgid; do mount --bind {folder}/etc/$file /etc/$file; done; \
+         exec setpriv --reuid={SOMEBODY} --regid={SOMEBODY} --clear-groups env HOME={folder}/home \
+         XDG_RUNTIME_DIR={folder}/home TMPDIR={folder}/home {what}"
+    )
+}
+
+fn rootless_run(life: &Life<'_>) -> String {
+    let folder = life.folder.display();
+    let home = life.folder.join("home");
+    let etc = life.folder.join("etc");
+    for made in [&home, &etc] {
+        fs::create_dir_all(made).expect("a folder");
+    }
+    std::os::unix::fs::chown(&home, Some(SOMEBODY), Some(SOMEBODY)).expect("a home");
+    let users = fs::read_to_string("/etc/passwd").expect("users");
+    let users = format!("{users}somebody:x:{SOMEBODY}:{SOMEBODY}::{}:/bin/sh\n", home.display());
+    fs::write(etc.join("passwd"), users).expect("a file");
+    for file in ["subuid", "subgid"] {
+        fs::write(etc.join(file), format!("{SOMEBODY}:{SOMEBODYS_IDS}:65536\n")).expect("a file");
+    }
+    // Devices can't be made by somebody; podman brings its own.
+    let unpack = rootless(
+        life,
+        &format!("podman unshare sh -c 'mkdir {folder}/home/root && tar -C {folder}/home/root -xp'"),
+    );
+    let pack = format!("tar -C {} --exclude=./dev/* -c .", life.image.root.display());
+    done(&mut life.command_alone(&format!("{pack} | ({unpack})")));
+    let fixed = "--rm --network=none --cgroups=disabled --ulimit nofile=1024:4096 --ulimit nproc=4096:4096";
+    let run = format!("run --name {} {fixed} --systemd=always", life.name);
+    rootless(life, &format!("{PODMAN} {run} {} --rootfs {folder}/home/root /sbin/init", told(life)))
+}
+
+/// What Docker's daemon would write: its capabilities, masked paths and mounts, no tmpfs on /run, cgroups to look at only.
+const DOCKER: &str = include_str!("docker.json");
+
+/// The runtime that Docker has below itself, with Docker's configuration: its daemon can't run everywhere.
+fn docker(life: &Life<'_>) -> String {
+    let folder = life.folder.display();
+    let root = life.folder.join("bundle/rootfs");
+    fs::create_dir_all(&root).expect("a folder");
+    let config = DOCKER.replace("@NOTIFY@", &life.notify().to_string_lossy()).replace("@NAME@", &life.name);
+    fs::write(life.folder.join("bundle/config.json"), config).expect("a configuration");
+    format!("{}; exec {} run --bundle {folder}/bundle {}", overlay(life, &root), docker_tool(life), life.name)
+}
+
+fn docker_tool(life: &Life<'_>) -> String {
+    format!("crun --cgroup-manager=disabled --root {}/state", life.folder.display())
+}
+
+/// A script that mounts the image there, with a layer in memory for what is written.
+fn overlay(life: &Life<'_>, at: &Path) -> String {
+    let layer = life.folder.join("layer");
+    let (layer, at) = (layer.display(), at.display());
+    format!(
+        "mkdir -p {layer} {at}; mount -t tmpfs tmpfs {layer}; mkdir {layer}/upper {layer}/work; \
+         mount -t overlay overlay -o lowerdir={},upperdir={layer}/upper,workdir={layer}/work {at}",
+        life.image.root.display()
     )
 }
 
@@ -169,16 +264,11 @@ fn machine(life: &Life<'_>) -> String {
         "cd {} && find . \\( {left_out} \\) -prune -o -print | busybox cpio -o -H newc > {folder}/initrd 2> /dev/null",
         life.image.root.display()
     );
-    // A machine's first program is /init there.
-    let init = life.image.root.join("init");
-    if !init.exists() {
-        std::os::unix::fs::symlink("/sbin/init", init).expect("a link");
-    }
     done(Command::new("sh").args(["-ec", &pack]));
     format!(
-        "exec qemu-system-x86_64 -accel tcg -cpu max -m 2048 -nographic -no-reboot -nodefaults -serial stdio \
+        "exec qemu-system-x86_64 -accel tcg -cpu max -m 2048 -nographic -nodefaults -serial stdio \
          -serial unix:{folder}/line,server=on,wait=off -kernel {} -initrd {folder}/initrd \
-         -append 'console=ttyS0 quiet panic=-1'",
+         -append 'console=ttyS0 quiet panic=-1 rdinit=/sbin/init'",
         kernel.display()
     )
 }
@@ -219,6 +309,7 @@ pub const HOSTS: &[Host] = &[
         ready: Ready::Console,
         enter: Enter::Tool(hostel_exec),
         stop: Stop::Host("TERM"),
+        ends: 0,
         reboot: Reboot::Again,
     },
     Host {
@@ -229,6 +320,7 @@ pub const HOSTS: &[Host] = &[
         ready: Ready::Message,
         enter: Enter::Namespaces,
         stop: Stop::Host("TERM"),
+        ends: 0,
         // It isn't registered, so whoever started it is to start it again.
         reboot: Reboot::Ends(133),
     },
@@ -240,6 +332,7 @@ pub const HOSTS: &[Host] = &[
         ready: Ready::Message,
         enter: Enter::Tool(|life| lxc_tool(life, "lxc-attach") + " --"),
         stop: Stop::Tool(|life| lxc_tool(life, "lxc-stop") + " -t 30"),
+        ends: 0,
         reboot: Reboot::Again,
     },
     Host {
@@ -250,6 +343,7 @@ pub const HOSTS: &[Host] = &[
         ready: Ready::Message,
         enter: Enter::Tool(podman_exec),
         stop: Stop::Tool(podman_stop),
+        ends: 0,
         reboot: Reboot::Ends(133),
     },
     // As Docker starts a container: no tmpfs on /run, TERM to stop.
@@ -261,22 +355,40 @@ pub const HOSTS: &[Host] = &[
         ready: Ready::Message,
         enter: Enter::Tool(podman_exec),
         stop: Stop::Tool(podman_stop),
+        ends: 0,
         reboot: Reboot::Ends(133),
     },
-    // A pod with the restricted security standard: no capability, no root, nothing to write to but what is mounted.
     Host {
         name: "kubernetes",
         alone: true,
         program: "podman",
-        start: |life| {
-            let options = "--systemd=false --stop-signal=SIGTERM --read-only --read-only-tmpfs=false --cap-drop=ALL \
-                --security-opt=no-new-privileges --user=12345:12345 --tmpfs=/run:rw,mode=1777 --tmpfs=/tmp \
-                --tmpfs=/var/log:rw,mode=1777";
-            podman_run(life, options)
-        },
+        start: restricted,
         ready: Ready::Message,
         enter: Enter::Tool(podman_exec),
-        stop: Stop::Tool(podman_stop),
+        stop: Stop::Tool(stop_pod),
+        ends: 0,
+        reboot: Reboot::Ends(133),
+    },
+    Host {
+        name: "podman-rootless",
+        alone: true,
+        program: "newuidmap",
+        start: rootless_run,
+        ready: Ready::Message,
+        enter: Enter::Tool(|life| rootless(life, &format!("{PODMAN} exec {}", life.name))),
+        stop: Stop::Tool(|life| rootless(life, &format!("{PODMAN} stop --time 30 {}", life.name))),
+        ends: 0,
+        reboot: Reboot::Ends(133),
+    },
+    Host {
+        name: "docker",
+        alone: true,
+        program: "crun",
+        start: docker,
+        ready: Ready::Message,
+        enter: Enter::Tool(|life| format!("{} exec {}", docker_tool(life), life.name)),
+        stop: Stop::Tool(|life| format!("{} kill {} TERM", docker_tool(life), life.name)),
+        ends: 0,
         reboot: Reboot::Ends(133),
     },
     Host {
@@ -287,7 +399,9 @@ pub const HOSTS: &[Host] = &[
         ready: Ready::Message,
         enter: Enter::Namespaces,
         stop: Stop::Init("TERM"),
-        reboot: Reboot::Ends(133),
+        // The kernel ends an init that asks for it with INT, and with HUP for a reboot; bwrap adds 128.
+        ends: 130,
+        reboot: Reboot::Ends(129),
     },
     Host {
         name: "machine",
@@ -297,7 +411,8 @@ pub const HOSTS: &[Host] = &[
         ready: Ready::Console,
         enter: Enter::Line,
         stop: Stop::Inside,
-        reboot: Reboot::Ends(0),
+        ends: 0,
+        reboot: Reboot::Again,
     },
 ];
 
@@ -305,6 +420,7 @@ pub const HOSTS: &[Host] = &[
 #[derive(Default)]
 pub struct Row {
     host: &'static str,
+    expected: i32,
     boot: Option<Duration>,
     ready: bool,
     entered: Option<Duration>,
@@ -326,7 +442,7 @@ impl Row {
             ("exec", self.entered.is_some()),
             ("stop", self.stopped.is_some()),
             ("reboot", self.rebooted.is_some()),
-            ("exit status", self.status == Some(0)),
+            ("exit status", self.status == Some(self.expected)),
         ];
         let missing = seen.iter().filter(|(_, seen)| !seen).map(|(what, _)| format!("{}: {what}", self.host));
         missing.chain(self.trouble.iter().map(|text| format!("{}: {text}", self.host))).collect()
@@ -396,7 +512,7 @@ impl Drop for Running {
 
 /// Boots the image, enters it, reboots it; boots it once more where that ended it; stops it.
 pub fn try_host(host: &'static Host, image: &Image) -> Row {
-    let mut row = Row { host: host.name, ..Row::default() };
+    let mut row = Row { host: host.name, expected: host.ends, ..Row::default() };
     let found = run(Command::new("sh").args(["-c", &format!("command -v {}", host.program)]), LIMIT);
     if !found.is_ok_and(|outcome| outcome.status.success()) {
         row.trouble.push(format!("{} isn't installed", host.program));
@@ -447,7 +563,7 @@ fn boot(host: &Host, life: &Life<'_>, row: &mut Row) -> Option<Running> {
     let mut running = Running::start(host, life);
     row.ready = is_ready(host, life, &mut running, 1);
     if !row.ready {
-        row.trouble.push(format!("it isn't ready after {BOOT:?}\n{}", running.said()));
+        row.trouble.push(format!("it isn't ready after {:?}\n{}", host.boot_limit(), running.said()));
         return None;
     }
     row.boot = Some(began.elapsed());
@@ -457,7 +573,7 @@ fn boot(host: &Host, life: &Life<'_>, row: &mut Row) -> Option<Running> {
 /// Is it ready for that time in this life?
 fn is_ready(host: &Host, life: &Life<'_>, running: &mut Running, times: usize) -> bool {
     let mut heard = 0;
-    let ready = until(BOOT, || {
+    let ready = until(host.boot_limit(), || {
         heard += usize::from(life.hear("READY=1", Duration::from_millis(20)));
         let seen = match host.ready {
             Ready::Message => heard,

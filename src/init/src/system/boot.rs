@@ -67,7 +67,7 @@ impl Failure {
             Failure::Plan => (": a plan of another version", nothing),
             Failure::Late => (" took longer than, in ms: ", DEADLINE_MS.into()),
             Failure::Misfit => (": it lacks what came up meanwhile", nothing),
-            Failure::NoWarden => (": neither beside init nor by HOSTEL_WARDEN", nothing),
+            Failure::NoWarden => (": it is not beside init", nothing),
         }
     }
 }

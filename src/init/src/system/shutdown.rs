@@ -3,7 +3,8 @@
 //!
 //! | step | what | left when |
 //! | --- | --- | --- |
-//! | terminate | TERM, HUP and CONT to all that is left, less the warden | nobody is left; its time is over |
+//! | terminate | TERM and CONT to all that is left, less the warden | nobody is left; its time is over |
+//! | hang up | HUP to the same: shells that wait for a command obey nothing else | nobody is left; its time is over |
 //! | kill | KILL to the same, again and again | nobody is left; its time is over |
 //! | write out | the warden writes what the log pipes hold, and ends | it has ended; its time is over |
 //! | clear | KILL to everything | nobody is left; its time is over |
@@ -25,19 +26,22 @@ use hostel_contract::status::GuestState;
 use hostel_init::signals;
 use hostel_supervisor::Event;
 
-/// Times of the steps, in milliseconds.
-const TERMINATE_MS: u64 = 5000;
-const KILL_MS: u64 = 2000;
-const WRITE_OUT_MS: u64 = 3000;
-const CLEAR_MS: u64 = 2000;
-const UNMOUNT_MS: u64 = 5000;
-const SYNC_MS: u64 = 30_000;
+/// Times of the steps, in milliseconds. HUP comes well behind TERM: to a daemon it means to begin anew, and one that gets
+/// both at once may do that (exim does).
+const TERMINATE_MS: u16 = 500;
+const HANG_UP_MS: u16 = 4500;
+const KILL_MS: u16 = 2000;
+const WRITE_OUT_MS: u16 = 3000;
+const CLEAR_MS: u16 = 2000;
+const UNMOUNT_MS: u16 = 5000;
+const SYNC_MS: u16 = 30_000;
 /// How often a step that waits for processes looks, when none is reaped.
 const LOOK_MS: u64 = 50;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {
     Terminate,
+    HangUp,
     Kill,
     WriteOut,
     Clear,
@@ -47,9 +51,10 @@ enum Step {
 
 impl Step {
     /// The one behind it, and its time.
-    fn next(self) -> Option<(Step, u64)> {
+    fn next(self) -> Option<(Step, u16)> {
         Some(match self {
-            Step::Terminate => (Step::Kill, KILL_MS),
+            Step::Terminate => (Step::HangUp, HANG_UP_MS),
+            Step::HangUp => (Step::Kill, KILL_MS),
             Step::Kill => (Step::WriteOut, WRITE_OUT_MS),
             Step::WriteOut => (Step::Clear, CLEAR_MS),
             Step::Clear => (Step::Unmount, UNMOUNT_MS),
@@ -126,12 +131,17 @@ impl System {
         }
         self.cancel_compilation();
         let warden = self.warden.pid();
-        for signal in [signals::TERM, signals::HUP, signals::CONT] {
+        for signal in [signals::TERM, signals::CONT] {
             signal_others(warden, signal);
         }
         let now = sys::now_ms();
-        self.ending =
-            Some(Ending { kind, step: Step::Terminate, child: None, until: now + TERMINATE_MS, look: now });
+        self.ending = Some(Ending {
+            kind,
+            step: Step::Terminate,
+            child: None,
+            until: now + u64::from(TERMINATE_MS),
+            look: now,
+        });
     }
 
     /// A process was reaped, or time has passed: as many steps as are done.
@@ -141,7 +151,7 @@ impl System {
         let warden = self.warden.pid();
         while let Some(ending) = &mut self.ending {
             let is_done = match ending.step {
-                Step::Terminate | Step::Kill => !others_exist(warden),
+                Step::Terminate | Step::HangUp | Step::Kill => !others_exist(warden),
                 Step::WriteOut => warden.is_none(),
                 Step::Clear => kill(-1, 0) == Err(Errno::SRCH),
                 Step::Unmount | Step::Sync => ending.child.is_none(),
@@ -152,7 +162,7 @@ impl System {
             }
             let Some((step, milliseconds)) = ending.step.next() else { self.leave() };
             ending.step = step;
-            ending.until = now + milliseconds;
+            ending.until = now + u64::from(milliseconds);
             self.enter(step, if is_done { Left::Nobody } else { Left::Somebody });
         }
     }
@@ -161,6 +171,7 @@ impl System {
     fn enter(&mut self, step: Step, left: Left) {
         let Some(ending) = &mut self.ending else { return };
         match step {
+            Step::HangUp => signal_others(self.warden.pid(), signals::HUP),
             Step::Kill if left == Left::Somebody => {
                 self.log.tell(Said::Killing, b"", 0, b"");
             }
@@ -219,7 +230,7 @@ fn kill_the_rest(step: Step, warden: Option<u32>) {
     match step {
         Step::Kill => signal_others(warden, signals::KILL),
         Step::Clear => drop(kill(-1, signals::KILL)),
-        Step::Terminate | Step::WriteOut | Step::Unmount | Step::Sync => {}
+        Step::Terminate | Step::HangUp | Step::WriteOut | Step::Unmount | Step::Sync => {}
     }
 }
 

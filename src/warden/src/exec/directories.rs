@@ -3,7 +3,7 @@
 use super::failure::{At, Failure};
 use super::job::Job;
 use super::safe_path::{self, Missing};
-use super::users::Identity;
+use super::users::{Identity, only_user};
 use hostel_contract::exec::ExecStep;
 use hostel_plan::SettingKey;
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
@@ -182,7 +182,12 @@ fn make_one(path: &Path, mode: u32, owner: &Identity) -> Result<(), Errno> {
     // A mode can't be set through an O_PATH descriptor.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = rustix::fs::openat(&held, ".", flags, Mode::empty())?;
-    own(&directory, owner)?;
+    match only_user() {
+        None => own(&directory, owner)?,
+        // One that isn't that user's stays as the image has it.
+        Some(uid) if rustix::fs::fstat(&directory)?.st_uid != uid => return Ok(()),
+        Some(_) => {}
+    }
     rustix::fs::fchmod(&directory, Mode::from_raw_mode(mode))
 }
 

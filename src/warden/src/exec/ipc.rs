@@ -27,7 +27,9 @@ pub fn remove(job: &Job<'_>) -> Result<(), Failure> {
     if !wanted && !job.is_on(SettingKey::DynamicUser) {
         return Ok(());
     }
-    let Some(uid) = users::identity(job)?.user.map(|user| user.uid).filter(|uid| *uid != 0) else {
+    let uid = users::identity(job)?.user.map(|user| user.uid);
+    // The only user's objects are other units', too.
+    let Some(uid) = uid.filter(|uid| *uid != 0 && users::only_user().is_none()) else {
         return Ok(());
     };
     for (list, kind) in LISTS {

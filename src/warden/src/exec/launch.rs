@@ -84,6 +84,7 @@ fn prepare(job: &Job<'_>) -> Result<std::convert::Infallible, Stopped> {
         Confinement::Full => users::identity(job)?,
         Confinement::KeepsUser | Confinement::None => Identity::default(),
     };
+    say_only_user(job);
     // Fails only where this is a session's leader already.
     let _ = rustix::process::setsid();
     if job.makes_directories() {
@@ -145,6 +146,17 @@ fn prepare(job: &Job<'_>) -> Result<std::convert::Infallible, Stopped> {
     filters.install(job);
     let errno = sys::execve(&program, &argv, &environment.to_strings());
     Err(exec_failure(&program, errno))
+}
+
+/// Once for each start: who it runs as, where that isn't what the unit says.
+fn say_only_user(job: &Job<'_>) {
+    let named = [SettingKey::User, SettingKey::Group, SettingKey::SupplementaryGroups];
+    if job.phase != Phase::Start || !named.iter().any(|key| job.setting(*key).is_some()) {
+        return;
+    }
+    if let Some(uid) = users::only_user() {
+        job.log.line(&format!("User= and Group=: there is one user here, {uid}, and the unit runs as that"));
+    }
 }
 
 /// How much of the confinement the prefixes of a command leave.

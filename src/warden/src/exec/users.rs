@@ -11,6 +11,7 @@ use super::safe_path::read_small;
 use hostel_contract::exec::ExecStep;
 use hostel_plan::SettingKey;
 use rustix::io::Errno;
+use rustix::thread::CapabilitySet;
 use std::process::{Command, Stdio};
 
 const PASSWD: &str = "/etc/passwd";
@@ -145,8 +146,33 @@ fn dynamic_user(job: &Job<'_>) -> Result<User, Failure> {
     find_user(&text_of(PASSWD), name).map_or_else(|| dynamic::allocate(job, name), Ok)
 }
 
-/// Resolves User=, Group=, SupplementaryGroups= and DynamicUser= of a unit.
+/// The only user that there is, where nobody can become another one: an arbitrary uid without capabilities (Kubernetes'
+/// restricted pods, OpenShift), or a user namespace of one user. Every unit runs as that one then.
+pub fn only_user() -> Option<u32> {
+    let capabilities =
+        rustix::thread::capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let alone = is_of_one(&map) || !capabilities.contains(CapabilitySet::SETUID | CapabilitySet::SETGID);
+    alone.then(|| rustix::process::geteuid().as_raw())
+}
+
+/// Does a map of users (user_namespaces(7)) have but one?
+fn is_of_one(map: &str) -> bool {
+    let mut counts = map.lines().map(|line| line.split_whitespace().nth(2));
+    counts.next() == Some(Some("1")) && counts.next().is_none()
+}
+
+/// Resolves User=, Group=, SupplementaryGroups= and DynamicUser= of a unit, as far as they can be had: by name, the user
+/// is the unit's also where [`only_user`] stands for it.
 pub fn identity(job: &Job<'_>) -> Result<Identity, Failure> {
+    let Some(uid) = only_user() else { return wanted(job) };
+    let name = job.setting(SettingKey::User).filter(|_| !job.is_on(SettingKey::DynamicUser));
+    let own = |user: User| User { uid, gid: rustix::process::getegid().as_raw(), ..user };
+    Ok(Identity { user: name.map(user).transpose()?.map(own), gid: None, groups: None })
+}
+
+/// What the unit wants.
+fn wanted(job: &Job<'_>) -> Result<Identity, Failure> {
     let user = match job.setting(SettingKey::User) {
         _ if job.is_on(SettingKey::DynamicUser) => Some(dynamic_user(job)?),
         Some(name) => Some(user(name)?),
@@ -231,6 +257,14 @@ mod tests {
         assert_eq!(groups_of(GROUP_TEXT, "www"), [] as [u32; 0]);
         assert_eq!(find_group(GROUP_TEXT, "adm"), Some(4));
         assert_eq!(find_group(GROUP_TEXT, "bad"), None);
+    }
+
+    #[test]
+    fn given_a_map_of_users_when_it_has_but_one_then_nobody_can_become_another() {
+        assert!(is_of_one("         0      12345          1\n"));
+        for map in ["", "0 0 4294967295\n", "0 1000 1\n1 100000 65536\n", "0 100000 65536\n"] {
+            assert!(!is_of_one(map), "{map}");
+        }
     }
 
     #[test]

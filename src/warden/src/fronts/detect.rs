@@ -20,10 +20,17 @@ const INIT: &[&str] = &["/sbin/init", "/usr/sbin/init", "/usr/bin/init", "/bin/i
 /// systemd without its link.
 const SYSTEMD: &[&str] = &["/usr/lib/systemd/systemd", "/lib/systemd/systemd"];
 
-/// The program that `/sbin/init` is, by its last name; `None` where there is none.
+/// Ours, and where the package that puts it into its place leaves the guest's own.
+const OURS: &str = "hostel-init";
+const DISPLACED: &[&str] = &["/sbin/init.distrib", "/usr/sbin/init.distrib"];
+
+/// The program that `/sbin/init` is, or was before it was ours, by its last name; `None` where there is none.
 fn init_program(root: &Root) -> Option<String> {
-    let path = INIT.iter().find(|path| root.exists(path))?;
-    Some(root.resolve(path).ok()?.file_name()?.to_str()?.to_owned())
+    let program = |paths: &[&str]| {
+        let path = paths.iter().find(|path| root.exists(path))?;
+        Some(root.resolve(path).ok()?.file_name()?.to_str()?.to_owned())
+    };
+    program(INIT).and_then(|name| if name == OURS { program(DISPLACED) } else { Some(name) })
 }
 
 /// The family of a root.
@@ -95,6 +102,34 @@ mod tests {
         assert_eq!(
             of(|r| r.link("/sbin/init", "openrc-init").file("/sbin/openrc-init", "x")),
             Family::OpenRc
+        );
+    }
+
+    #[test]
+    fn given_our_init_in_the_place_of_another_when_asked_then_the_other_tells_the_family() {
+        let ours = |r: &'_ TempRoot| {
+            r.link("/sbin/init", "/usr/lib/hostel/hostel-init").file("/usr/lib/hostel/hostel-init", "x");
+        };
+        assert_eq!(
+            of(|r| {
+                ours(r);
+                r.link("/sbin/init.distrib", "/lib/systemd/systemd").file("/lib/systemd/systemd", "x")
+            }),
+            Family::Systemd
+        );
+        assert_eq!(
+            of(|r| {
+                ours(r);
+                r.link("/sbin/init.distrib", "runit-init").file("/sbin/runit-init", "x")
+            }),
+            Family::Runit
+        );
+        assert_eq!(
+            of(|r| {
+                ours(r);
+                r.file("/bin/busybox", "x")
+            }),
+            Family::Native
         );
     }
 

@@ -36,14 +36,16 @@ struct Files {
 
 /// Opens all sockets of the unit, in the order of its Listen settings.
 pub fn open(job: &Job<'_>) -> Result<Vec<OwnedFd>, Failure> {
+    // Where there is one user, all files are that one's.
+    let owner = |key| job.setting(key).filter(|_| users::only_user().is_none());
     let files = Files {
         mode: job.mode(SettingKey::SocketMode, 0o666),
         directory_mode: job.mode(SettingKey::DirectoryMode, 0o755),
-        uid: match job.setting(SettingKey::SocketUser) {
+        uid: match owner(SettingKey::SocketUser) {
             Some(name) => Some(Uid::from_raw(users::user(name)?.uid)),
             None => None,
         },
-        gid: match job.setting(SettingKey::SocketGroup) {
+        gid: match owner(SettingKey::SocketGroup) {
             Some(name) => Some(Gid::from_raw(users::group(name)?)),
             None => None,
         },
