@@ -134,7 +134,7 @@ impl Kernel {
 
     fn run_in(&self, folder: &Path, steps: &[(&str, &str)]) -> io::Result<Said> {
         let disk = disk(folder, &self.folder(), steps)?;
-        let initramfs = self.initramfs(folder)?;
+        let initramfs = self.initramfs(folder, "/init")?;
         let mut machine = Command::new("qemu-system-x86_64");
         // By plain emulation: where a machine is itself a virtual one, /dev/kvm may be there and not work.
         machine.args(["-accel", "tcg", "-cpu", "max", "-m", "1024", "-smp", "2", "-nographic", "-no-reboot"]);
@@ -145,8 +145,14 @@ impl Kernel {
         Ok(Said { steps: steps_of(&console), console })
     }
 
+    /// The kernel itself and, in that folder, an initramfs that goes over to a disk with such an init.
+    pub fn for_disk(&self, folder: &Path, init: &str) -> io::Result<(PathBuf, PathBuf)> {
+        self.fetch()?;
+        Ok((self.folder().join("vmlinuz"), self.initramfs(folder, init)?))
+    }
+
     /// Loads modules, and goes over to the disk.
-    fn initramfs(&self, folder: &Path) -> io::Result<PathBuf> {
+    fn initramfs(&self, folder: &Path, init: &str) -> io::Result<PathBuf> {
         let root = folder.join("initramfs");
         small::make(&root)?;
         let order = fs::read_to_string(self.folder().join("order"))?;
@@ -156,7 +162,7 @@ impl Kernel {
             script += &format!("$bb insmod /{module}\n");
         }
         script += "$bb mount -t devtmpfs dev /dev; $bb mount -t ext4 /dev/vda /root || $bb poweroff -f\n";
-        script += "$bb umount /dev; exec $bb switch_root /root /init\n";
+        script += &format!("$bb umount /dev; exec $bb switch_root /root {init}\n");
         write_program(&root.join("init"), &script)?;
         let archive = folder.join("initramfs.cpio");
         let text = "find . | busybox cpio -o -H newc";

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use hostel_tests::guest::Builder;
 use hostel_tests::{Guest, paths};
 
 /// Puts the packages into a root before its guest is made.
@@ -14,19 +15,32 @@ fn with_packages(root: &Path) {
     }
 }
 
+/// Looks at the root's files alone, as at the next boot.
+const CHECK: &str = "mount --bind / /mnt && hostel-warden check --root /mnt; umount /mnt";
+
 mod long {
     use super::*;
 
     #[test]
     #[ignore = "boots a guest: cargo xtask test --all"]
-    fn given_the_packages_when_installed_by_apt_then_init_is_ours_tools_are_there_and_a_removal_restores_all()
-    {
-        let guest = Guest::debian12("deb").file("/etc/hostel-test", "").prepare(with_packages).start();
+    fn given_the_packages_when_installed_by_apt_on_debian_12_then_init_is_ours_and_a_removal_restores_all() {
+        come_and_go(Guest::debian12("deb12"));
+    }
+
+    #[test]
+    #[ignore = "boots a guest: cargo xtask test --all"]
+    fn given_the_packages_when_installed_by_apt_on_debian_13_then_init_is_ours_and_a_removal_restores_all() {
+        come_and_go(Guest::debian13("deb13"));
+    }
+
+    fn come_and_go(guest: Builder) {
+        let guest = guest.file("/etc/hostel-test", "").prepare(with_packages).start();
         let before = guest.shell("readlink -f /sbin/init; ls -l /sbin/init | cut -d' ' -f1");
         guest.shell(
             "cd /var/tmp && apt-get install -y -qq --no-install-recommends ./hostel-guest.deb ./hostel.deb",
         );
         assert_eq!(guest.shell("readlink -f /sbin/init").trim(), "/usr/lib/hostel/hostel-init");
+        assert!(guest.shell(CHECK).contains("front-end: systemd"), "its family stays");
         assert!(guest.shell("update-alternatives --display init").contains("/sbin/init.distrib"));
         assert!(
             guest

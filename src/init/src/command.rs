@@ -121,11 +121,7 @@ impl Command {
         } else if self.options.adopts {
             sys::process::adopt_orphans();
         } else if !sys::process::adopts_orphans() {
-            self.say(
-                WARNING,
-                "hostel-init: not PID 1, and without -s: zombie reaping won't work{}",
-                "".into(),
-            );
+            self.say(WARNING, "init: not PID 1, without -s: zombie reaping won't work{}", "".into());
         }
     }
 

@@ -28,9 +28,8 @@ pub fn run(template: &str, parts: &[Part<'_>]) -> ! {
     sys::signal::block_all();
     if !ENTERED.swap(true, Ordering::Relaxed) {
         complain(template, parts);
-        complain("From here on: only reaping, and stop signals.", &[]);
     }
-    if sys::process::own_pid() != 1 {
+    if !sys::process::is_first() {
         exit(EXIT_CRASH);
     }
     loop {

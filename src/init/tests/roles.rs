@@ -146,5 +146,5 @@ fn given_no_warden_when_asked_to_reboot_then_the_host_is_told_to_start_it_again(
 fn given_the_system_role_when_not_pid_1_then_it_refuses_and_says_what_to_do() {
     let output = Command::new(INIT).output().expect("init");
     assert_eq!(output.status.code(), Some(255));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("hostel start"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("hostel-init(8)"));
 }

@@ -129,6 +129,9 @@ const CLOCK_SIGNS: [&str; 3] =
 
 /// Runs the command.
 pub fn run() -> ExitCode {
+    if rustix::process::getppid().is_some_and(|init| !init.is_init()) {
+        say("init isn't PID 1 here; what others have started is left alone, also at the end");
+    }
     // First, since it is where the rest is looked up.
     let (proc, rest) = NEEDED.split_at(1);
     proc.iter().for_each(|needed| provide(needed, Place::Container));

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,7 +15,7 @@ use hostel_tests::paths;
 use hostel_tests::run::{Outcome, run};
 
 /// How long a copy of the image, or an installation in it, may take.
-const LIMIT: Duration = Duration::from_secs(180);
+const LIMIT: Duration = Duration::from_secs(600);
 /// A machine has no other way in than a line: on its second one a shell listens. Elsewhere there is no such line.
 const AGENT: &str = "[Unit]\nConditionPathExists=/dev/ttyS1\n\
     [Service]\nExecStart=/bin/sh\nStandardInput=tty-force\nStandardOutput=tty\nTTYPath=/dev/ttyS1\n";
@@ -48,6 +49,8 @@ impl Image {
 impl Drop for Image {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.root);
+        // That of a machine.
+        let _ = fs::remove_file(self.root.with_extension("disk"));
     }
 }
 
@@ -75,6 +78,9 @@ impl Life<'_> {
         let folder = Path::new("/run").join(&name);
         fs::create_dir_all(&folder).expect("a folder in /run");
         let socket = UnixDatagram::bind(folder.join("notify")).expect("a socket");
+        // A guest may run as anybody.
+        let anybody = fs::Permissions::from_mode(0o666);
+        fs::set_permissions(folder.join("notify"), anybody).expect("the mode of a socket");
         let unified = host::cgroup_mounts().into_iter().find(|mount| mount.unified);
         let cgroup = unified.map(|mount| mount.path.join(&name));
         if let Some(cgroup) = &cgroup {

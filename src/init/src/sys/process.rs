@@ -154,9 +154,18 @@ fn failure(result: Result<u32, Errno>) -> Errno {
     result.err().unwrap_or(Errno::NOEXEC)
 }
 
-/// kill(2): `pid` as there (negative for a group, -1 for all but init), `signal` 0 to ask only.
+/// Are we PID 1?
+pub fn is_first() -> bool {
+    own_pid() == 1
+}
+
+/// kill(2): `pid` as there (negative for a group, -1 for all but init), `signal` 0 to ask only. Where we aren't PID 1, all
+/// others are not ours to signal, and count as gone.
 #[inline(never)]
 pub fn kill(pid: i32, signal: u8) -> Done {
+    if pid == -1 && !is_first() {
+        return Err(Errno::SRCH);
+    }
     // SAFETY: touches no memory of ours. Signal 0 to 64; the kernel rejects others.
     unsafe { call2(pid as usize, signal as usize, number::KILL).map(|_| ()) }
 }

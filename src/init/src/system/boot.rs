@@ -183,7 +183,7 @@ impl System {
             return;
         }
         self.page.set_state(GuestState::NoPlan);
-        self.log.say("No plan: nothing is started. Repair it, then daemon-reload.", &[]);
+        self.log.say("No plan: nothing is started until daemon-reload", &[]);
         upward::tell(b"STATUS=no plan: see the console");
     }
 

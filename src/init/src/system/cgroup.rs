@@ -214,14 +214,16 @@ pub fn signal_others(except: Option<u32>, signal: u8) {
     }
 }
 
-/// Calls `each` with every process but init and `except`, from /proc; bounded.
+/// Calls `each` with every process but init and `except`, from /proc; bounded. Where we aren't PID 1, with our children:
+/// what is below them becomes ours in turn.
 fn for_each_other(except: Option<u32>, each: &mut dyn FnMut(u32)) -> Result<(), Errno> {
     let directory = file::open_directory(None, c"/proc")?;
     let mut left = PROCESSES_MAX;
     file::for_each_entry(directory.as_fd(), &mut |name, _| {
         if let Some(pid @ 2..=0x40_0000) = decimal(name.to_bytes()) {
             let pid = pid as u32;
-            if Some(pid) != except {
+            let own = sys::process::own_pid();
+            if Some(pid) != except && (own == 1 || parent_of(pid) == Some(own)) {
                 each(pid);
             }
             left -= 1;

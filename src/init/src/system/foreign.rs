@@ -2,11 +2,14 @@
 //! the loopback interface, a clock, a name) the warden does, `hostel-warden prepare`, once and before all else: what
 //! init puts into /run must not lie below a mount that comes later.
 
-use super::{EXIT_NO_EXEC, run_warden};
+use super::{open_warden, run_warden};
+use crate::complain::complain;
 use crate::sys;
 use crate::sys::descriptor::OwnedFd;
 use crate::sys::process::Program;
+use core::ffi::CStr;
 use hostel_contract::paths;
+use hostel_contract::shutdown::EXIT_CRASH;
 
 /// How long it may take. It mounts and writes a few words; later than this, the boot goes on beside it.
 const TRIES: u32 = 5000;
@@ -27,9 +30,16 @@ pub fn prepare(warden: &Option<OwnedFd>) {
     }
 }
 
-/// `init 6` by a person: what telinit(8) does.
-pub fn ask(warden: &OwnedFd) -> i32 {
-    let arguments = &[c"hostel-warden", c"telinit", sys::start::argument(1).unwrap_or(c"--help")];
-    Program { file: warden.as_fd(), arguments, variable: None, descriptors: &[] }.become_it();
-    EXIT_NO_EXEC
+/// As another process than PID 1: `init 6` by a person is what telinit(8) does. With `--system` the guest is booted all the
+/// same, in a pod whose containers share their processes: what is left of a service comes to us, and only that is ours.
+pub fn beside(argument: Option<&CStr>) {
+    if argument == Some(c"--system") {
+        return sys::process::adopt_orphans();
+    }
+    if let (Some(warden), Some(level)) = (open_warden(), argument) {
+        let arguments = &[c"hostel-warden", c"telinit", level];
+        Program { file: warden.as_fd(), arguments, variable: None, descriptors: &[] }.become_it();
+    }
+    complain("init: not PID 1: see hostel-init(8)", &[]);
+    sys::process::exit(EXIT_CRASH);
 }

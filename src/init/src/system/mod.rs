@@ -43,10 +43,10 @@ use crate::sys::file::{self, flag};
 use crate::sys::memory;
 use crate::sys::process::{Program, fork};
 use crate::sys::wait::event;
-use crate::{complain, emergency, sys};
+use crate::{emergency, sys};
 use core::ffi::CStr;
+use hostel_contract::paths;
 use hostel_contract::status::GuestState;
-use hostel_contract::{paths, shutdown::EXIT_CRASH};
 use hostel_init::text::decimal;
 use hostel_plan::{Plan, UnitId};
 use hostel_supervisor::Supervisor;
@@ -115,12 +115,8 @@ struct System {
 
 /// The role. Never returns: see [`shutdown`] for the ways out.
 pub fn run() -> ! {
-    if sys::process::own_pid() != 1 {
-        if let (Some(warden), true) = (open_warden(), sys::start::argument(1).is_some()) {
-            sys::process::exit(foreign::ask(&warden));
-        }
-        complain::complain("hostel-init: not PID 1. Use `hostel start`, or hostel-init -- COMMAND", &[]);
-        sys::process::exit(EXIT_CRASH);
+    if !sys::process::is_first() {
+        foreign::beside(sys::start::argument(1));
     }
     sys::signal::block_all();
     sys::process::set_name(c"init");
@@ -151,7 +147,7 @@ impl System {
         let mut log = log::Log::open();
         for directory in [c"/run", c"/run/hostel", c"/run/hostel/notify"] {
             if let Err(errno) = file::make_directory(None, directory) {
-                let lost = ": no requests, no readiness; mount a tmpfs on /run: ";
+                let lost = ": no requests; mount a tmpfs on /run: ";
                 log.say("{}{}{}", &[directory.to_bytes().into(), lost.into(), messages::reason(errno)]);
             }
         }

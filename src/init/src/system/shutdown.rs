@@ -96,7 +96,8 @@ fn ways_out(kind: ShutdownKind) -> (Option<Reboot>, i32) {
 /// Leaves, after all else is done: reboot(2), which in a pid namespace ends its init with a signal, or an exit.
 pub fn leave(kind: ShutdownKind) -> ! {
     let (command, status) = ways_out(kind);
-    if let Some(command) = command {
+    // As another process than PID 1 we would end the machine.
+    if let Some(command) = command.filter(|_| sys::process::is_first()) {
         reboot(command);
     }
     sys::process::exit(status)

@@ -211,7 +211,7 @@ impl System {
                 None => {}
             }
             match parent_of(ancestor) {
-                Some(1) => return true,
+                Some(parent) if parent == sys::process::own_pid() => return true,
                 Some(parent @ 2..) => ancestor = parent,
                 _ => return false,
             }

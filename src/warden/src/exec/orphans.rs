@@ -61,13 +61,22 @@ pub fn mark(job: &Job<'_>) {
     }
 }
 
+/// Whether any process of the unit is left but this one; `None` where they aren't marked.
+pub fn are_left(job: &Job<'_>) -> Option<bool> {
+    is_marked(job).then(|| !kin(job).look().is_empty())
+}
+
+fn kin(job: &Job<'_>) -> Kin {
+    let id: String = job.request.invocation.iter().map(|byte| format!("{byte:02x}")).collect();
+    Kin { mark: mark_of(job.unit.name()), variable: format!("INVOCATION_ID={id}").into_bytes() }
+}
+
 /// Ends what is left of the unit.
 pub fn end(job: &Job<'_>) -> Result<(), Failure> {
     if !is_marked(job) {
         return Ok(());
     }
-    let id: String = job.request.invocation.iter().map(|byte| format!("{byte:02x}")).collect();
-    let kin = Kin { mark: mark_of(job.unit.name()), variable: format!("INVOCATION_ID={id}").into_bytes() };
+    let kin = kin(job);
     let began = Instant::now();
     let mut asked = BTreeSet::new();
     let mut ended = BTreeSet::new();

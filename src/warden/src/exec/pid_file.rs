@@ -10,21 +10,18 @@
 
 use super::failure::{At, Failure};
 use super::job::Job;
+use super::orphans;
 use super::safe_path;
 use hostel_contract::exec::ExecStep;
 use hostel_plan::SettingKey;
 use rustix::io::Errno;
 use std::fs;
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// First and longest pause between two looks. A daemon mostly has written its file before its parent exits.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(50));
-
-/// Where there are no cgroups, how long none of the unit's processes has to be seen before it is taken to have none: one
-/// that has written over its environment isn't recognised.
-const UNSEEN: Duration = Duration::from_secs(10);
 
 /// Where init mounts the guest's cgroups.
 const CGROUPS: &str = "/sys/fs/cgroup";
@@ -74,47 +71,33 @@ fn only_child_of_init(listed: &str, own: u32, parent: impl Fn(u32) -> Option<u32
 /// Waits for a process in the file.
 fn wait(path: &Path, job: &Job<'_>) -> Result<u32, Failure> {
     let mut pause = PAUSES.0;
-    let mut seen = Instant::now();
     loop {
         // First, so that what writes the file as the last thing that it does is not missed.
-        let others = others(job);
+        let has_others = has_others(job);
         if let Some(pid) = read(path).at(ExecStep::PidFile, || format!("PIDFile={}", path.display()))? {
             return Ok(pid);
         }
-        match others {
-            Others::Some => seen = Instant::now(),
-            Others::Unseen if seen.elapsed() < UNSEEN => {}
-            Others::None | Others::Unseen => {
-                let text = format!("PIDFile={}: nothing is left that could write it", path.display());
-                return Err(Failure::new(ExecStep::PidFile, text));
-            }
+        if !has_others {
+            let text = format!("PIDFile={}: nothing is left that could write it", path.display());
+            return Err(Failure::new(ExecStep::PidFile, text));
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(PAUSES.1);
     }
 }
 
-/// Processes of the unit, but for this helper.
-enum Others {
-    /// There are some, or it can't be told.
-    Some,
-    /// There is none.
-    None,
-    /// None that says which unit's it is.
-    Unseen,
-}
-
-fn others(job: &Job<'_>) -> Others {
-    let own = std::process::id();
-    let group = Path::new(CGROUPS).join(job.unit.cgroup());
-    match fs::read_to_string(group.join("cgroup.procs")) {
-        // Only in its cgroup are we where the unit's processes are.
-        Ok(listed) if !job.unit.cgroup().is_empty() && has(&listed, own) => {
-            let alone = listed.lines().count() == 1 && !has_folders(&group);
-            if alone { Others::None } else { Others::Some }
-        }
-        _ => by_mark(own, &job.request.invocation),
+/// Has the unit any process but this helper? Yes, too, where it can't be told.
+fn has_others(job: &Job<'_>) -> bool {
+    if let Some(left) = orphans::are_left(job) {
+        return left;
     }
+    let group = Path::new(CGROUPS).join(job.unit.cgroup());
+    let listed = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    // Only in its cgroup are we where the unit's processes are.
+    job.unit.cgroup().is_empty()
+        || !has(&listed, std::process::id())
+        || listed.lines().count() > 1
+        || has_folders(&group)
 }
 
 fn has(listed: &str, pid: u32) -> bool {
@@ -125,25 +108,6 @@ fn has(listed: &str, pid: u32) -> bool {
 fn has_folders(group: &Path) -> bool {
     let entries = fs::read_dir(group).into_iter().flatten().flatten();
     entries.into_iter().any(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-}
-
-/// Looks for another process with this life's INVOCATION_ID.
-fn by_mark(own: u32, invocation: &[u8]) -> Others {
-    let mark: String = invocation.iter().map(|byte| format!("{byte:02x}")).collect();
-    let mark = format!("INVOCATION_ID={mark}");
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    for pid in pids.filter(|pid| ![1, own].contains(pid)) {
-        match fs::read(format!("/proc/{pid}/environ")) {
-            Ok(text) if text.split(|byte| *byte == 0).any(|one| one == mark.as_bytes()) => {
-                return Others::Some;
-            }
-            // Another user's, which we have no right to look at.
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => return Others::Some,
-            _ => {}
-        }
-    }
-    Others::Unseen
 }
 
 /// The live process that the file names; none where there's no file yet, or nothing in it, or a dead one.
