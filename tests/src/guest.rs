@@ -206,7 +206,7 @@ impl Builder {
             }
             Kind::Own => {
                 let source = format!("tar:{}", self.distribution.tar().display());
-                cli::call(&["create", &guest.name, "--from", &source])
+                cli::call(&["create", &guest.name, "--from", &source, "--direct"])
             }
         };
         made.unwrap_or_else(|error| panic!("{error}"));
@@ -365,7 +365,7 @@ impl Guest {
     /// The folder that holds its own root, while it does not run.
     pub fn stored_root(&self) -> PathBuf {
         let facts = cli::facts(&["status", &self.name]);
-        let root = facts.and_then(|facts| Some(PathBuf::from(facts["root"].as_str()?)));
+        let root = facts.and_then(|facts| Some(PathBuf::from(facts["lower"][0].as_str()?)));
         root.unwrap_or_else(|| panic!("`hostel status {} --json` names no root", self.name))
     }
 

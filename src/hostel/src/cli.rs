@@ -1,5 +1,7 @@
 //! The command line.
 
+pub mod store;
+
 use crate::config::Change;
 use crate::error::Error;
 use crate::name::GuestName;
@@ -56,6 +58,20 @@ pub enum Command {
     Run(RunArgs),
     /// Make a guest
     Create(CreateArgs),
+    /// Make a guest that begins as another one is now
+    Clone(store::CloneArgs),
+    /// Keep a guest's root as it is now, by a name
+    Snapshot(store::SnapshotArgs),
+    /// Let a guest be as it was at a snapshot
+    Rollback(store::RollbackArgs),
+    /// Let guests share the files that are equal
+    Unify(store::UnifyArgs),
+    /// Pack a guest's root into an archive
+    Export(store::ExportArgs),
+    /// What guests take on disk, their own and shared
+    Du(store::DuArgs),
+    /// Check the store of guests
+    Fsck(store::FsckArgs),
     /// Start a guest, and return when it is ready
     Start(StartArgs),
     /// Stop a guest in order, and return when nothing of it is left
@@ -199,6 +215,9 @@ pub struct CreateArgs {
     /// Each start begins with the root as it is: what the guest writes stays in memory and goes with its end
     #[arg(long)]
     pub volatile: bool,
+    /// The guest writes into its root itself, with no layer above: for one that lays overlays over it, as containers do
+    #[arg(long, conflicts_with = "volatile")]
+    pub direct: bool,
     /// Packages that debian:SUITE gets beside the base, comma-separated
     #[arg(long, value_name = "PACKAGES")]
     pub include: Option<String>,
@@ -216,7 +235,16 @@ pub struct CreateArgs {
 impl CreateArgs {
     /// For a guest from this source with these settings, and all else as it is by default.
     pub fn of(guest: GuestName, from: Source, set: Vec<Change>) -> CreateArgs {
-        CreateArgs { guest, from, volatile: false, include: None, set, init: None, json: false }
+        CreateArgs {
+            guest,
+            from,
+            volatile: false,
+            direct: false,
+            include: None,
+            set,
+            init: None,
+            json: false,
+        }
     }
 }
 

@@ -12,6 +12,7 @@
 //! | limits of a running guest that its file doesn't have | the file's |
 //! | a folder in the store without a definition: a `create` or `rm` | removed, its ids after it |
 //! | half-written files | removed |
+//! | layers that nobody names | removed |
 //!
 //! The run folder is gone after a boot, and with it every mark and record; the first command then looks through the whole
 //! store for definitions that are missing. Nobody waits for anybody here: a guest that is locked is somebody's.
@@ -27,7 +28,7 @@ use crate::places::Places;
 use crate::process::ProcessId;
 use crate::record::{Lock, State, names_in};
 use crate::registry::{Lifetime, Registry};
-use crate::store::Guest;
+use crate::store::{Guest, layers};
 use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
@@ -160,10 +161,16 @@ pub fn settle(places: &Places) -> Result<()> {
                 say_failure(&name, settle_guest(places, &name, ""));
             }
         }
+        layers::tidy(places, None);
         // Last: until then the next command is the first one, too.
         return make_folder(places);
     };
-    for mark in marks.into_iter().filter(|mark| !mark.process.lives()) {
+    let dead: Vec<Read> = marks.into_iter().filter(|mark| !mark.process.lives()).collect();
+    if !dead.is_empty() {
+        // Whatever they were about to name them for.
+        layers::tidy(places, None);
+    }
+    for mark in dead {
         match settle_guest(places, &mark.guest, &mark.command()) {
             Ok(Settled::Somebodys) => {}
             Ok(Settled::Done) => drop(fs::remove_file(&mark.file)),

@@ -13,7 +13,8 @@ use crate::process::ProcessId;
 use crate::programs::c_string;
 use crate::record::{Layer, Lock, Record, State, VERSION};
 use crate::scripts::{self, Point};
-use crate::store::{Guest, Writes, now};
+use crate::store::layers::TREE;
+use crate::store::{Guest, now};
 use crate::sys::fds::keep_through_exec;
 use crate::sys::process::{ForkOptions, Forked, execute, exit_now, fork};
 use hostel_contract::keeper::KeeperReport;
@@ -118,7 +119,8 @@ pub fn launch(places: &Places, lock: &Lock, launch: &Launch) -> Result<Launched>
 
 fn attempt(places: &Places, lock: &Lock, launch: &Launch) -> Result<Launched> {
     let guest = &launch.guest;
-    root::check(&guest.root)?;
+    let root = root::RootPlan::of(guest, places);
+    root.check()?;
     let own = ProcessId::own().ok_or_else(|| Error::Invalid("this process isn't in /proc".into()))?;
     let tree = find_tree(places);
     let network = Network::wanted(&launch.config, guest)?;
@@ -134,7 +136,7 @@ fn attempt(places: &Places, lock: &Lock, launch: &Launch) -> Result<Launched> {
         interface: network.as_ref().and_then(Network::on_host).map(str::to_owned),
         shares_network: network.as_ref().is_some_and(Network::is_shared),
         handed_over: launch.hands_over(),
-        layers: layers(guest)?,
+        layers: layers(&root)?,
         restarts: launch.restarts.clone(),
     };
     claim_layers(places, lock, &record)?;
@@ -144,6 +146,7 @@ fn attempt(places: &Places, lock: &Lock, launch: &Launch) -> Result<Launched> {
     lost.iter().for_each(|lost| say(lost));
     let plan = ContextPlan {
         guest: guest.clone(),
+        root,
         config: launch.config.clone(),
         network,
         map,
@@ -242,18 +245,20 @@ fn environment(launch: &Launch) -> Result<Vec<CString>> {
 /// A guest whose root is the host's would see the other guests.
 fn hidden(places: &Places, guest: &Guest) -> Vec<PathBuf> {
     let stores = [places.store.clone(), PathBuf::from(paths::HOST_STORE)];
-    if guest.root == Path::new("/") { stores.into() } else { Vec::new() }
+    if guest.root.as_deref() == Some(Path::new("/")) { stores.into() } else { Vec::new() }
 }
 
 /// The directories that a root is made from.
-fn layers(guest: &Guest) -> Result<Vec<Layer>> {
+fn layers(plan: &root::RootPlan) -> Result<Vec<Layer>> {
     let layer = |folder: &Path, written: bool| -> Result<Layer> {
         let (device, inode) = root::identity(folder)?;
         Ok(Layer { device, inode, written })
     };
-    let mut layers = vec![layer(&guest.root, guest.writes == Writes::Root)?];
-    if let Writes::Layer { folder } = &guest.writes {
-        layers.push(layer(folder, true)?);
+    let is_written = matches!(plan.top, root::Top::Itself);
+    let mut layers =
+        plan.lower.iter().map(|folder| layer(folder, is_written)).collect::<Result<Vec<Layer>>>()?;
+    if let root::Top::Layer(folder) = &plan.top {
+        layers.push(layer(&folder.join(TREE), true)?);
     }
     Ok(layers)
 }

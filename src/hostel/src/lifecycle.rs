@@ -16,7 +16,7 @@ use crate::record::{Lock, Record, State};
 use crate::registry::{Lifetime, Registry};
 use crate::scripts::{self, Point};
 use crate::store::ended::{HowEnded, LastEnd};
-use crate::store::{Guest, Ids, now};
+use crate::store::{Guest, Ids, layers, now};
 use hostel_contract::paths;
 use std::fs;
 use std::io;
@@ -131,9 +131,13 @@ pub fn clean_up(places: &Places, record: &Record, lock: &Lock) -> Result<HowEnde
     let end = LastEnd::from_record(lock.folder()).unwrap_or(LastEnd { how: HowEnded::Unknown, time: now() });
     if record.throwaway {
         forget_throwaway(places, &record.guest)?;
-    } else if Guest::read(places, name)?.is_some() {
+    } else if let Some(guest) = Guest::read(places, name)? {
         end.write(places, name)?;
         keep_console_log(places, name, lock)?;
+        // It ran on layers that it was to have only until now.
+        if record.guest.uses().any(|id| guest.uses().all(|own| own != id)) {
+            layers::tidy(places, Some(name));
+        }
     }
     Ok(end.how)
 }
@@ -156,9 +160,8 @@ pub fn forget_throwaway(places: &Places, guest: &Guest) -> Result<()> {
     if matches!(guest.ids, Ids::Range { .. }) {
         Registry::open(places)?.free(&guest.name, Lifetime::Running)?;
     }
-    // A throwaway guest never has a definition there; a stored guest of the same name does, and is another.
-    if guest.root.starts_with(places.guest(&guest.name)) && Guest::read(places, &guest.name)?.is_none() {
-        Guest::remove(places, &guest.name)?;
+    if guest.uses().next().is_some() {
+        layers::tidy(places, Some(&guest.name));
     }
     Ok(())
 }

@@ -5,7 +5,7 @@
 //! that this tool knows is in files that each command reads anew.
 //!
 //! - [`cli`] says what can be asked, [`command`] does it.
-//! - [`source`] and [`store`]: what a guest is made from and how it is kept; [`registry`]: its ids.
+//! - [`source`] and [`store`]: what a guest is made from and how it is kept, in [`tree`]s; [`registry`]: its ids.
 //! - [`context`]: what it lives in, step by step; [`launch`]: from a guest to its running init; [`handover`]: or to its own.
 //! - [`config`]: what its owner has set, its limits among it; [`network`]: what connects it.
 //! - [`policy`], [`scripts`], [`fleet`]: how a guest is to live, what is run at each stage of that, and in which order many do.
@@ -33,13 +33,16 @@ mod places;
 mod policy;
 mod process;
 mod programs;
+mod progress;
 mod record;
 mod registry;
 mod scripts;
 mod source;
+mod still;
 mod store;
 mod sys;
 mod terminal;
+mod tree;
 mod unit_status;
 mod usage;
 mod vserver;
@@ -154,6 +157,13 @@ fn run(cli: &Cli) -> Result<u8> {
     match &cli.command {
         Command::Run(args) => command::run::run(&places, programs, trace, args),
         Command::Create(args) => command::create::create(&places, args),
+        Command::Clone(args) => command::clone::clone(&places, args),
+        Command::Snapshot(args) => command::clone::snapshot(&places, args),
+        Command::Rollback(args) => command::clone::rollback(&places, args),
+        Command::Export(args) => command::export::export(&places, args),
+        Command::Unify(args) => command::unify::unify(&places, args),
+        Command::Fsck(args) => command::fsck::fsck(&places, args),
+        Command::Du(args) => command::du::du(&places, args),
         Command::Start(args) => command::start::start(&places, programs, trace, args),
         Command::Stop(args) => command::stop::stop(&places, args),
         Command::StartAll(args) => command::fleet::start_all(&places, programs, args),

@@ -79,6 +79,16 @@ impl Places {
         self.guests().join(name.as_str())
     }
 
+    /// Folder of all layers.
+    pub fn layers(&self) -> PathBuf {
+        self.store.join("layers")
+    }
+
+    /// Folder of the contents that layers share.
+    pub fn pool(&self) -> PathBuf {
+        self.store.join("pool")
+    }
+
     /// Folder of one running guest's record.
     pub fn running(&self, name: &GuestName) -> PathBuf {
         self.run.join(name.as_str())

@@ -21,6 +21,7 @@ use crate::places::Places;
 use crate::process::wait_end;
 use crate::store::Guest;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
@@ -71,7 +72,9 @@ pub fn run(places: &Places, guest: &Guest, point: Point, init: Option<i32>, limi
     let folder = places.guest(&guest.name);
     let own = of_point(&folder.join(FOLDER), point)?;
     let scripts = if own.is_empty() { of_point(&places.store.join(FOLDER), point)? } else { own };
-    scripts.iter().try_for_each(|script| run_one(script, &folder, guest, point, init, limit))
+    let root = guest.stack(places);
+    let variables = [("HOSTEL_GUEST", guest.name.as_str().into()), ("HOSTEL_ROOT", joined(&root))];
+    scripts.iter().try_for_each(|script| run_one(script, &folder, guest, point, init, limit, &variables))
 }
 
 /// The same, where a failure changes nothing any more: it is said.
@@ -102,6 +105,11 @@ fn of_point(folder: &Path, point: Point) -> Result<Vec<PathBuf>> {
     Ok(scripts)
 }
 
+/// Paths with colons between.
+fn joined(paths: &[PathBuf]) -> OsString {
+    paths.iter().map(|path| path.as_os_str()).collect::<Vec<_>>().join(OsStr::new(":"))
+}
+
 fn run_one(
     script: &Path,
     folder: &Path,
@@ -109,6 +117,7 @@ fn run_one(
     point: Point,
     init: Option<i32>,
     limit: Duration,
+    variables: &[(&str, OsString)],
 ) -> Result<()> {
     let failed = |what: &str| Err(Error::Invalid(what_failed(&guest.name, point, script, what)));
     let executable = fs::metadata(script).on("looking at", script)?.permissions().mode() & 0o111 != 0;
@@ -117,7 +126,7 @@ fn run_one(
     }
     let mut command = Command::new(script);
     command.arg(point.name()).arg(guest.name.as_str()).current_dir(folder).stdin(Stdio::null());
-    command.env("HOSTEL_GUEST", guest.name.as_str()).env("HOSTEL_ROOT", &guest.root);
+    command.envs(variables.iter().map(|(name, value)| (name, value)));
     if let Some(init) = init {
         command.env("HOSTEL_PID", init.to_string());
     }
@@ -151,7 +160,8 @@ mod tests {
             name: "web".parse().unwrap(),
             uuid: String::new(),
             source: "dir:/x".into(),
-            root: "/x".into(),
+            root: Some("/x".into()),
+            layers: Vec::new(),
             writes: Writes::Memory,
             ids: Ids::User,
             created: 0,

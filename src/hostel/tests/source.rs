@@ -33,7 +33,8 @@ fn given_an_archive_when_unpacked_then_owners_links_modes_and_capabilities_are_k
     run("tar", &["--xattrs", "--xattrs-include=*", "--acls", "-C", &from, "-czf", &to, "."]);
     tool.done(&["create", &tool.guest, "--from", &format!("tar:{to}")]);
 
-    let stored = tool.path("store/guests").join(&tool.guest).join("rootfs");
+    let layer = tool.facts()["layers"][0].as_str().unwrap().to_owned();
+    let stored = tool.path("store/layers").join(layer).join("tree");
     let (ping, ping2) =
         (fs::metadata(stored.join("bin/ping")).unwrap(), fs::metadata(stored.join("bin/ping2")).unwrap());
     assert_eq!((ping.uid(), ping.gid(), ping.mode() & 0o7777, ping.ino()), (33, 34, 0o4755, ping2.ino()));
@@ -109,13 +110,14 @@ fn given_a_layer_on_disk_when_stopped_and_started_then_what_was_written_is_there
     let tool = Tool::new();
     let root = tool.create(&[]);
     // What `--from host:/` makes, over the small root.
-    let folder = tool.path("store/guests").join(&tool.guest);
-    for part in ["upper", "work"] {
-        fs::create_dir(folder.join(part)).unwrap();
+    let layer = tool.path("store/layers/0123456789abcdef");
+    for part in ["tree", "work"] {
+        fs::create_dir_all(layer.join(part)).unwrap();
     }
-    let definition = folder.join("guest.json");
+    fs::write(layer.join("layer.json"), "{\"maker\": null, \"made\": 0}").unwrap();
+    let definition = tool.path("store/guests").join(&tool.guest).join("guest.json");
     let mut guest: serde_json::Value = serde_json::from_slice(&fs::read(&definition).unwrap()).unwrap();
-    guest["writes"] = serde_json::json!({ "layer": { "folder": folder } });
+    guest["writes"] = serde_json::json!({ "layer": "0123456789abcdef" });
     fs::write(&definition, guest.to_string()).unwrap();
 
     let script = |text: &str| tool.done(&["exec", &tool.guest, "--", "sh", "-c", text]).stdout;
@@ -123,7 +125,7 @@ fn given_a_layer_on_disk_when_stopped_and_started_then_what_was_written_is_there
     script("echo kept > /etc/kept; busybox rm /etc/group; busybox mv /etc/systemd /etc/moved");
     tool.done(&["stop", &tool.guest]);
     assert!(root.join("etc/group").exists() && !root.join("etc/kept").exists());
-    assert_eq!(fs::metadata(folder.join("upper/etc/kept")).unwrap().uid(), 0, "as the guest sees it");
+    assert_eq!(fs::metadata(layer.join("tree/etc/kept")).unwrap().uid(), 0, "as the guest sees it");
     let logs = tool.done(&["logs", &tool.guest]).stdout;
     assert!(logs.contains("sleeper.service"), "the log of a guest that doesn't run: {logs}");
     // Its units have moved away, so that it doesn't come up; but it is there.

@@ -31,7 +31,7 @@ pub fn check(places: &Places, programs: Option<&Path>, args: &CheckArgs) -> Resu
     match &args.subject {
         Subject::Source(source) => {
             let name = made_up_name()?;
-            let wishes = Wishes { volatile: true, include: None, once: true };
+            let wishes = Wishes { volatile: true, once: true, ..Wishes::default() };
             let mut lock = Some(lifecycle::lock_down(places, &name)?);
             let answer = prepare(places, &name, source, &wishes).and_then(|guest| {
                 let lock = lock.as_ref().ok_or_else(|| lifecycle::not_running(places, &name))?;

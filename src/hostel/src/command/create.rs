@@ -11,7 +11,7 @@ use crate::places::{Places, sync_file_system};
 use crate::record::Lock;
 use crate::registry::{Lifetime, Registry};
 use crate::source::Wishes;
-use crate::store::{Guest, Ids};
+use crate::store::{Guest, Ids, layers};
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::time::Duration;
@@ -24,7 +24,8 @@ pub fn create(places: &Places, args: &CreateArgs) -> Result<u8> {
         lock.remove()?;
         return Err(Error::Exists(name.clone()));
     }
-    let wishes = Wishes { volatile: args.volatile, include: args.include.clone(), once: false };
+    let wishes =
+        Wishes { volatile: args.volatile, direct: args.direct, include: args.include.clone(), once: false };
     let made = (|| {
         // What a killed `create` may have left.
         remove_from_store(places, name)?;
@@ -34,9 +35,9 @@ pub fn create(places: &Places, args: &CreateArgs) -> Result<u8> {
         if !changes.is_empty() {
             config::write(places, name, &config::changed(places, name, &changes)?.0)?;
         }
-        if guest.root.starts_with(places.guest(name)) {
+        if guest.uses().next().is_some() {
             // A definition that survives a power failure must not name a root that didn't.
-            sync_file_system(&guest.root)?;
+            sync_file_system(&places.store)?;
         }
         guest.write(places)?;
         Ok(guest)
@@ -67,8 +68,12 @@ pub fn claim(places: &Places, name: &GuestName, lifetime: Lifetime) -> Result<Id
 }
 
 /// Removes all that the store has of a guest, its ids last: nobody may get them while files of it are there.
-fn remove_from_store(places: &Places, name: &GuestName) -> Result<()> {
+pub fn remove_from_store(places: &Places, name: &GuestName) -> Result<()> {
+    let was_there = places.guest(name).exists();
     Guest::remove(places, name)?;
+    if was_there {
+        layers::tidy(places, None);
+    }
     if places.privileged {
         Registry::open(places)?.free(name, Lifetime::Stored)?;
     }

@@ -2,10 +2,14 @@
 
 pub mod boot;
 pub mod check;
+pub mod clone;
 pub mod create;
+pub mod du;
 pub mod enter;
+pub mod export;
 pub mod fleet;
 pub mod freeze;
+pub mod fsck;
 pub mod import;
 pub mod list;
 pub mod logs;
@@ -14,6 +18,7 @@ pub mod set;
 pub mod start;
 pub mod status;
 pub mod stop;
+pub mod unify;
 pub mod usage;
 
 use crate::error::{Error, Result};

@@ -18,8 +18,8 @@ use crate::programs;
 use crate::record::{Lock, Record, State};
 use crate::registry::Lifetime;
 use crate::source::{Source, Wishes};
-use crate::store::Guest;
 use crate::store::ended::HowEnded;
+use crate::store::{Guest, layers};
 use crate::sys::signal;
 use crate::terminal::{Input, Relay, RelayEvent, stdin_is_terminal};
 use std::os::fd::AsFd;
@@ -45,7 +45,7 @@ pub fn run(places: &Places, programs: Option<&Path>, trace: bool, args: &RunArgs
         return Err(Error::Exists(name));
     }
     let lock = lifecycle::lock_down(places, &name)?;
-    let wishes = Wishes { volatile: args.volatile, include: args.include.clone(), once: true };
+    let wishes = Wishes { volatile: args.volatile, direct: false, include: args.include.clone(), once: true };
     let guest = prepare(places, &name, &args.source, &wishes);
     let console =
         if args.command.is_empty() || stdin_is_terminal() { Console::Terminal } else { Console::Inherited };
@@ -81,12 +81,6 @@ pub fn run(places: &Places, programs: Option<&Path>, trace: bool, args: &RunArgs
 
 /// The guest, with its root in place.
 pub fn prepare(places: &Places, name: &GuestName, source: &Source, wishes: &Wishes) -> Result<Guest> {
-    let needs_folder = matches!(source, Source::Tar(_) | Source::Debian(_));
-    if needs_folder {
-        use std::os::unix::fs::DirBuilderExt;
-        let folder = places.guest(name);
-        std::fs::DirBuilder::new().mode(0o700).recursive(true).create(&folder).on("making", &folder)?;
-    }
     let ids = claim(places, name, Lifetime::Running)?;
     source.take_in(places, name, ids, wishes)
 }
@@ -157,11 +151,12 @@ pub fn remove_all(places: &Places, name: &GuestName, lock: Option<Lock>) -> Resu
     if places.privileged {
         crate::registry::Registry::open(places)?.free(name, Lifetime::Running)?;
     }
-    // It never had a definition there; a guest of this name that has one came up meanwhile, and is another.
-    if places.guest(name).exists() && Guest::read(places, name)?.is_none() {
-        Guest::remove(places, name)?;
+    lock.remove()?;
+    // Where none was ever made, nobody needs to look.
+    if places.layers().exists() {
+        layers::tidy(places, None);
     }
-    lock.remove()
+    Ok(())
 }
 
 /// Stays with the guest until its init has ended.

@@ -20,6 +20,8 @@ use std::time::Duration;
 struct Facts {
     #[serde(flatten)]
     guest: Guest,
+    /// The directories that its root is made of, the topmost first.
+    lower: Vec<PathBuf>,
     /// `stopped`, `starting`, `ending`, or, of a guest that is up, its own word.
     state: &'static str,
     /// PID 1, as the host numbers it; 0 when it doesn't run.
@@ -53,6 +55,7 @@ fn gather(places: &Places, args: &StatusArgs) -> Result<Facts> {
     let name = &args.guest;
     let last = LastEnd::read(places, name);
     let stopped = |guest: Guest, state: &'static str| Facts {
+        lower: guest.lower(places),
         guest,
         state,
         pid: 0,
@@ -129,7 +132,14 @@ fn print_words(facts: &Facts, all: bool) {
             text += &format!("\n  if it asked for a restart, nobody heard it: `hostel start {}`", guest.name);
         }
     }
-    text += &format!("\n  root: {} ({})\n", guest.root.display(), guest.source);
+    let root: Vec<String> = guest.root.iter().map(|root| root.display().to_string()).collect();
+    let layers = match guest.layers.len() {
+        0 => Vec::new(),
+        1 => vec!["a layer of the store".to_owned()],
+        more => vec![format!("{more} layers of the store")],
+    };
+    let root = [layers, root].concat().join(" over ");
+    text += &format!("\n  root: {root} ({})\n", guest.source);
     if let Some(processes) = facts.processes {
         text += &format!("  processes: {processes}\n");
     }

@@ -2,6 +2,7 @@
 //! host should not do as itself, without a context around it.
 
 use crate::context::idmap::{IdMap, mapped_tree, user_namespace};
+use crate::context::root::{self, RootPlan};
 use crate::error::{Doing, Error, Result};
 use crate::store::Ids;
 use crate::sys::fds::{receive_with, send_with};
@@ -11,16 +12,25 @@ use rustix::process::{Pid, WaitOptions, fchdir, waitpid};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-/// Forks a process that has only the guest's users, with `folder` as its current one (its owners are mapped where the
-/// map is a range), lets it do `what`, and returns the status that it ended with.
-pub fn run(ids: Ids, map: &IdMap, folder: &Path, what: impl FnOnce() -> i32) -> Result<i32> {
+/// What the process has as its current directory.
+#[derive(Clone, Copy)]
+pub enum Place<'a> {
+    /// A folder, its owners mapped where the map is a range.
+    Folder(&'a Path),
+    /// A guest's root, put together.
+    Root(&'a RootPlan),
+}
+
+/// Forks a process that has only the guest's users, with `place` as its current directory, lets it do `what`, and
+/// returns the status that it ended with.
+pub fn run(ids: Ids, map: &IdMap, place: Place<'_>, what: impl FnOnce() -> i32) -> Result<i32> {
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .doing(|| "making a socket pair")?;
     let child = match fork(ForkOptions::default()).doing(|| "forking")? {
         Forked::Parent(pid) => pid,
         Forked::Child => {
             drop(ours);
-            match enter(map, folder, &theirs) {
+            match enter(map, place, &theirs) {
                 Ok(()) => exit_now(what()),
                 Err(error) => {
                     crate::print_error(&error);
@@ -30,7 +40,7 @@ pub fn run(ids: Ids, map: &IdMap, folder: &Path, what: impl FnOnce() -> i32) -> 
         }
     };
     drop(theirs);
-    let prepared = prepare(child, ids, map, folder, &ours);
+    let prepared = prepare(child, ids, map, place, &ours);
     // Where that failed, the child finds the socket closed.
     drop(ours);
     let waited = waitpid(Some(child), WaitOptions::empty()).doing(|| "waiting for a child")?;
@@ -40,20 +50,23 @@ pub fn run(ids: Ids, map: &IdMap, folder: &Path, what: impl FnOnce() -> i32) -> 
         .ok_or_else(|| Error::Invalid("the process that works on the guest's files was killed".into()))
 }
 
-fn prepare(child: Pid, ids: Ids, map: &IdMap, folder: &Path, socket: &OwnedFd) -> Result<()> {
+fn prepare(child: Pid, ids: Ids, map: &IdMap, place: Place<'_>, socket: &OwnedFd) -> Result<()> {
     if receive_with(socket, &mut [0]).doing(|| "listening to a child")?.0 == 0 {
         return Ok(());
     }
     map.write(child)?;
-    let tree = match ids {
-        Ids::Range { .. } => Some(mapped_tree(folder, &user_namespace(child)?)?),
-        Ids::User => None,
+    let tree = match (ids, place) {
+        (Ids::Range { .. }, Place::Folder(folder)) => Some(mapped_tree(folder, &user_namespace(child)?)?),
+        (Ids::Range { first }, Place::Root(plan)) => {
+            Some(root::for_range(plan, &user_namespace(child)?, first)?)
+        }
+        (Ids::User, _) => None,
     };
     let descriptors: Vec<_> = tree.iter().map(AsFd::as_fd).collect();
     send_with(socket, b"M", &descriptors).doing(|| "handing over a folder")
 }
 
-fn enter(map: &IdMap, folder: &Path, socket: &OwnedFd) -> Result<()> {
+fn enter(map: &IdMap, place: Place<'_>, socket: &OwnedFd) -> Result<()> {
     leave_namespaces(libc::CLONE_NEWUSER).doing(|| "making a user namespace")?;
     send_with(socket, b"U", &[]).doing(|| "telling the parent")?;
     let (length, descriptors) = receive_with(socket, &mut [0]).doing(|| "listening to the parent")?;
@@ -61,10 +74,14 @@ fn enter(map: &IdMap, folder: &Path, socket: &OwnedFd) -> Result<()> {
         // It has failed, and says why.
         exit_now(125);
     }
-    match descriptors.first() {
-        Some(tree) => fchdir(tree).on("entering", folder)?,
-        None => rustix::process::chdir(folder).on("entering", folder)?,
-    }
     let groups: Option<&[u32]> = map.permits_groups().then_some(&[]);
-    become_user(0, 0, groups).doing(|| "becoming the guest's root")
+    become_user(0, 0, groups).doing(|| "becoming the guest's root")?;
+    match (descriptors.first(), place) {
+        (Some(tree), _) => fchdir(tree).doing(|| "entering the guest's files"),
+        (None, Place::Folder(folder)) => rustix::process::chdir(folder).on("entering", folder),
+        (None, Place::Root(plan)) => {
+            leave_namespaces(libc::CLONE_NEWNS).doing(|| "making a mount namespace")?;
+            fchdir(root::for_user(plan)?).doing(|| "entering the guest's files")
+        }
+    }
 }

@@ -42,6 +42,8 @@ pub use spawn::{Running, leave_keyring, make};
 pub struct ContextPlan {
     /// The guest.
     pub guest: Guest,
+    /// What its root is made from.
+    pub root: root::RootPlan,
     /// What its owner has set.
     pub config: Config,
     /// What connects it; `None`: its loopback alone.

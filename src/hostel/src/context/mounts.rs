@@ -3,7 +3,7 @@
 //! The guest's root is data that its owner wrote: a mount point in it may be a link to anywhere. So each is opened
 //! below the root, without following any link, and mounted on by descriptor.
 
-use crate::context::root::{RootPlan, for_user};
+use crate::context::root::for_user;
 use crate::context::spawn::Inside;
 use crate::error::{Doing, Error, Result};
 use crate::store::Ids;
@@ -100,10 +100,9 @@ pub(super) fn make_private(_: &mut Inside) -> Result<()> {
 /// Attaches the root over the host's. The paths of this process still begin at the host's, below it.
 pub(super) fn attach_root(inside: &mut Inside) -> Result<()> {
     let made_by_maker = inside.receive_root()?;
-    let guest = &inside.plan.guest;
-    let root = match (made_by_maker, guest.ids) {
+    let root = match (made_by_maker, inside.plan.guest.ids) {
         (Some(root), _) => root,
-        (None, Ids::User) => for_user(&RootPlan { directory: &guest.root, writes: &guest.writes })?,
+        (None, Ids::User) => for_user(&inside.plan.root)?,
         (None, Ids::Range { .. }) => return Err(Error::Invalid("the maker sent no root".into())),
     };
     move_mount(&root, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)

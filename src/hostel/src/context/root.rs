@@ -7,7 +7,9 @@
 
 use crate::context::idmap::{mapped_tree, plain_tree};
 use crate::error::{Doing, Error, Result};
-use crate::store::{UPPER, WORK, Writes};
+use crate::places::Places;
+use crate::store::layers::{TREE, WORK};
+use crate::store::{Guest, Writes};
 use crate::sys;
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, StatVfsMountFlags, Uid};
 use rustix::mount::{
@@ -17,15 +19,60 @@ use rustix::mount::{
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What a root is made from.
 #[derive(Clone, Debug)]
-pub struct RootPlan<'a> {
-    /// The directory.
-    pub directory: &'a Path,
+pub struct RootPlan {
+    /// The directories, the topmost first.
+    pub lower: Vec<PathBuf>,
     /// Where writes go.
-    pub writes: &'a Writes,
+    pub top: Top,
+}
+
+/// Where what is written to a root goes.
+#[derive(Clone, Debug)]
+pub enum Top {
+    /// Into the directory itself, which must be one.
+    Itself,
+    /// Into a layer in this folder, above.
+    Layer(PathBuf),
+    /// Into memory, above.
+    Memory,
+    /// Nowhere: it can only be read.
+    Nowhere,
+}
+
+impl RootPlan {
+    /// Of a guest.
+    pub fn of(guest: &Guest, places: &Places) -> RootPlan {
+        let top = match &guest.writes {
+            Writes::Root => Top::Itself,
+            Writes::Layer(id) => Top::Layer(id.folder(places)),
+            Writes::Memory => Top::Memory,
+        };
+        RootPlan { lower: guest.lower(places), top }
+    }
+
+    /// The one directory that needs no overlay, where it is so.
+    fn plain(&self) -> Option<&Path> {
+        match (&self.top, self.lower.as_slice()) {
+            (Top::Itself | Top::Nowhere, [one]) => Some(one),
+            _ => None,
+        }
+    }
+
+    /// Refuses, before anything is made, what can't be a root.
+    pub fn check(&self) -> Result<()> {
+        let lowest = self.lower.last().ok_or_else(|| Error::Invalid("the guest has no root".into()))?;
+        check(lowest)?;
+        match self.lower.len() {
+            more if more > 1 && matches!(self.top, Top::Itself) => {
+                Err(Error::Invalid("a root of several layers can't be written itself".into()))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Folders that every root of a distribution has some of; a directory without any isn't one.
@@ -49,17 +96,20 @@ pub fn check(directory: &Path) -> Result<()> {
 }
 
 /// As root: the finished root, its owners mapped by the guest's user namespace.
-pub fn for_range(plan: &RootPlan<'_>, user_namespace: &OwnedFd, root: u32) -> Result<OwnedFd> {
-    let lower = mapped_tree(plan.directory, user_namespace)?;
-    let upper = match plan.writes {
-        Writes::Root => {
-            // A device node that an archive or somebody before has left there is none. See also `devices`.
-            sys::mount::add_attributes(lower.as_fd(), sys::mount::NO_DEV)
-                .doing(|| "forbidding devices of the root")?;
-            return Ok(lower);
-        }
-        Writes::Memory => Upper::Memory { owner: root },
-        Writes::Layer { folder } => Upper::Layer(mapped_tree(folder, user_namespace)?),
+pub fn for_range(plan: &RootPlan, user_namespace: &OwnedFd, root: u32) -> Result<OwnedFd> {
+    if let Some(directory) = plan.plain() {
+        let root = mapped_tree(directory, user_namespace)?;
+        // A device node that an archive or somebody before has left there is none. See also `devices`.
+        sys::mount::add_attributes(root.as_fd(), sys::mount::NO_DEV)
+            .doing(|| "forbidding devices of the root")?;
+        return Ok(root);
+    }
+    let lower =
+        plan.lower.iter().map(|layer| mapped_tree(layer, user_namespace)).collect::<Result<Vec<_>>>()?;
+    let upper = match &plan.top {
+        Top::Itself | Top::Nowhere => Upper::None,
+        Top::Memory => Upper::Memory { owner: root },
+        Top::Layer(folder) => Upper::Layer(mapped_tree(folder, user_namespace)?),
     };
     // The thread's mount namespace is private to it; what it opens is the process's.
     std::thread::scope(|scope| {
@@ -86,12 +136,15 @@ fn become_owner_of_layers(root: u32) -> Result<()> {
 }
 
 /// As an ordinary user, inside the guest's new user and mount namespaces: the finished root.
-pub fn for_user(plan: &RootPlan<'_>) -> Result<OwnedFd> {
-    let lower = plain_tree(plan.directory)?;
-    let upper = match plan.writes {
-        Writes::Root => return Ok(lower),
-        Writes::Memory => Upper::Memory { owner: 0 },
-        Writes::Layer { folder } => Upper::Layer(plain_tree(folder)?),
+pub fn for_user(plan: &RootPlan) -> Result<OwnedFd> {
+    if let Some(directory) = plan.plain() {
+        return plain_tree(directory);
+    }
+    let lower = plan.lower.iter().map(|layer| plain_tree(layer)).collect::<Result<Vec<_>>>()?;
+    let upper = match &plan.top {
+        Top::Itself | Top::Nowhere => Upper::None,
+        Top::Memory => Upper::Memory { owner: 0 },
+        Top::Layer(folder) => Upper::Layer(plain_tree(folder)?),
     };
     overlay(lower, upper, Attributes::User)
 }
@@ -100,8 +153,10 @@ pub fn for_user(plan: &RootPlan<'_>) -> Result<OwnedFd> {
 enum Upper {
     /// A new tmpfs. Owner 0 of the guest is this id here.
     Memory { owner: u32 },
-    /// A mount that has `upper` and `work`.
+    /// A mount that has a layer's folders.
     Layer(OwnedFd),
+    /// Nothing.
+    None,
 }
 
 /// Which extended attributes an overlay keeps its own marks in.
@@ -114,25 +169,38 @@ enum Attributes {
 }
 
 /// Makes an overlay in the caller's mount namespace, which is left with the layers attached, and returns it detached.
-fn overlay(lower: OwnedFd, upper: Upper, attributes: Attributes) -> Result<OwnedFd> {
-    let root_owner = rustix::fs::fstat(&lower).doing(|| "looking at the lower layer")?;
+fn overlay(lower: Vec<OwnedFd>, upper: Upper, attributes: Attributes) -> Result<OwnedFd> {
+    let highest = lower.first().ok_or_else(|| Error::Invalid("the guest has no root".into()))?;
+    let root_owner = rustix::fs::fstat(highest).doing(|| "looking at the lower layer")?;
     // Paths relative to a scratch tmpfs are short, and free of the characters that overlayfs gives a meaning.
     let scratch = new_tmpfs(&[("mode", "0700")])?;
     let onto_root = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     move_mount(&scratch, "", CWD, "/", onto_root).doing(|| "attaching a place to build the overlay")?;
     let below =
         |name: &str| rustix::fs::mkdirat(&scratch, name, Mode::RWXU).doing(|| "making a place for a layer");
-    below("lower")?;
     below("top")?;
-    move_mount(&lower, "", &scratch, "lower", onto_root).doing(|| "attaching the lower layer")?;
+    let mut names = Vec::new();
+    for (number, layer) in lower.iter().enumerate() {
+        let name = number.to_string();
+        below(&name)?;
+        move_mount(layer, "", &scratch, &*name, onto_root).doing(|| "attaching a lower layer")?;
+        names.push(name);
+    }
+    if matches!(upper, Upper::None) && names.len() == 1 {
+        // Without an upper layer, overlayfs wants two.
+        below("nothing")?;
+        names.push("nothing".into());
+    }
+    let written = !matches!(upper, Upper::None);
     match upper {
+        Upper::None => {}
         Upper::Layer(tree) => {
             move_mount(&tree, "", &scratch, "top", onto_root).doing(|| "attaching the upper layer")?
         }
         Upper::Memory { owner } => {
             let tree = new_tmpfs(&[("mode", "0755")])?;
             move_mount(&tree, "", &scratch, "top", onto_root).doing(|| "attaching the upper layer")?;
-            for name in [UPPER, WORK] {
+            for name in [TREE, WORK] {
                 rustix::fs::mkdirat(&tree, name, Mode::RWXU).doing(|| "making the upper layer")?;
             }
             // The merged root takes its owner and mode from the upper one.
@@ -140,10 +208,10 @@ fn overlay(lower: OwnedFd, upper: Upper, attributes: Attributes) -> Result<Owned
             let (user, group) =
                 (Uid::from_raw(shift(root_owner.st_uid)), Gid::from_raw(shift(root_owner.st_gid)));
             let flags = AtFlags::SYMLINK_NOFOLLOW;
-            rustix::fs::chownat(&tree, UPPER, Some(user), Some(group), flags)
+            rustix::fs::chownat(&tree, TREE, Some(user), Some(group), flags)
                 .doing(|| "owning the upper layer")?;
             let mode = Mode::from_raw_mode(root_owner.st_mode & 0o7777);
-            rustix::fs::chmodat(&tree, UPPER, mode, AtFlags::empty())
+            rustix::fs::chmodat(&tree, TREE, mode, AtFlags::empty())
                 .doing(|| "setting the upper layer's mode")?;
         }
     }
@@ -153,9 +221,14 @@ fn overlay(lower: OwnedFd, upper: Upper, attributes: Attributes) -> Result<Owned
         fsconfig_set_string(&fs, key, value).doing(|| format!("overlay option {key}"))
     };
     set("source", "hostel")?;
-    set("lowerdir", "lower")?;
-    set("upperdir", &format!("top/{UPPER}"))?;
-    set("workdir", &format!("top/{WORK}"))?;
+    set("lowerdir", &names.join(":"))?;
+    if written {
+        set("upperdir", &format!("top/{TREE}"))?;
+        set("workdir", &format!("top/{WORK}"))?;
+    }
+    // A layer is one by its names and contents alone: it may come to lie under and over others.
+    set("index", "off")?;
+    set("metacopy", "off")?;
     match attributes {
         // So that a directory of the lower layer can be renamed: package managers do.
         Attributes::Trusted => set("redirect_dir", "on")?,
@@ -172,11 +245,8 @@ fn overlay(lower: OwnedFd, upper: Upper, attributes: Attributes) -> Result<Owned
     let made = fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_NODEV)
         .doing(|| "mounting the overlay")?;
     // What it says of a layer that it can't write.
-    if rustix::fs::fstatvfs(&made)
-        .doing(|| "looking at the overlay")?
-        .f_flag
-        .contains(StatVfsMountFlags::RDONLY)
-    {
+    let flags = rustix::fs::fstatvfs(&made).doing(|| "looking at the overlay")?.f_flag;
+    if written && flags.contains(StatVfsMountFlags::RDONLY) {
         return Err(Error::Invalid(
             "the kernel can't write the guest's layer (its log has a line of overlayfs): keep the store on ext4, XFS or \
              btrfs, or use --volatile"

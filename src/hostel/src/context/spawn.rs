@@ -2,7 +2,6 @@
 
 use crate::context::cgroup::{GuestCgroup, fork_into};
 use crate::context::fakes::Opened;
-use crate::context::root::RootPlan;
 use crate::context::{
     ContextPlan, HELPER, INSIDE, OUTSIDE, StepTime, caps, idmap, limits, mounts, perform, root,
 };
@@ -267,8 +266,7 @@ pub(super) fn make_root(outside: &mut Outside) -> Result<()> {
         Ids::User => Vec::new(),
         Ids::Range { first } => {
             let user_namespace = idmap::user_namespace(helper)?;
-            let wanted = RootPlan { directory: &plan.guest.root, writes: &plan.guest.writes };
-            vec![root::for_range(&wanted, &user_namespace, first)?, mounts::programs_tree(&plan.programs)?]
+            vec![root::for_range(&plan.root, &user_namespace, first)?, mounts::programs_tree(&plan.programs)?]
         }
     };
     let descriptors: Vec<BorrowedFd<'_>> = made.iter().map(AsFd::as_fd).collect();

@@ -1,11 +1,10 @@
 //! A Debian suite, fetched and put together by mmdebstrap, which writes an archive that is unpacked like any other.
 
 use crate::error::{Doing, Error, Result};
-use crate::name::GuestName;
 use crate::places::Places;
 use crate::source::tar;
 use crate::store::Ids;
-use std::path::PathBuf;
+use crate::store::layers::LayerId;
 use std::process::{Command, Stdio};
 
 /// Packages that a guest gets beside mmdebstrap's minimal base: what boots by systemd's units, and a bus.
@@ -17,14 +16,8 @@ pub fn is_suite(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
 }
 
-/// Makes the guest's root in the store.
-pub fn make(
-    places: &Places,
-    name: &GuestName,
-    ids: Ids,
-    suite: &str,
-    include: Option<&str>,
-) -> Result<PathBuf> {
+/// Makes the guest's root, a layer of the store.
+pub fn make(places: &Places, ids: Ids, suite: &str, include: Option<&str>) -> Result<LayerId> {
     let packages = [Some(PACKAGES), include].into_iter().flatten().collect::<Vec<_>>().join(",");
     let mut mmdebstrap = Command::new("mmdebstrap");
     mmdebstrap.args(["--variant=minbase", "--quiet", &format!("--include={packages}"), suite, "-"]);
@@ -36,7 +29,7 @@ pub fn make(
         _ => Error::call("running mmdebstrap", e),
     })?;
     let unpacked = match child.stdout.take() {
-        Some(archive) => tar::unpack(places, name, ids, archive.into(), &[]),
+        Some(archive) => tar::unpack(places, ids, archive.into(), &[]),
         None => Err(Error::Invalid("mmdebstrap has no output".into())),
     };
     let status = child.wait().doing(|| "waiting for mmdebstrap")?;

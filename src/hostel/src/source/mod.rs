@@ -3,19 +3,21 @@
 //! A source is taken in by what it is: a directory is used where it is, the host's own root gets a layer above it,
 //! an archive and a suite become a root in the store.
 
-use crate::context::root;
+use crate::context::idmap::IdMap;
+use crate::context::mapped::{self, Place};
+use crate::context::root::{self, RootPlan, Top};
 use crate::error::{Error, Result};
 use crate::launch::say;
 use crate::name::GuestName;
 use crate::places::Places;
-use crate::store::{Guest, Ids, VERSION, Writes, new_uuid, now};
+use crate::store::{Guest, Ids, VERSION, Writes, branch, new_uuid, now};
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 mod debian;
+pub mod export;
 mod host;
-mod layer;
 mod tar;
 
 /// A source, as named on the command line.
@@ -71,6 +73,8 @@ impl fmt::Display for Source {
 pub struct Wishes {
     /// Writes stay in memory.
     pub volatile: bool,
+    /// No layer above a root of the store's.
+    pub direct: bool,
     /// More packages, for a source that takes them.
     pub include: Option<String>,
     /// The guest runs once: where nothing else is said, a layer above the host's root is in memory.
@@ -93,41 +97,70 @@ impl Source {
         {
             say(&note);
         }
-        let memory_or = |otherwise: Writes| if wishes.volatile { Writes::Memory } else { otherwise };
-        let (root, writes) = match self {
+        let (root, layers) = match self {
             Source::Dir(path) => {
                 root::check(path).map_err(|e| self.refuse(&e.to_string()))?;
                 let path = std::fs::canonicalize(path).map_err(|e| self.refuse(&e.to_string()))?;
-                (path, memory_or(Writes::Root))
+                (Some(path), Vec::new())
             }
-            Source::Host if wishes.once => ("/".into(), Writes::Memory),
-            Source::Host if wishes.volatile => ("/".into(), Writes::Memory),
-            Source::Host => ("/".into(), layer::make(places, name)?),
+            Source::Host => (Some("/".into()), Vec::new()),
             Source::Tar(file) => {
-                let root =
-                    tar::unpack_file(places, name, ids, file).map_err(|e| self.refuse(&e.to_string()))?;
-                (root, memory_or(Writes::Root))
+                let layer = tar::unpack_file(places, ids, file).map_err(|e| self.refuse(&e.to_string()))?;
+                (None, vec![layer])
             }
             Source::Debian(suite) => {
-                let root = debian::make(places, name, ids, suite, wishes.include.as_deref())
+                let layer = debian::make(places, ids, suite, wishes.include.as_deref())
                     .map_err(|e| self.refuse(&e.to_string()))?;
-                (root, memory_or(Writes::Root))
+                (None, vec![layer])
             }
         };
-        Ok(Guest {
+        let mut guest = Guest {
             version: VERSION,
             name: name.clone(),
             uuid: new_uuid()?,
             source: self.to_string(),
             root,
-            writes,
+            layers,
+            writes: Writes::Memory,
             ids,
             created: now(),
-        })
+        };
+        guest.writes = self.writes(places, &guest, wishes)?;
+        Ok(guest)
+    }
+
+    /// Where the guest is to write.
+    fn writes(&self, places: &Places, guest: &Guest, wishes: &Wishes) -> Result<Writes> {
+        match self {
+            _ if wishes.volatile => Ok(Writes::Memory),
+            Source::Dir(_) => Ok(Writes::Root),
+            Source::Host if wishes.once => Ok(Writes::Memory),
+            Source::Host => Ok(Writes::Layer(branch::make_over(places, &guest.lower(places))?)),
+            // Nobody else will ever have it.
+            Source::Tar(_) | Source::Debian(_) if wishes.once || wishes.direct => Ok(Writes::Root),
+            Source::Tar(_) | Source::Debian(_) => above_or_itself(places, guest),
+        }
     }
 
     fn refuse(&self, why: &str) -> Error {
         Error::Source { source: self.to_string(), why: why.into() }
+    }
+}
+
+/// A layer above a root of the store's, so that others can have the root too; the root itself where this kernel can't
+/// lay a layer over it.
+fn above_or_itself(places: &Places, guest: &Guest) -> Result<Writes> {
+    // What an ordinary user's guest writes is made shareable when that is asked for.
+    let Ids::Range { first } = guest.ids else { return Ok(Writes::Root) };
+    let above = branch::make_over(places, &guest.lower(places))?;
+    let plan = RootPlan { lower: guest.lower(places), top: Top::Layer(above.folder(places)) };
+    match mapped::run(guest.ids, &IdMap::Range { first }, Place::Root(&plan), || 0) {
+        Ok(0) => Ok(Writes::Layer(above)),
+        Ok(_) => Ok(Writes::Root),
+        Err(error) => {
+            say(&format!("the guest writes into its root itself, and a clone of it will be a copy: {error}"));
+            Ok(Writes::Root)
+        }
     }
 }
 

@@ -6,16 +6,16 @@
 //! can't be made there, and aren't needed: a guest's /dev is made by its context.
 
 use crate::context::idmap::IdMap;
-use crate::context::{mapped, root};
+use crate::context::mapped::{self, Place};
+use crate::context::root;
 use crate::error::{Doing, Error, Result};
-use crate::name::GuestName;
 use crate::places::Places;
-use crate::store::{Ids, ROOT};
+use crate::store::Ids;
+use crate::store::layers::{self, LayerId};
 use std::fs;
 use std::io::Read;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// First bytes of what tar is told how to decompress.
@@ -30,16 +30,17 @@ const KEEP: &[&str] = &[
     "--same-permissions",
     "--acls",
     "--xattrs",
-    "--xattrs-include=user.*",
-    "--xattrs-include=security.capability",
     // Nodes are the context's business.
     "--anchored",
     "--exclude=./dev/*",
     "--exclude=dev/*",
 ];
 
+/// Extended attributes that a guest can have by itself.
+pub const ATTRIBUTES: &[&str] = &["--xattrs-include=user.*", "--xattrs-include=security.capability"];
+
 /// Unpacks an archive in a file.
-pub fn unpack_file(places: &Places, name: &GuestName, ids: Ids, file: &Path) -> Result<PathBuf> {
+pub fn unpack_file(places: &Places, ids: Ids, file: &Path) -> Result<LayerId> {
     let mut archive = fs::File::open(file).on("opening", file)?;
     if !archive.metadata().on("looking at", file)?.is_file() {
         return Err(Error::Invalid("it is no file".into()));
@@ -54,23 +55,16 @@ pub fn unpack_file(places: &Places, name: &GuestName, ids: Ids, file: &Path) -> 
         ));
     }
     let options: Vec<&str> = compression.iter().map(|(_, option)| *option).collect();
-    unpack(places, name, ids, archive.into(), &options)
+    unpack(places, ids, archive.into(), &options)
 }
 
-/// Unpacks an archive that is read from a descriptor into `rootfs` of the guest's folder.
-pub fn unpack(
-    places: &Places,
-    name: &GuestName,
-    ids: Ids,
-    archive: OwnedFd,
-    options: &[&str],
-) -> Result<PathBuf> {
-    let target = places.guest(name).join(ROOT);
-    fs::DirBuilder::new().mode(0o755).create(&target).on("making", &target)?;
-    fs::set_permissions(&target, fs::Permissions::from_mode(0o755)).on("opening up", &target)?;
+/// Unpacks an archive that is read from a descriptor into a new layer.
+pub fn unpack(places: &Places, ids: Ids, archive: OwnedFd, options: &[&str]) -> Result<LayerId> {
+    let layer = layers::make(places)?;
+    let target = layer.tree(places);
     let (map, lost) = IdMap::decide(ids);
     lost.iter().for_each(|lost| crate::launch::say(lost));
-    let status = mapped::run(ids, &map, &target, || {
+    let status = mapped::run(ids, &map, Place::Folder(&target), || {
         let error = become_tar(archive, options, &map);
         crate::print_error(&error);
         1
@@ -80,7 +74,7 @@ pub fn unpack(
     }
     root::check(&target)
         .map_err(|_| Error::Invalid("it holds no root file system (no usr, bin, etc)".into()))?;
-    Ok(target)
+    Ok(layer)
 }
 
 fn become_tar(archive: OwnedFd, options: &[&str], map: &IdMap) -> Error {
@@ -88,11 +82,16 @@ fn become_tar(archive: OwnedFd, options: &[&str], map: &IdMap) -> Error {
     // With one user there's nobody else to give a file to.
     let owners = if map.permits_groups() { "--same-owner" } else { "--no-same-owner" };
     let mut tar = Command::new("tar");
-    tar.args(KEEP).args(options).arg(owners).stdin(Stdio::from(archive)).env("LC_ALL", "C");
-    match tar.exec() {
-        e if e.kind() == std::io::ErrorKind::NotFound => {
+    tar.args(KEEP).args(ATTRIBUTES).args(options).arg(owners).stdin(Stdio::from(archive)).env("LC_ALL", "C");
+    not_installed(tar.exec())
+}
+
+/// Why tar didn't run.
+pub fn not_installed(error: std::io::Error) -> Error {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => {
             Error::Invalid("tar isn't installed: `apt install tar` installs it".into())
         }
-        e => Error::call("running tar", e),
+        _ => Error::call("running tar", error),
     }
 }

@@ -1,12 +1,30 @@
 //! The store: what a guest is when it doesn't run.
 //!
-//! A guest is a folder with `guest.json`, and, as its root needs it, `rootfs` (a root of its own) or `upper` and
-//! `work` (a layer over somebody else's). Owners on disk are as the guest sees them; the range of ids that it has
-//! on the host shows only while it runs. `guest.json` is written last: without it there's no guest, and what a
-//! killed `create` left is removed by the next one. `last.json` tells how the guest ended the last time.
+//! ```text
+//! guests/NAME/guest.json          the guest: which layers its root is made of, topmost first
+//!            /guest.toml          what its owner has set
+//!            /last.json           how it ended the last time
+//!            /snapshots/TAG/     the layers that its root was made of at a moment
+//! layers/ID/tree, work            a layer, and overlayfs' own folder for the time in which a guest writes it
+//!          /layer.json            who made it, and when
+//! pool/                           contents that layers share by hard links: see [`pool`]
+//! ```
+//!
+//! A root is a stack of layers: those below are shared and never altered again, the topmost is one guest's own, into
+//! which it writes ([`Writes`]). `guest.json` is the only truth about who uses which layer and in which role; it is
+//! replaced as a whole. So a layer that a stopped guest has written becomes one that others may use by a new
+//! `guest.json` that says so, and a clone, a snapshot and a roll-back are such a file each. Nothing is ever moved, and
+//! what a command that was killed leaves is a layer that nobody names, which is collected ([`layers`]).
+//!
+//! A running guest goes on with the layers that its record has, whatever `guest.json` says meanwhile: what is written
+//! there takes effect when the guest is started the next time.
+//!
+//! Owners on disk are as the guest sees them; the range of ids that it has on the host shows only while it runs. So
+//! layers can be shared by guests with different ranges. `guest.json` is written last: without it there's no guest,
+//! and what a killed `create` left is removed by the next one.
 
 use crate::context::idmap::IdMap;
-use crate::context::mapped;
+use crate::context::mapped::{self, Place};
 use crate::error::{Doing, Error, Result};
 use crate::name::GuestName;
 use crate::places::{Durable, Places, replace_file, sync_folder};
@@ -16,28 +34,28 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub mod branch;
 pub mod ended;
+pub mod exclude;
+pub mod layers;
+pub mod pool;
+pub mod snapshot;
+pub mod unify;
+pub mod usage;
+
+use layers::LayerId;
 
 /// Version of `guest.json`.
-pub const VERSION: u32 = 1;
-/// Name of a guest's own root in its folder.
-pub const ROOT: &str = "rootfs";
-/// Name of the layer that a guest writes, in its folder.
-pub const UPPER: &str = "upper";
-/// Name of overlayfs' own folder beside it.
-pub const WORK: &str = "work";
+pub const VERSION: u32 = 2;
 
 /// Where what a guest writes goes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Writes {
-    /// Into the root itself.
+    /// Into the root itself, which then is one directory.
     Root,
-    /// Into a layer above it, on disk.
-    Layer {
-        /// Folder that holds `upper` and `work`.
-        folder: PathBuf,
-    },
+    /// Into a layer of the store above it.
+    Layer(LayerId),
     /// Into a layer above it, in memory, gone when the guest ends.
     Memory,
 }
@@ -66,8 +84,12 @@ pub struct Guest {
     pub uuid: String,
     /// What it was made from, as given.
     pub source: String,
-    /// The directory that its root is, or is laid over.
-    pub root: PathBuf,
+    /// The directory outside the store that its root is, or is laid over, where there's one.
+    #[serde(default)]
+    pub root: Option<PathBuf>,
+    /// Layers of the store above that, the topmost first.
+    #[serde(default)]
+    pub layers: Vec<LayerId>,
     /// See [`Writes`].
     pub writes: Writes,
     /// See [`Ids`].
@@ -89,7 +111,7 @@ impl Guest {
             Ok(guest) if guest.version == VERSION && guest.name == *name => Ok(Some(guest)),
             Ok(guest) => Err(Error::Damaged {
                 why: format!(
-                    "is version {} of guest {}, expected {VERSION} of {name}",
+                    "is version {} of guest {}, expected {VERSION} of {name}: make the guest again from its source",
                     guest.version, guest.name
                 ),
                 file,
@@ -98,6 +120,29 @@ impl Guest {
                 Err(Error::Damaged { why: format!("{e}: repair it, or remove the guest's folder"), file })
             }
         }
+    }
+
+    /// The directories that its root is made of, the topmost first; what it writes above them isn't among them.
+    pub fn lower(&self, places: &Places) -> Vec<PathBuf> {
+        self.layers.iter().map(|id| id.tree(places)).chain(self.root.clone()).collect()
+    }
+
+    /// The same with the layer on disk that it writes, where there's one.
+    pub fn stack(&self, places: &Places) -> Vec<PathBuf> {
+        let written = match &self.writes {
+            Writes::Layer(id) => Some(id.tree(places)),
+            Writes::Root | Writes::Memory => None,
+        };
+        written.into_iter().chain(self.lower(places)).collect()
+    }
+
+    /// The layers of the store that it needs.
+    pub fn uses(&self) -> impl Iterator<Item = &LayerId> {
+        let written = match &self.writes {
+            Writes::Layer(id) => Some(id),
+            Writes::Root | Writes::Memory => None,
+        };
+        self.layers.iter().chain(written)
     }
 
     /// Reads a guest that must be there.
@@ -135,23 +180,29 @@ impl Guest {
             // Also after a power failure: half of its files without a definition is no guest, with one it would be.
             Ok(()) => sync_folder(&folder)?,
         }
-        match fs::remove_dir_all(&folder) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(e) if e.kind() == io::ErrorKind::PermissionDenied && !places.privileged => {
-                remove_mapped(places, &folder)
-            }
-            other => other.on("removing", &folder),
+        remove_tree(places, &folder)
+    }
+}
+
+/// Removes a folder and all that is in it, if it is there.
+pub fn remove_tree(places: &Places, folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied && !places.privileged => {
+            remove_mapped(places, folder)
         }
+        other => other.on("removing", folder),
     }
 }
 
 /// Files of an ordinary user's guest belong to that user's subordinate ids, whom only the guest's root may touch.
 fn remove_mapped(places: &Places, folder: &Path) -> Result<()> {
     let (map, _) = IdMap::decide(Ids::User);
-    let status = mapped::run(Ids::User, &map, &places.guests(), || match fs::remove_dir_all(folder) {
-        Ok(()) => 0,
-        Err(e) => e.raw_os_error().unwrap_or(libc::EIO),
-    })?;
+    let status =
+        mapped::run(Ids::User, &map, Place::Folder(&places.store), || match fs::remove_dir_all(folder) {
+            Ok(()) => 0,
+            Err(e) => e.raw_os_error().unwrap_or(libc::EIO),
+        })?;
     match status {
         0 => Ok(()),
         errno => Err(io::Error::from_raw_os_error(errno)).on("removing", folder),

@@ -40,9 +40,14 @@ pub fn programs() -> PathBuf {
 
 impl Tool {
     pub fn new() -> Tool {
+        Self::new_in(Path::new("/var/tmp"))
+    }
+
+    /// With its store on the file system of this folder.
+    pub fn new_in(folder: &Path) -> Tool {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let guest = format!("t{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let folder = tempfile::Builder::new().prefix("hostel-test-").tempdir_in("/var/tmp").unwrap();
+        let folder = tempfile::Builder::new().prefix("hostel-test-").tempdir_in(folder).unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let run = tempfile::Builder::new().prefix("hostel-run-").tempdir_in("/dev/shm").unwrap();
         Tool { folder, run, guest }

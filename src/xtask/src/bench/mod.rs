@@ -5,6 +5,7 @@
 //! named with the reason; it is not left out in silence.
 
 mod boot;
+mod clones;
 mod journal;
 mod marks;
 mod memory;
@@ -28,6 +29,7 @@ const BENCHES: &[Bench] = &[
     Bench { name: "size", run: size::table },
     Bench { name: "spawn", run: spawn::table },
     Bench { name: "memory", run: memory::table },
+    Bench { name: "clones", run: clones::table },
     Bench { name: "journal", run: journal::table },
     Bench { name: "boot", run: boot::all_services },
     Bench { name: "boot-four", run: boot::four_services },
