@@ -9,10 +9,11 @@ use super::dispatch::{Call, Origin};
 use super::error::{Failure, name};
 use super::interface;
 use super::message::{Kind, Message};
+use super::queue::Queue;
 use super::server::NAME;
 use super::value::{Value, structure};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 const SOCKET: &str = "/run/dbus/system_bus_socket";
@@ -22,6 +23,8 @@ const BUS_PATH: &str = "/org/freedesktop/DBus";
 const RETRY: Duration = Duration::from_millis(500);
 /// Calls that may wait for an answer about their caller.
 const WAITING_MAX: usize = 256;
+/// Messages that are looked at for each call that is carried out: a flood is sorted faster than it comes.
+const READ_AHEAD: usize = 32;
 /// Callers whose user is remembered.
 const USERS_MAX: usize = 1024;
 /// Callers that may subscribe to signals.
@@ -44,7 +47,7 @@ pub struct Broker {
     failed: Option<Instant>,
     awaited: HashMap<u32, Awaited>,
     users: HashMap<String, u32>,
-    ready: VecDeque<Call>,
+    ready: Queue,
     subscribers: BTreeSet<String>,
     /// Names whose owners we hear of.
     watched: BTreeSet<String>,
@@ -204,16 +207,22 @@ impl Broker {
 
     /// The next call that may be carried out.
     pub fn next(&mut self) -> Option<Call> {
-        loop {
-            if let Some(call) = self.ready.pop_front() {
-                return Some(call);
-            }
-            let message = self.connection.as_mut().filter(|connection| !connection.is_busy())?.next()?;
+        for _ in 0..READ_AHEAD {
+            let connection = self.connection.as_mut().filter(|connection| !connection.is_busy());
+            let Some(message) = connection.and_then(Connection::next) else { break };
             match message.kind {
                 Kind::Call => self.called(message),
                 Kind::Signal => self.signalled(message),
                 Kind::Return | Kind::Error => self.answered(message),
             }
+        }
+        self.ready.pop()
+    }
+
+    /// A call may be carried out, when it is its sender's turn.
+    fn admitted(&mut self, call: Call) {
+        if let Some(call) = self.ready.push(Call { authorized: true, ..call }) {
+            self.refuse(&call, &Failure::new(name::LIMITS, "Too many calls at once"));
         }
     }
 
@@ -222,7 +231,7 @@ impl Broker {
         let origin = Origin::Bus(message.sender.clone());
         let call = Call { message, origin, authorized: false, reloaded: false };
         if interface::privilege(&call.message).is_none() {
-            return self.ready.push_back(Call { authorized: true, ..call });
+            return self.admitted(call);
         }
         match self.users.get(&call.message.sender).copied() {
             Some(uid) => self.admit(call, uid),
@@ -240,7 +249,7 @@ impl Broker {
     /// The caller's user is known.
     fn admit(&mut self, call: Call, uid: u32) {
         let Some(action) = interface::privilege(&call.message).filter(|_| uid != 0) else {
-            return self.ready.push_back(Call { authorized: true, ..call });
+            return self.admitted(call);
         };
         // ALLOW_INTERACTIVE_AUTHORIZATION of the message is polkit's flag of the same meaning.
         let interactive = u32::from(call.message.flags & 4 != 0);
@@ -282,9 +291,7 @@ impl Broker {
             Awaited::Permission(call) => {
                 let answer = message.body.first().map(Value::items).unwrap_or(&[]);
                 match (failed, answer) {
-                    (false, [granted, ..]) if granted.is_true() => {
-                        self.ready.push_back(Call { authorized: true, ..call });
-                    }
+                    (false, [granted, ..]) if granted.is_true() => self.admitted(call),
                     (false, [_, challenge, ..]) if challenge.is_true() => {
                         let text = "Interactive authentication required.";
                         self.refuse(&call, &Failure::new(name::INTERACTION, text));
@@ -324,7 +331,7 @@ impl Broker {
             // dbus-daemon --systemd-activation wants a service: that one may ask.
             "ActivationRequest" => {
                 let origin = Origin::Bus(BUS.into());
-                self.ready.push_back(Call { message, origin, authorized: true, reloaded: false });
+                self.admitted(Call { message, origin, authorized: true, reloaded: false });
             }
             _ => {}
         }

@@ -17,7 +17,8 @@
 //! | --- | --- |
 //! | `value`, `wire`, `message`, `auth`, `path` | the protocol, pure |
 //! | `connection` | bytes and their limits |
-//! | `server`, `plans`, `broker` | the loop; what is in force; the connection to the guest's bus, and who may do what there |
+//! | `server`, `plans` | the loop; what is in force |
+//! | `broker`, `queue` | the connection to the guest's bus, who may do what there, and whose turn it is |
 //! | `dispatch`, `interface` | from a call to a method or property; introspection |
 //! | `world`, `property` | what is known of the guest, and what of it is shown |
 //! | `manager`, `jobs`, `init` | what is done |
@@ -35,6 +36,7 @@ mod message;
 mod path;
 mod plans;
 mod property;
+mod queue;
 mod server;
 mod value;
 mod wire;

@@ -30,6 +30,8 @@ use std::time::{Duration, Instant};
 
 /// Clients at a time on the private socket. For one more goes who has been silent longest.
 const PEERS_MAX: usize = 128;
+/// How long one client's requests may take before others have their turn; the one that is begun is finished.
+const TURN: Duration = Duration::from_millis(5);
 /// Clients that are taken in one turn.
 const ACCEPTED: usize = 16;
 /// With no client and no bus, it ends after so long: the next one may come soon, as in a script.
@@ -291,7 +293,11 @@ impl Server {
     fn serve_peers(&mut self) {
         let tokens: Vec<u64> = self.peers.keys().copied().collect();
         for token in tokens {
+            let began = Instant::now();
             for _ in 0..MESSAGES {
+                if began.elapsed() >= TURN {
+                    break;
+                }
                 let Some(peer) = self.peers.get_mut(&token).filter(|peer| !peer.is_busy()) else { break };
                 let Some(message) = peer.next() else { break };
                 if message.kind == Kind::Call {
@@ -336,7 +342,11 @@ impl Server {
                 self.broker.connect();
             }
         }
+        let began = Instant::now();
         for _ in 0..MESSAGES {
+            if began.elapsed() >= TURN {
+                break;
+            }
             let Some(call) = self.broker.next() else { break };
             dispatch::call(self, call);
             self.announce();

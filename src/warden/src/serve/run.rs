@@ -208,19 +208,28 @@ impl<'a> Serve<'a> {
             Ok(asked) => asked,
             Err(error) => return self.complain(&format!("journalctl can't be answered: {error}")),
         };
-        for asked in asked {
-            // What its asker logged before may have come since we last looked; others may log without end.
-            let until = Instant::now() + SYNC_TURNS;
-            while !all_seen || asked.wish == Wish::Sync {
-                all_seen = self.receive();
-                self.write_out();
-                if all_seen || self.trouble.is_some() || Instant::now() >= until {
-                    break;
-                }
+        if asked.is_empty() {
+            return;
+        }
+        // What an asker logged before may have come since we last looked; others may log without end.
+        let wants_all = asked.iter().any(|asked| asked.wish == Wish::Sync);
+        let until = Instant::now() + SYNC_TURNS;
+        while !all_seen || wants_all {
+            all_seen = self.receive();
+            self.write_out();
+            if all_seen || self.trouble.is_some() || Instant::now() >= until {
+                break;
             }
-            let done = self.sink.fulfil(asked.wish);
-            if let Some(varlink) = &mut self.varlink {
-                varlink.answer(&asked, &done);
+        }
+        // Who asks for the same is answered by one deed: many askers take no longer than one.
+        let mut done: Vec<(Wish, io::Result<()>)> = Vec::new();
+        for asked in &asked {
+            if done.iter().all(|(wish, _)| *wish != asked.wish) {
+                done.push((asked.wish, self.sink.fulfil(asked.wish)));
+            }
+            let result = done.iter().find(|(wish, _)| *wish == asked.wish);
+            if let (Some(varlink), Some((_, result))) = (&mut self.varlink, result) {
+                varlink.answer(asked, result);
             }
         }
     }
