@@ -91,7 +91,8 @@ fn common(a: &[String], b: &[String]) -> Vec<(usize, usize)> {
 pub struct Expected {
     /// What differs.
     pub difference: Difference,
-    /// Why it may. It may begin with `since VERSION: ` or `before VERSION: `, of systemd.
+    /// Why it may. It may begin with `since VERSION: ` or `before VERSION: `, of systemd; `at times: ` says that it need
+    /// not be there.
     pub reason: String,
 }
 
@@ -104,6 +105,11 @@ impl Expected {
         };
         limit("since ").is_none_or(|since| version >= since)
             && limit("before ").is_none_or(|before| version < before)
+    }
+
+    /// Is it a mistake of the table where the two don't differ?
+    pub fn must_be(&self) -> bool {
+        !self.reason.contains("at times: ")
     }
 }
 
