@@ -130,6 +130,10 @@ pub fn build(job: &Job<'_>, launch: &Launch<'_>) -> Result<Environment, Failure>
     environment.merge(Environment::read_set());
     identity(&mut environment, job, launch);
     invocation(&mut environment, job);
+    if rustix::process::getppid().is_some_and(|init| !init.is_init()) {
+        // Debian's scripts tell by their parent, which is to be 1, that they needn't ask systemctl to start them.
+        environment.set("SYSTEMCTL_SKIP_REDIRECT", "true");
+    }
     if BUS_SERVICES.contains(&job.unit.name()) {
         environment.set("SYSTEMD_NSS_DYNAMIC_BYPASS", "1");
     }
