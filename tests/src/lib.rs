@@ -23,6 +23,7 @@ pub mod machine;
 pub mod memory;
 pub mod oracle;
 pub mod paths;
+pub mod plug;
 pub mod random;
 pub mod run;
 pub mod shown;

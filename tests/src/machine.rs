@@ -63,6 +63,10 @@ pub struct Said {
 }
 
 impl Said {
+    pub(crate) fn of(console: String) -> Said {
+        Said { steps: steps_of(&console), console }
+    }
+
     /// A step, which must have been reached.
     pub fn step(&self, name: &str) -> &Step {
         self.steps.get(name).unwrap_or_else(|| panic!("the machine never got to `{name}`:\n{}", self.console))
@@ -88,7 +92,7 @@ impl Kernel {
     }
 
     /// Fetches it, if it is not in the cache yet: `vmlinuz`, and `modules`, all that is needed, each uncompressed.
-    fn fetch(&self) -> io::Result<()> {
+    pub(crate) fn fetch(&self) -> io::Result<()> {
         if self.folder().is_dir() {
             return Ok(());
         }
@@ -133,7 +137,19 @@ impl Kernel {
     }
 
     fn run_in(&self, folder: &Path, steps: &[(&str, &str)]) -> io::Result<Said> {
-        let disk = disk(folder, &self.folder(), steps)?;
+        let disk = self.disk(folder, steps)?;
+        let mut machine = self.machine(folder, &disk)?;
+        let console = run(&mut machine, RUN_LIMIT).map_err(io::Error::other)?.stdout.replace('\r', "");
+        Ok(Said::of(console))
+    }
+
+    /// Makes a disk for these steps.
+    pub(crate) fn disk(&self, folder: &Path, steps: &[(&str, &str)]) -> io::Result<PathBuf> {
+        disk(folder, &self.folder(), steps)
+    }
+
+    /// QEMU with this kernel and a disk, not yet started.
+    pub(crate) fn machine(&self, folder: &Path, disk: &Path) -> io::Result<Command> {
         let initramfs = self.initramfs(folder, "/init")?;
         let mut machine = Command::new("qemu-system-x86_64");
         // By plain emulation: where a machine is itself a virtual one, /dev/kvm may be there and not work.
@@ -141,8 +157,7 @@ impl Kernel {
         machine.args(["-net", "none", "-append", "console=ttyS0 panic=-1 quiet"]);
         machine.arg("-kernel").arg(self.folder().join("vmlinuz")).arg("-initrd").arg(initramfs);
         machine.arg("-drive").arg(format!("file={},format=raw,if=virtio,cache=unsafe", disk.display()));
-        let console = run(&mut machine, RUN_LIMIT).map_err(io::Error::other)?.stdout.replace('\r', "");
-        Ok(Said { steps: steps_of(&console), console })
+        Ok(machine)
     }
 
     /// The kernel itself and, in that folder, an initramfs that goes over to a disk with such an init.
@@ -184,7 +199,7 @@ fn disk(folder: &Path, kernel: &Path, steps: &[(&str, &str)]) -> io::Result<Path
     small::make_bootable(&root.join("small"))?;
     let applets = [
         "mount", "mkdir", "seq", "dd", "ps", "grep", "sed", "awk", "date", "poweroff", "ip", "ping", "ls",
-        "rm",
+        "rm", "mv", "cp", "ln", "head", "sync",
     ];
     for applet in applets {
         for bin in [root.join("bin"), root.join("small/bin")] {

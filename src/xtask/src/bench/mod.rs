@@ -6,6 +6,7 @@
 
 mod boot;
 mod clones;
+mod fleet;
 mod journal;
 mod marks;
 mod memory;
@@ -30,6 +31,7 @@ const BENCHES: &[Bench] = &[
     Bench { name: "spawn", run: spawn::table },
     Bench { name: "memory", run: memory::table },
     Bench { name: "clones", run: clones::table },
+    Bench { name: "fleet", run: fleet::table },
     Bench { name: "journal", run: journal::table },
     Bench { name: "boot", run: boot::all_services },
     Bench { name: "boot-four", run: boot::four_services },
