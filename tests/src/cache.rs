@@ -84,6 +84,19 @@ pub const DEBIAN12_RUNIT: Distribution = Distribution {
     packages: "runit-init,openssh-server,cron",
     postgresql: "",
 };
+/// Debian 12 with finit, and what its package recommends: without its plugins nothing that waits for a network starts.
+pub const DEBIAN12_FINIT: Distribution = Distribution {
+    name: "debian12-finit",
+    suite: "bookworm",
+    packages: "finit-sysv,finit-plugins,rsyslog,openssh-server,procps",
+    postgresql: "",
+};
+/// What only the long tests boot, and with another init than systemd.
+pub const OTHER_INITS: [Distribution; 3] = [DEBIAN12_OPENRC, DEBIAN12_RUNIT, DEBIAN12_FINIT];
+
+/// Alpine, from the image inside a package of PyPI: BusyBox, musl and apk; its inittab runs an OpenRC that isn't there.
+pub const ALPINE: Distribution =
+    Distribution { name: "alpine", suite: "", packages: "flashvm==0.1.3", postgresql: "" };
 
 /// A BusyBox and nothing else, made by the test itself.
 pub const SMALL: Distribution = Distribution { name: "small", suite: "", packages: "", postgresql: "" };
@@ -109,6 +122,9 @@ impl Distribution {
 
     /// What it was made from. One that was made from something else is made anew.
     pub fn recipe(&self) -> String {
+        if self.suite.is_empty() {
+            return format!("pip download {}\n", self.packages);
+        }
         format!("mmdebstrap --variant=minbase --include={} {}\n", self.packages, self.suite)
     }
 

@@ -50,16 +50,18 @@ struct Language {
     stop: Stop,
     /// It says READY=1 to NOTIFY_SOCKET.
     notifies: bool,
+    /// It brings the loopback up itself, and its services wait until it sees that happen.
+    awaits_loopback: bool,
 }
 
 const fn says(program: &'static str, stop: Stop) -> Language {
-    Language { program, stop, notifies: false }
+    Language { program, stop, notifies: false, awaits_loopback: false }
 }
 
 /// All that are known. The source of each is its own manual.
 const LANGUAGES: &[Language] = &[
     // systemd(1), SIGNALS: SIGRTMIN+4 starts poweroff.target.
-    Language { program: "systemd", stop: Stop::RealTime(4), notifies: true },
+    Language { notifies: true, ..says("systemd", Stop::RealTime(4)) },
     // sysvinit's init(8): only its control channel says 0; what SIGPWR does is in its inittab.
     says("init", Stop::Command(&["init", "0"])),
     // runit-init(8) executes runit(8); its 0 marks stopit.
@@ -69,8 +71,9 @@ const LANGUAGES: &[Language] = &[
     says("busybox", Stop::Signal(libc::SIGUSR2)),
     // openrc-init(8) listens at its FIFO.
     says("openrc-init", Stop::Command(&["openrc-shutdown", "--poweroff", "now"])),
-    // finit(8): USR2 powers off.
-    says("finit", Stop::Signal(libc::SIGUSR2)),
+    // finit(8): USR2 powers off. Its netlink plugin (4.2) asks nobody what is up already, it hears of what changes: where a
+    // host has brought the loopback up, all that waits for <net/lo/up>, sshd for one, never starts.
+    Language { awaits_loopback: true, ..says("finit", Stop::Signal(libc::SIGUSR2)) },
     // dinit(8), SIGNALS: TERM shuts down and, as the system's manager, powers off.
     says("dinit", Stop::Signal(libc::SIGTERM)),
     // s6-linux-init-shutdown(8).
@@ -95,6 +98,16 @@ fn program(record: &Record) -> Option<String> {
 fn language(record: &Record) -> Option<&'static Language> {
     let program = program(record)?;
     LANGUAGES.iter().find(|language| language.program == program)
+}
+
+/// Does the init that this root has want the loopback as a machine's kernel leaves it? Asked in the guest's root, before its
+/// init runs; a wrong answer costs that guest its loopback, and nobody else anything.
+pub fn awaits_loopback() -> bool {
+    let file = PROGRAMS.iter().find_map(|path| std::fs::canonicalize(path).ok());
+    let name = file.as_deref().and_then(std::path::Path::file_name);
+    LANGUAGES
+        .iter()
+        .any(|language| language.awaits_loopback && name.is_some_and(|name| name == language.program))
 }
 
 /// Will this guest never say that it is ready? Known as soon as its init runs.

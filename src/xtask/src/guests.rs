@@ -1,4 +1,4 @@
-//! `cargo xtask guests`: makes the Debian guests of the tests, and asks the oracle about each; once.
+//! `cargo xtask guests`: makes the guests of the tests, and asks the oracle about each; once.
 //!
 //! Everything is made under another name and then renamed, so that what is in the cache is whole.
 
@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hostel_tests::cache::{
-    self, DEBIAN12_OPENRC, DEBIAN12_RUNIT, DEBIAN12_SYSV, DISTRIBUTIONS, Distribution, FOR_LONG_TESTS,
+    self, ALPINE, DEBIAN12_SYSV, DISTRIBUTIONS, Distribution, FOR_LONG_TESTS, OTHER_INITS,
 };
 use hostel_tests::run::run;
 use hostel_tests::{oracle, stock};
@@ -41,7 +41,7 @@ pub fn for_short_tests() -> Done {
 
 /// Makes what is not in the cache yet of what `--all` needs besides.
 pub fn for_long_tests() -> Done {
-    for distribution in FOR_LONG_TESTS.iter().chain([&DEBIAN12_OPENRC, &DEBIAN12_RUNIT]) {
+    for distribution in FOR_LONG_TESTS.iter().chain(&OTHER_INITS).chain([&ALPINE]) {
         make(distribution)?;
     }
     for stock in stock::ALL {
@@ -68,11 +68,14 @@ fn tar(distribution: &Distribution) -> Done {
     if tar.is_file() && made_from == distribution.recipe() {
         return Ok(());
     }
-    println!("Making {} from {}; this takes a minute or two.", tar.display(), distribution.suite);
+    println!("Making {} by {}; this takes a minute or two.", tar.display(), distribution.recipe().trim());
     let began = Instant::now();
     // The ending decides the format that mmdebstrap writes.
     let part = cache::folder().join(format!("{}.part.tar", distribution.name));
-    show(&mut cache::mmdebstrap(distribution.packages, distribution.suite, &part))?;
+    match distribution.suite {
+        "" => from_wheel(distribution, &part)?,
+        suite => show(&mut cache::mmdebstrap(distribution.packages, suite, &part))?,
+    }
     let digest = distribution.digest_file();
     if digest.exists() {
         fs::remove_file(&digest).about("remove", &digest)?;
@@ -81,6 +84,38 @@ fn tar(distribution: &Distribution) -> Done {
     fs::write(&recipe, distribution.recipe()).about("write", &recipe)?;
     println!("Made in {:.0?}.", began.elapsed());
     Ok(())
+}
+
+/// Puts the layers of the image inside a wheel, one behind the other, into one tar: what is unpacked later counts.
+const LAYERS: &str = r#"
+import io, json, sys, tarfile, zipfile
+wheel = zipfile.ZipFile(sys.argv[1])
+folder = next(name for name in wheel.namelist() if name.endswith("/index.json")).rsplit("/", 1)[0]
+blob = lambda digest: wheel.read(folder + "/blobs/" + digest.replace(":", "/"))
+image = json.loads(wheel.read(folder + "/index.json"))
+while "manifests" in image:
+    image = json.loads(blob(image["manifests"][0]["digest"]))
+with tarfile.open(sys.argv[2], "w") as out:
+    for layer in image["layers"]:
+        with tarfile.open(fileobj=io.BytesIO(blob(layer["digest"]))) as read:
+            for member in read:
+                out.addfile(member, read.extractfile(member) if member.isreg() else None)
+"#;
+
+/// The tar, from an image that a package of PyPI has inside. Built for a newer C library than this machine may have, which
+/// nothing here runs.
+fn from_wheel(distribution: &Distribution, part: &Path) -> Done {
+    let folder = cache::folder().join(format!("{}.wheel", distribution.name));
+    remove_tree(&folder)?;
+    let mut download = Command::new("pip");
+    download.args(["download", "--quiet", "--disable-pip-version-check", "--no-deps"]);
+    download.args(["--only-binary=:all:", "--platform=manylinux_2_39_x86_64", "--python-version=3.12"]);
+    show(download.arg("--dest").arg(&folder).arg(distribution.packages))?;
+    let mut wheels = fs::read_dir(&folder).about("list", &folder)?.flatten();
+    let wheel =
+        wheels.next().ok_or_else(|| Error::Wrong(format!("pip left nothing in {}", folder.display())))?;
+    show(Command::new("python3").args(["-c", LAYERS]).arg(wheel.path()).arg(part))?;
+    remove_tree(&folder)
 }
 
 /// The unpacked root, with the owners and attributes that it has in the tar.

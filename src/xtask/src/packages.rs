@@ -54,6 +54,8 @@ pub const FOR_LONG_TESTS: &[Need] = &[
     need("qemu-system-x86_64", "qemu-system-x86"),
     need("mke2fs", "e2fsprogs"),
     need("xz", "xz-utils"),
+    // Alpine is inside a package of PyPI.
+    need("pip", "python3-pip"),
     // The foreign hosts.
     need("podman", "podman"),
     need("crun", "crun"),

@@ -594,7 +594,7 @@ pub(super) fn hide_abstract_sockets(inside: &mut Inside) -> Result<()> {
 }
 
 pub(super) fn loopback(inside: &mut Inside) -> Result<()> {
-    if inside.plan.shares_network() {
+    if inside.plan.shares_network() || (inside.plan.handed_over && crate::handover::awaits_loopback()) {
         return Ok(());
     }
     sys::network::loopback_up().doing(|| "bringing up the loopback interface")
