@@ -167,6 +167,7 @@ const SOURCES: &str = "\
 SOURCE is one of
   dir:PATH      a directory, used where it is (it must stay, and be used by this guest only unless --volatile)
   tar:FILE      an archive, unpacked into the store
+  oci:PATH      an image in OCI's layout, a directory or an archive; oci:PATH:NAME where it has several
   host:/        this machine's own root, which stays as it is: what the guest writes goes into a layer above it
   debian:SUITE  a Debian suite (bookworm, trixie, ...), fetched by mmdebstrap";
 
@@ -174,7 +175,7 @@ SOURCE is one of
 #[derive(Args, Debug)]
 #[command(after_long_help = SOURCES)]
 pub struct RunArgs {
-    /// The root: dir:PATH, tar:FILE, host:/ or debian:SUITE
+    /// The root: dir:PATH, tar:FILE, oci:PATH, host:/ or debian:SUITE
     pub source: Source,
     /// Remove what it wrote when it has ended (the default; `create` makes guests that stay)
     #[arg(long)]
@@ -209,7 +210,7 @@ pub struct CreateArgs {
     /// Its name
     #[arg(value_name = "NAME")]
     pub guest: GuestName,
-    /// The root: dir:PATH, tar:FILE, host:/ or debian:SUITE
+    /// The root: dir:PATH, tar:FILE, oci:PATH, host:/ or debian:SUITE
     #[arg(long, value_name = "SOURCE")]
     pub from: Source,
     /// Each start begins with the root as it is: what the guest writes stays in memory and goes with its end
@@ -268,7 +269,7 @@ pub struct ImportArgs {
 /// Arguments of `check`.
 #[derive(Args, Debug)]
 pub struct CheckArgs {
-    /// A guest, or a root: dir:PATH, tar:FILE, host:/ or debian:SUITE
+    /// A guest, or a root: dir:PATH, tar:FILE, oci:PATH, host:/ or debian:SUITE
     #[arg(value_name = "NAME|SOURCE")]
     pub subject: Subject,
     /// As if this were its key `init`

@@ -30,6 +30,7 @@ struct Case {
 
 const CREATE: &[&str] = &["create", "GUEST", "--from", "SOURCE", "--volatile"];
 const CREATE_TAR: &[&str] = &["create", "GUEST", "--from", "ARCHIVE"];
+const CREATE_FROM: &[&str] = &["create", "FROM", "--from", "ARCHIVE"];
 const START: &[&str] = &["start", "GUEST"];
 
 /// `create`: all of the guest is there, and starts; or nothing is.
@@ -66,6 +67,7 @@ const CASES: &[(&str, Case)] = &[
     ("stop", Case { command: &["stop", "GUEST"], before: &[CREATE, START], after: stops }),
     ("set", Case { command: &["set", "GUEST", "init=native"], before: &[CREATE, START], after: configured }),
     ("rm", Case { command: &["rm", "GUEST"], before: &[CREATE_TAR], after: whole_or_none }),
+    ("clone", Case { command: &["clone", "FROM", "GUEST"], before: &[CREATE_FROM], after: whole_or_none }),
     (
         "rm --force",
         Case { command: &["rm", "--force", "GUEST"], before: &[CREATE, START], after: whole_or_none },
@@ -91,6 +93,7 @@ fn ground() -> Tool {
 fn words(tool: &Tool, command: &[&str]) -> Vec<String> {
     let word = |word: &&str| match *word {
         "GUEST" => tool.guest.clone(),
+        "FROM" => format!("{}-from", tool.guest),
         "SOURCE" => format!("dir:{}", tool.path("root").display()),
         "ARCHIVE" => format!("tar:{}", tool.path("root.tar").display()),
         other => other.into(),
@@ -148,11 +151,17 @@ fn kill_at(tool: &Tool, name: &str, at: u64, victims: Victims) -> bool {
     }
     (case.after)(tool, &context);
     tool.assert_clean();
-    let _ = tool.call(&["rm", "--force", &tool.guest]);
+    remove_all(tool);
     assert_eq!(tool.interfaces(), Vec::<String>::new(), "{context}");
     assert_eq!(fs::read_dir(tool.path("store/guests")).unwrap().count(), 0, "{context}");
     assert_eq!(fs::read_dir(tool.run_folder().join(".intentions")).unwrap().count(), 0, "{context}");
     traced.killed
+}
+
+fn remove_all(tool: &Tool) {
+    for guest in fs::read_dir(tool.path("store/guests")).into_iter().flatten().flatten() {
+        let _ = tool.call(&["rm", "--force", &guest.file_name().to_string_lossy()]);
+    }
 }
 
 /// How many calls a command makes that nobody kills.
@@ -162,7 +171,7 @@ fn calls(tool: &Tool, name: &str) -> u64 {
     let words = words(tool, case.command);
     let command = tool.command(&words.iter().map(String::as_str).collect::<Vec<_>>());
     let calls = tracer::run(&command, u64::MAX, Victims::All).calls;
-    let _ = tool.call(&["rm", "--force", &tool.guest]);
+    remove_all(tool);
     assert!(calls > 50, "{name} makes {calls} calls only?");
     calls
 }
@@ -245,6 +254,12 @@ mod long {
     #[ignore = "long: cargo xtask test --all"]
     fn given_set_when_killed_at_each_call_then_the_next_command_puts_everything_right() {
         each("set");
+    }
+
+    #[test]
+    #[ignore = "long: cargo xtask test --all"]
+    fn given_clone_when_killed_at_each_call_then_the_next_command_puts_everything_right() {
+        each("clone");
     }
 
     #[test]

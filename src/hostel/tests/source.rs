@@ -5,6 +5,7 @@ mod common;
 use common::{Tool, small_root};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// cap_net_raw+ep, as the kernel keeps it (struct vfs_cap_data, version 2).
@@ -84,6 +85,92 @@ fn given_sources_that_are_none_when_creating_then_refused_and_nothing_is_left() 
         assert_eq!(tool.call(&["status", &tool.guest]).code, 4);
         assert_eq!(fs::read_dir(tool.path("store/guests")).map_or(0, Iterator::count), 0, "{source}");
     }
+}
+
+/// An image layout of these layers, each a folder that is packed; the names of blobs are their digests.
+fn image(tool: &Tool, layers: &[PathBuf]) -> PathBuf {
+    let layout = tool.path("image");
+    let blobs = layout.join("blobs/sha256");
+    fs::create_dir_all(&blobs).unwrap();
+    let blob = |file: &Path| -> String {
+        let output = Command::new("sha256sum").arg(file).output().unwrap();
+        let digest = String::from_utf8(output.stdout).unwrap()[..64].to_owned();
+        fs::rename(file, blobs.join(&digest)).unwrap();
+        digest
+    };
+    let document = |value: serde_json::Value| {
+        let file = layout.join("document");
+        fs::write(&file, value.to_string()).unwrap();
+        blob(&file)
+    };
+    let digests: Vec<serde_json::Value> = layers
+        .iter()
+        .map(|folder| {
+            let packed = layout.join("layer");
+            let (from, to) = (folder.display().to_string(), packed.display().to_string());
+            run("tar", &["--xattrs", "--xattrs-include=*", "-C", &from, "-czf", &to, "."]);
+            let kind = "application/vnd.oci.image.layer.v1.tar+gzip";
+            serde_json::json!({ "mediaType": kind, "digest": format!("sha256:{}", blob(&packed)), "size": 0 })
+        })
+        .collect();
+    let manifest = document(serde_json::json!({ "schemaVersion": 2, "layers": digests }));
+    let index = serde_json::json!({ "schemaVersion": 2, "manifests": [{
+        "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": format!("sha256:{manifest}"), "size": 0,
+        "annotations": { "org.opencontainers.image.ref.name": "latest" } }] });
+    fs::write(layout.join("index.json"), index.to_string()).unwrap();
+    fs::write(layout.join("oci-layout"), "{\"imageLayoutVersion\": \"1.0.0\"}").unwrap();
+    layout
+}
+
+#[test]
+#[ignore = "needs root and the built programs: cargo xtask test"]
+fn given_an_image_of_layers_when_a_guest_is_made_then_whiteouts_hold_and_nothing_leaves_the_root() {
+    let tool = Tool::new();
+    let victim = tool.path("victim");
+    fs::create_dir(&victim).unwrap();
+    let (first, second) = (tool.path("first"), tool.path("second"));
+    small_root(&first);
+    for file in ["etc/gone", "etc/kept", "opaque/below", "opaque/both"] {
+        fs::create_dir_all(first.join(file).parent().unwrap()).unwrap();
+        fs::write(first.join(file), "first").unwrap();
+    }
+    std::os::unix::fs::chown(first.join("etc/kept"), Some(33), Some(34)).unwrap();
+    symlink(&victim, first.join("way-out")).unwrap();
+    symlink("/etc", first.join("absolute")).unwrap();
+    fs::create_dir_all(second.join("etc")).unwrap();
+    fs::write(second.join("etc/.wh.gone"), "").unwrap();
+    fs::create_dir_all(second.join("opaque")).unwrap();
+    fs::write(second.join("opaque/.wh..wh..opq"), "").unwrap();
+    fs::write(second.join("opaque/both"), "second").unwrap();
+    let layout = image(&tool, &[first, second.clone()]);
+    let path = layout.display().to_string();
+    tool.done(&["create", &tool.guest, "--from", &format!("oci:{path}:latest")]);
+    let layer = tool.facts()["layers"][0].as_str().unwrap().to_owned();
+    let made = tool.path("store/layers").join(layer).join("tree");
+    assert!(!made.join("etc/gone").exists() && !made.join("opaque/below").exists());
+    assert_eq!(fs::read_to_string(made.join("opaque/both")).unwrap(), "second");
+    let kept = fs::metadata(made.join("etc/kept")).unwrap();
+    assert_eq!((kept.uid(), kept.gid()), (33, 34));
+    tool.done(&["start", &tool.guest]);
+    tool.done(&["rm", "--force", &tool.guest]);
+
+    // The archive of it; a blob that is not what it says; a layer that writes through a link of the one below.
+    let archive = tool.path("image.tar").display().to_string();
+    run("tar", &["-C", &path, "-cf", &archive, "."]);
+    tool.done(&["create", &tool.guest, "--from", &format!("oci:{archive}")]);
+    tool.done(&["rm", &tool.guest]);
+    fs::create_dir_all(second.join("way-out")).unwrap();
+    fs::write(second.join("way-out/written"), "x").unwrap();
+    fs::remove_dir_all(&layout).unwrap();
+    let layout = image(&tool, &[tool.path("first"), second]);
+    let _ = tool.call(&["create", &tool.guest, "--from", &format!("oci:{path}")]);
+    assert_eq!(fs::read_dir(&victim).unwrap().count(), 0);
+    let _ = tool.call(&["rm", &tool.guest]);
+    let blob = fs::read_dir(layout.join("blobs/sha256")).unwrap().next().unwrap().unwrap().path();
+    fs::write(blob, "changed").unwrap();
+    let refused = tool.call(&["create", &tool.guest, "--from", &format!("oci:{path}")]);
+    assert!(refused.code == 2 && refused.stderr.contains("damaged"), "{refused:?}");
+    assert_eq!(fs::read_dir(tool.path("store/guests")).unwrap().count(), 0);
 }
 
 #[test]

@@ -396,6 +396,46 @@ fn given_unify_when_killed_at_random_instants_then_fsck_finds_the_store_clean() 
 mod long {
     use super::*;
 
+    /// A file system of its own, on a loop device; gone when dropped.
+    struct FileSystem {
+        folder: tempfile::TempDir,
+    }
+
+    impl FileSystem {
+        fn make(kind: &str) -> FileSystem {
+            let folder = tempfile::Builder::new().prefix("hostel-fs-").tempdir_in("/var/tmp").unwrap();
+            let image = folder.path().join("image");
+            // XFS wants 300 MiB at least.
+            fs::File::create(&image).unwrap().set_len(400 << 20).unwrap();
+            shell(&format!("mkfs.{kind}"), &["-q", &text(&image)]);
+            fs::create_dir(folder.path().join("mount")).unwrap();
+            shell("mount", &["-o", "loop", &text(&image), &text(&folder.path().join("mount"))]);
+            FileSystem { folder }
+        }
+
+        fn mount(&self) -> PathBuf {
+            self.folder.path().join("mount")
+        }
+    }
+
+    impl Drop for FileSystem {
+        fn drop(&mut self) {
+            let _ = Command::new("umount").arg("-l").arg(self.mount()).status();
+        }
+    }
+
+    #[test]
+    #[ignore = "long: cargo xtask test --all"]
+    fn given_clones_on_xfs_when_one_writes_in_all_ways_then_no_other_sees_it() {
+        a_write_is_seen_in_no_other(&FileSystem::make("xfs").mount());
+    }
+
+    #[test]
+    #[ignore = "long: cargo xtask test --all"]
+    fn given_clones_on_btrfs_when_one_writes_in_all_ways_then_no_other_sees_it() {
+        a_write_is_seen_in_no_other(&FileSystem::make("btrfs").mount());
+    }
+
     #[test]
     #[ignore = "long: cargo xtask test --all"]
     fn given_unify_when_killed_at_a_thousand_random_instants_then_fsck_finds_the_store_clean() {

@@ -34,6 +34,9 @@ pub const FOR_TESTS: &[Need] = &[
     need("redis-cli", "redis-tools"),
     // One of the log sink's tests, which `--all` runs.
     need("strace", "strace"),
+    // File systems that guests are cloned on, by the long tests.
+    need("mkfs.xfs", "xfsprogs"),
+    need("mkfs.btrfs", "btrfs-progs"),
 ];
 
 /// What the benchmarks need besides: the peers.

@@ -18,6 +18,7 @@ use std::str::FromStr;
 mod debian;
 pub mod export;
 mod host;
+mod oci;
 mod tar;
 
 /// A source, as named on the command line.
@@ -31,6 +32,8 @@ pub enum Source {
     Host,
     /// A suite of Debian.
     Debian(String),
+    /// An image in OCI's layout: a directory or an archive, perhaps with a colon and the image's name in it.
+    Oci(PathBuf),
 }
 
 impl FromStr for Source {
@@ -40,19 +43,20 @@ impl FromStr for Source {
         let refuse =
             |why: &str| Err(Error::Source { source: text.escape_debug().to_string(), why: why.into() });
         let Some((kind, rest)) = text.split_once(':') else {
-            return refuse("it must be dir:PATH, tar:FILE, host:/ or debian:SUITE");
+            return refuse("it must be dir:PATH, tar:FILE, oci:PATH, host:/ or debian:SUITE");
         };
         match (kind, rest) {
-            ("dir" | "tar" | "debian", "") => refuse("nothing is named after the colon"),
+            ("dir" | "tar" | "debian" | "oci", "") => refuse("nothing is named after the colon"),
             ("dir", path) => Ok(Source::Dir(path.into())),
             ("tar", path) => Ok(Source::Tar(path.into())),
+            ("oci", path) => Ok(Source::Oci(path.into())),
             ("host", "/") => Ok(Source::Host),
             ("host", _) => refuse("of this machine only the root can be a source: host:/"),
             ("debian", suite) if debian::is_suite(suite) => Ok(Source::Debian(suite.into())),
             ("debian", _) => {
                 refuse("a suite's name is of lower-case letters, digits and dashes, as in bookworm")
             }
-            _ => refuse("it must be dir:PATH, tar:FILE, host:/ or debian:SUITE"),
+            _ => refuse("it must be dir:PATH, tar:FILE, oci:PATH, host:/ or debian:SUITE"),
         }
     }
 }
@@ -62,6 +66,7 @@ impl fmt::Display for Source {
         match self {
             Source::Dir(path) => write!(f, "dir:{}", path.display()),
             Source::Tar(path) => write!(f, "tar:{}", path.display()),
+            Source::Oci(path) => write!(f, "oci:{}", path.display()),
             Source::Host => f.write_str("host:/"),
             Source::Debian(suite) => write!(f, "debian:{suite}"),
         }
@@ -108,6 +113,10 @@ impl Source {
                 let layer = tar::unpack_file(places, ids, file).map_err(|e| self.refuse(&e.to_string()))?;
                 (None, vec![layer])
             }
+            Source::Oci(image) => {
+                let layer = oci::make(places, ids, image).map_err(|e| self.refuse(&e.to_string()))?;
+                (None, vec![layer])
+            }
             Source::Debian(suite) => {
                 let layer = debian::make(places, ids, suite, wishes.include.as_deref())
                     .map_err(|e| self.refuse(&e.to_string()))?;
@@ -137,8 +146,10 @@ impl Source {
             Source::Host if wishes.once => Ok(Writes::Memory),
             Source::Host => Ok(Writes::Layer(branch::make_over(places, &guest.lower(places))?)),
             // Nobody else will ever have it.
-            Source::Tar(_) | Source::Debian(_) if wishes.once || wishes.direct => Ok(Writes::Root),
-            Source::Tar(_) | Source::Debian(_) => above_or_itself(places, guest),
+            Source::Tar(_) | Source::Debian(_) | Source::Oci(_) if wishes.once || wishes.direct => {
+                Ok(Writes::Root)
+            }
+            Source::Tar(_) | Source::Debian(_) | Source::Oci(_) => above_or_itself(places, guest),
         }
     }
 

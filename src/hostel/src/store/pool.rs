@@ -154,7 +154,7 @@ impl Pool {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(e) => return Err(e.into()),
         }
-        rustix::fs::linkat(file.folder, file.name, &self.folder, &key.entry(number), AtFlags::empty())?;
+        rustix::fs::linkat(file.folder, file.name, &self.folder, key.entry(number), AtFlags::empty())?;
         self.entries.insert(file.meta.stat.st_ino, Entry { key: key.clone(), number });
         Ok(())
     }
@@ -163,7 +163,7 @@ impl Pool {
     ///
     /// Errors: EMLINK where the file system permits no more links to it.
     pub fn link(&self, key: &Key, number: u32, to: impl AsFd, name: &CStr) -> rustix::io::Result<()> {
-        rustix::fs::linkat(&self.folder, &key.entry(number), to, name, AtFlags::empty())
+        rustix::fs::linkat(&self.folder, key.entry(number), to, name, AtFlags::empty())
     }
 
     /// Removes the entries that no layer has, and returns their number.

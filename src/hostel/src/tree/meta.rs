@@ -139,7 +139,7 @@ impl Meta {
             u64::from(stat.st_gid),
             u64::from(stat.st_mode),
             stat.st_mtime as u64,
-            stat.st_mtime_nsec as u64,
+            stat.st_mtime_nsec,
             self.attributes.len() as u64,
         ];
         numbers.iter().for_each(|number| hash(&number.to_le_bytes()));
