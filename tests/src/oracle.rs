@@ -97,6 +97,11 @@ impl Nspawn {
         self.process.id()
     }
 
+    /// A file with what was written to its console.
+    pub fn console(&self) -> &Path {
+        &self.console
+    }
+
     /// The same with these options of systemd-nspawn.
     pub fn start_with(options: &[&str], root: &Path, name: &str) -> Result<Nspawn, OracleError> {
         let cgroups = make_cgroups(name);

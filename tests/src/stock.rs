@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::cache::{DEBIAN12, DEBIAN12_BARE, Distribution};
+use crate::cache::{DEBIAN12, DEBIAN12_BARE, DEBIAN13, Distribution};
 use crate::layer::Layer;
 use crate::paths;
 use crate::run::{Outcome, run};
@@ -58,8 +58,15 @@ pub const UPGRADE: Stock =
 /// Has apt look for Debian 13 where it looked for 12.
 pub const TO_DEBIAN13: &str = "sed -i s/bookworm/trixie/g /etc/apt/sources.list";
 
+/// What sets clocks and loads modules, for guests that have none of it. The two that keep the time exclude each other.
+pub const MACHINE: [Stock; 2] = [
+    Stock { name: "machine12", distribution: DEBIAN12, sources: "true", commands: FOR_MACHINE },
+    Stock { name: "machine13", distribution: DEBIAN13, sources: "true", commands: FOR_MACHINE },
+];
+const FOR_MACHINE: &[&str] = &["install util-linux-extra kmod chrony", "install ntpsec"];
+
 /// All that the long tests use.
-pub const ALL: [Stock; 2] = [KINDS, UPGRADE];
+pub const ALL: [Stock; 4] = [KINDS, UPGRADE, MACHINE[0], MACHINE[1]];
 
 impl Stock {
     fn folder(&self) -> PathBuf {

@@ -118,17 +118,27 @@ fn given_knobs_of_the_machine_when_a_guest_writes_them_then_it_reads_them_back_a
     assert_eq!(host(), before);
 }
 
-/// Reads files in a loop, as often as there are readers, while the server is killed; prints what went wrong, and how
-/// often it was killed.
+/// Reads files and makes calls that the fakes answer, until it is enough; says what went wrong. Numbers of calls are x86's.
+const READER: &str = r#"
+until (-e "/run/enough") {
+    for my $name (qw(meminfo stat uptime loadavg vmstat)) {
+        open(my $file, "<", "/proc/$name") or print "FAILED: opening $name: $!\n";
+        my $text = do { local $/; <$file> };
+        defined $text && length $text > 9 or print "SHORT: $name\n";
+    }
+    my $info = "\0" x 128;
+    syscall(99, $info) == 0 && unpack("x32Q", $info) > 0 or print "FAILED: sysinfo: $!\n";
+    my $timex = pack("L", 2) . "\0" x 252;
+    syscall(159, $timex) >= 0 or print "FAILED: adjtimex: $!\n";
+    my $time = pack("qq", 1000000000, 0);
+    syscall(227, 0, $time) == 0 or print "FAILED: clock_settime: $!\n";
+    select(undef, undef, undef, 0.01);
+}
+"#;
+
+/// Starts readers, kills the server as often as it is told to, and says how often it did.
 const KILLED_WHILE_READ: &str = r#"
-for i in $(seq READERS); do
-  ( while [ ! -e /run/enough ]; do
-      for file in meminfo stat uptime loadavg vmstat; do
-        text=$(cat /proc/$file) || echo "FAILED: $file"
-        case $text in ?????????*) ;; *) echo "SHORT: $file: $text" ;; esac
-      done
-    done ) &
-done
+for i in $(seq READERS); do perl /run/reader & done
 kills=0
 while [ $kills -lt KILLS ]; do
   for cmdline in /proc/[0-9]*/cmdline; do
@@ -144,17 +154,83 @@ wait
 echo "killed $kills"
 "#;
 
+/// A process of the guest's own init: of `hostel exec` no system call is asked about.
+fn as_service(guest: &Guest, limit: Duration, script: &str) -> hostel_tests::run::Outcome {
+    let mut command = Command::new(hostel_tests::paths::program("hostel"));
+    command.args([
+        "exec",
+        &guest.name,
+        "--",
+        "systemd-run",
+        "--quiet",
+        "--wait",
+        "--pipe",
+        "sh",
+        "-c",
+        script,
+    ]);
+    run(&mut command, limit).unwrap_or_else(|error| panic!("{error}"))
+}
+
 fn killed_while_read(guest: &Guest, readers: u32, kills: u32, limit: Duration) {
+    guest.shell(&format!("cat > /run/reader <<'EOF'\n{READER}EOF"));
     let script =
         KILLED_WHILE_READ.replace("READERS", &readers.to_string()).replace("KILLS", &kills.to_string());
-    let mut command = Command::new(hostel_tests::paths::program("hostel"));
-    command.args(["exec", &guest.name, "--", "sh", "-c", &script]);
-    let outcome = run(&mut command, limit).unwrap_or_else(|error| panic!("{error}"));
+    let outcome = as_service(guest, limit, &script);
     let mut wrong: HashMap<&str, u32> = HashMap::new();
     for line in outcome.stdout.lines().filter(|line| !line.starts_with("killed ")) {
         *wrong.entry(line).or_default() += 1;
     }
     assert!(outcome.stdout.contains("killed ") && wrong.is_empty(), "{wrong:?} {}", outcome.stderr);
+}
+
+#[test]
+#[ignore = "boots a guest: cargo xtask test"]
+fn given_calls_that_are_answered_when_services_make_them_then_they_agree_with_proc_and_the_host_stays_as_it_is()
+ {
+    const HIDDEN: &str = "[Service]\nType=oneshot\nProtectProc=invisible\nProtectKernelTunables=yes\n\
+        ExecStart=/bin/sh -c \"grep -c '^fuse /proc' /proc/mounts; echo 1 > /proc/sys/vm/swappiness && echo written; true\"\n";
+    let guest = Guest::debian12("fakes-asked").unit("hidden.service", HIDDEN).start();
+    let limit = Duration::from_secs(30);
+    let sysinfo =
+        r#"perl -e '$i = "\0" x 128; syscall(99, $i) == 0 or die "$!"; print join " ", unpack("QQQQQ", $i)'"#;
+    let said = as_service(&guest, limit, sysinfo);
+    let numbers: Vec<u64> = said.stdout.split(' ').filter_map(|word| word.trim().parse().ok()).collect();
+    let total = number(&guest.shell("cat /proc/meminfo"), "MemTotal");
+    assert_eq!(numbers.get(4), Some(&(total * 1024)), "{said:?}");
+    assert!(numbers[0] < 600, "up for {} s", numbers[0]);
+
+    // A /proc of a service's own has the fakes as well, and its knobs are as read-only as it asks for.
+    let own = as_service(&guest, limit, "systemctl start hidden; journalctl -u hidden -o cat");
+    let bound: u32 = own.stdout.lines().find_map(|line| line.trim().parse().ok()).unwrap_or(0);
+    assert!(bound > 30 && !own.stdout.contains("written"), "{own:?}");
+
+    // Setting the frequency of the clock, as chronyd does.
+    let adjust = r#"perl -e '$t = pack("L", 2) . "\0" x 252; $r = syscall(159, $t); die "$!" if $r < 0; print unpack("x40q", $t)'"#;
+    let said = as_service(&guest, limit, adjust);
+    assert!(said.status.success() && said.stderr.is_empty(), "{said:?}");
+    let user = as_service(&guest, limit, &format!("setpriv --reuid=1000 {adjust}"));
+    assert!(user.stderr.contains("not permitted"), "{user:?}");
+
+    // The clock: remembered, and shown.
+    let before = std::time::SystemTime::now();
+    let said = as_service(&guest, limit, "date -s 2001-02-03 >/dev/null && date +%Y");
+    assert!(said.status.success() && said.stdout.trim() != "2001", "{said:?}");
+    assert!(
+        before.elapsed().is_ok_and(|passed| passed < Duration::from_secs(60)),
+        "the host's clock was set"
+    );
+    let status = hostel_tests::cli::call(&["status", &guest.name]).unwrap();
+    assert!(status.stdout.contains("clock: set by the guest"), "{}", status.stdout);
+    let user = as_service(&guest, limit, "setpriv --reuid=1000 date -s 2001-02-03");
+    assert!(user.stderr.contains("not permitted"), "{user:?}");
+
+    // The clock on the board, also by `hostel exec`.
+    guest.shell("hwclock --systohc && hwclock --show");
+    guest.shell("hwclock --set --utc --date '2001-02-03 04:05:06'");
+    assert!(guest.shell("hwclock --show --utc").contains("2001-02-03"), "it goes on from what was set");
+    let user = guest.try_exec(&["setpriv", "--reuid=1000", "hwclock", "--show"]);
+    assert!(!user.status.success(), "{user:?}");
 }
 
 #[test]
@@ -166,6 +242,104 @@ fn given_readers_when_whoever_answers_is_killed_again_and_again_then_no_read_fai
 
 mod long {
     use super::*;
+    use hostel_tests::stock::MACHINE;
+
+    /// What is about the machine, and is to end well in a guest: a name, and a command. Who keeps the time is to go on until
+    /// it is told to end, which `timeout` says as 124.
+    const ABOUT_THE_MACHINE: [(&str, &str); 16] = [
+        ("hwclock", "hwclock --show"),
+        ("systohc", "hwclock --systohc && hwclock --hctosys"),
+        ("date", "date -s '2001-02-03 04:05:06'"),
+        ("timedatectl", "timedatectl"),
+        ("sysctl", "sysctl --system"),
+        ("dmesg", "dmesg && dmesg --clear"),
+        ("modprobe", "modprobe fuse && modprobe -r fuse"),
+        ("swapon", "swapon -a && swapoff -a"),
+        ("mount", "mount -a"),
+        ("chrony", "systemctl start chrony && ! systemctl is-failed chrony"),
+        ("chronyd", "timeout --preserve-status -s TERM 3 chronyd -d -u root 'server 127.0.0.1'"),
+        (
+            "rsyslog",
+            "systemctl is-active rsyslog && ! journalctl -u rsyslog -o cat | grep -iE 'klog.*(error|denied|fail)'",
+        ),
+        ("hwrng", "head -c 8 /dev/hwrng | wc -c | grep -x 8"),
+        ("kmsg", "echo said > /dev/kmsg"),
+        ("udev", "udevadm trigger && udevadm settle -t 1"),
+        (
+            "ntpd",
+            "apt-get -qq install --yes --no-install-recommends ntpsec && systemctl start ntpsec && \
+                  ! systemctl is-failed ntpsec && { timeout 3 ntpd -n -g; [ $? = 124 ]; }",
+        ),
+    ];
+
+    #[test]
+    #[ignore = "takes minutes: cargo xtask test --all"]
+    fn given_all_that_is_about_the_machine_when_run_in_a_guest_then_none_fails_and_the_host_stays_as_it_is() {
+        let host = || {
+            let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+            let kept = ["/proc/sys/vm/swappiness", "/proc/sys/kernel/printk", "/proc/swaps", "/proc/modules"];
+            kept.map(read)
+        };
+        let (before, began) = (host(), std::time::Instant::now());
+        let clock = std::time::SystemTime::now();
+        let mut failed = String::new();
+        for stock in MACHINE {
+            let guest = Guest::of(stock.distribution, "fakes-machine").stocked(stock).start();
+            guest.shell_within(
+                Duration::from_secs(200),
+                "export DEBIAN_FRONTEND=noninteractive; apt-get -qq install --yes --no-install-recommends \
+                 util-linux-extra kmod chrony",
+            );
+            for (name, command) in ABOUT_THE_MACHINE {
+                let done = as_service(&guest, Duration::from_secs(120), command);
+                if !done.status.success() {
+                    failed +=
+                        &format!("{} {name}: {} {} {}\n", guest.name, done.status, done.stdout, done.stderr);
+                }
+            }
+        }
+        assert!(failed.is_empty(), "{failed}");
+        assert_eq!(host(), before);
+        let (by_wall, by_monotonic) = (clock.elapsed().expect("the host's clock went back"), began.elapsed());
+        assert!(by_wall.abs_diff(by_monotonic) < Duration::from_secs(5), "{by_wall:?} {by_monotonic:?}");
+    }
+
+    /// A filter that asks whoever has its descriptor, on top of the guest's own: the kernel permits one. Prints the errno.
+    const OWN_LISTENER: &str = r#"perl -e 'my $code = pack("SCCL", 6, 0, 0, 0x7fff0000);
+        my $program = pack("Sx6P", 1, $code); my $fd = syscall(317, 1, 8, $program); print $fd < 0 ? $! + 0 : "got it"'"#;
+    /// Calls with pointers that lead nowhere, and into files of the fakes; prints each errno.
+    const POINTERS: &str = r#"perl -e 'syscall(99, 16); print $! + 0, "\n"; syscall(227, 0, 16); print $! + 0, "\n";
+        syscall(159, 16); print $! + 0, "\n"; open my $f, "<", "/proc/meminfo"; my $m = syscall(9, 0, 4096, 1, 2, fileno $f, 0);
+        syscall(227, 0, $m); print $! + 0, "\n"'"#;
+    /// Opens a fake as often as there is room for.
+    const MANY: &str = "for i in $(seq 20); do perl -e 'for (1 .. 50000) { open($f[$_], \"<\", \"/proc/stat\") or last }; \
+        sleep 3' & done; wait; echo opened";
+
+    #[test]
+    #[ignore = "takes minutes: cargo xtask test --all"]
+    fn given_a_hostile_guest_when_it_plays_with_its_fakes_then_the_host_and_other_guests_see_nothing_of_it() {
+        let mut hostile = Guest::debian12("fakes-hostile").start();
+        let other = Guest::debian12("fakes-other").start();
+        let limit = Duration::from_secs(60);
+        assert_eq!(as_service(&hostile, limit, OWN_LISTENER).stdout, "16", "EBUSY");
+        let said = as_service(&hostile, limit, POINTERS);
+        let errnos: Vec<&str> = said.stdout.lines().collect();
+        assert_eq!(errnos.get(..3), Some(&["14", "14", "14"][..]), "EFAULT: {said:?}");
+        assert_eq!(errnos.len(), 4, "a pointer into a fake is answered: {said:?}");
+        let said = as_service(&hostile, limit, &format!("ulimit -n $(ulimit -Hn); {MANY}"));
+        assert!(said.stdout.contains("opened"), "{said:?}");
+
+        // Replies are withheld: who reads waits, and nobody else.
+        hostile.shell("pkill -STOP -f '[h]ostel-warden fakes'");
+        hostile.shell("(cat /proc/uptime &) </dev/null >/dev/null 2>&1; sleep 0.1");
+        let began = std::time::Instant::now();
+        assert!(other.shell("cat /proc/meminfo /proc/stat /proc/uptime").contains("MemTotal"));
+        let status = hostel_tests::cli::call(&["status", &hostile.name]).unwrap();
+        assert!(status.stdout.contains("running"), "{}", status.stdout);
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+        let stopped = hostile.stop();
+        assert!(stopped.leftovers.is_empty(), "{stopped:?}");
+    }
 
     #[test]
     #[ignore = "takes minutes: cargo xtask test --all"]

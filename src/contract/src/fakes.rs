@@ -57,8 +57,15 @@ pub const CGROUP1_FILES: &[&str] = &[
     "memory.stat",
 ];
 
+/// A file at the root of the fakes that stands for none: what the guest has set its clocks to. Lines of a name (`wall`,
+/// `rtc`) and the seconds that it is ahead of the machine's; no line for a clock that wasn't set.
+pub const CLOCK: &str = "clock";
+/// The clock on the board. The kernel has no such file in a guest: its place is made for it.
+pub const RTC: &str = "dev/rtc0";
+
 /// What is bound: a path below `/` and below the root of the fakes.
 pub const BOUND: &[&str] = &[
+    RTC,
     "proc/cmdline",
     "proc/cpuinfo",
     "proc/diskstats",

@@ -5,11 +5,11 @@ use crate::escape::printable_line;
 use crate::join;
 use hostel_boot::Boot;
 use hostel_boot::edges::{Edges, LIST_MAX};
-use hostel_contract::paths;
 use hostel_contract::status::{
     ActiveState, GuestState, MAGIC, PAGE_MAX, StatusHeader, StatusRow, StatusText, SubState, TEXT_SIZE,
     UNITS_MAX, UnitResult, VERSION, row_offset, text_offset,
 };
+use hostel_contract::{fakes, paths};
 use rustix::fs::{Mode, OFlags};
 use serde::Serialize;
 use std::os::fd::OwnedFd;
@@ -19,6 +19,8 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of the list of unit names at most: each name has 255 and its newline.
 const NAMES_MAX: usize = 256 * (UNITS_MAX + 1);
+/// Bytes of what is said of clocks, at most.
+const CLOCKS_MAX: usize = 256;
 /// Times that a page is read again because init was writing it.
 const ATTEMPTS: u32 = 50;
 
@@ -82,6 +84,35 @@ impl GuestStatus {
 /// A running guest's boot, by its own word. `None`: init has no page yet.
 pub fn ask_boot(guest: &join::Guest) -> Result<Option<Boot>> {
     ask(guest, &[paths::STATUS, paths::UNITS, paths::EDGES], boot)
+}
+
+/// What a guest has set its clocks to: seconds ahead of the machine's. It has no effect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Clocks {
+    /// The wall clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wall_ahead: Option<i64>,
+    /// /dev/rtc.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtc_ahead: Option<i64>,
+}
+
+impl Clocks {
+    /// Asks a running guest's fakes; where it has none, it has set none.
+    pub fn ask(guest: &join::Guest) -> Result<Clocks> {
+        let path = format!("{}/{}", paths::FAKES, fakes::CLOCK);
+        let read = guest.read_inside(CLOCKS_MAX + 8, PATIENCE, |pipe| {
+            if write_files(&pipe, &[&path]).is_ok() { 0 } else { 1 }
+        })?;
+        let (said, _) = split_file(&read).unwrap_or_default();
+        Ok(Clocks::parse(&String::from_utf8_lossy(said)))
+    }
+
+    fn parse(said: &str) -> Clocks {
+        let of =
+            |name| said.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        Clocks { wall_ahead: of("wall"), rtc_ahead: of("rtc") }
+    }
 }
 
 /// Reads files of the guest's until they are at rest and belong together.
@@ -285,6 +316,15 @@ mod tests {
 
     fn decode(said: &[u8]) -> Decoded<GuestStatus> {
         Ok(status(&page_of(said)?))
+    }
+
+    #[test]
+    fn given_what_a_guest_says_of_its_clocks_when_read_then_only_numbers_count() {
+        let clocks = Clocks::parse("wall -86400\nrtc 5\n");
+        assert_eq!(clocks, Clocks { wall_ahead: Some(-86_400), rtc_ahead: Some(5) });
+        for nonsense in ["", "wall\n", "wall x\nrtc 99999999999999999999\n", "wallaby 3\n"] {
+            assert_eq!(Clocks::parse(nonsense), Clocks::default(), "{nonsense:?}");
+        }
     }
 
     #[test]

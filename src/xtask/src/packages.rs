@@ -44,6 +44,7 @@ pub const FOR_BENCHES: &[Need] = &[
     need("bwrap", "bubblewrap"),
     need("crun", "crun"),
     need("lxc-start", "lxc"),
+    need("lxcfs", "lxcfs"),
     need("tini-static", "tini"),
     need("dumb-init", "dumb-init"),
     need("unshare", "util-linux"),

@@ -10,7 +10,7 @@ use crate::places::Places;
 use crate::record::Record;
 use crate::store::ended::{HowEnded, LastEnd};
 use crate::store::{Guest, now};
-use crate::unit_status::{GuestStatus, Unit};
+use crate::unit_status::{Clocks, GuestStatus, Unit};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -36,6 +36,8 @@ struct Facts {
     wardens: u32,
     ready_usec: Option<u64>,
     last: Option<LastEnd>,
+    #[serde(flatten)]
+    clocks: Clocks,
     units: Vec<Unit>,
 }
 
@@ -68,16 +70,20 @@ fn gather(places: &Places, args: &StatusArgs) -> Result<Facts> {
         wardens: 0,
         ready_usec: None,
         last,
+        clocks: Clocks::default(),
         units: Vec::new(),
     };
     match Life::settled(places, name)? {
         Life::Up(record, _) => {
             let init = record.init.map_or(0, |init| init.pid);
             let own_word = own_word(places, &record);
+            let clocks = join::Guest::running(places, name).and_then(|guest| Clocks::ask(&guest));
             let mut facts = stopped(record.guest.clone(), "starting");
             facts.pid = init;
             facts.keeper = if record.keeper.lives() { record.keeper.pid } else { 0 };
             facts.started = record.started;
+            // Who doesn't answer has said nothing of its clocks.
+            facts.clocks = clocks.unwrap_or_default();
             facts.processes =
                 record.cgroup.as_deref().map(|cgroup| GuestCgroup::existing(cgroup).processes());
             facts.cgroup = record.cgroup;
@@ -142,6 +148,13 @@ fn print_words(facts: &Facts, all: bool) {
     text += &format!("\n  root: {root} ({})\n", guest.source);
     if let Some(processes) = facts.processes {
         text += &format!("  processes: {processes}\n");
+    }
+    for (clock, ahead) in [("clock", facts.clocks.wall_ahead), ("/dev/rtc", facts.clocks.rtc_ahead)] {
+        let Some(ahead) = ahead else { continue };
+        let by = span(Duration::from_secs(ahead.unsigned_abs()));
+        let way = if ahead < 0 { "behind" } else { "ahead of" };
+        let effect = if clock == "clock" { ", which has no effect" } else { "" };
+        text += &format!("  {clock}: set by the guest, {by} {way} the host's{effect}\n");
     }
     let active = facts.units.iter().filter(|unit| unit.active == "active").count();
     if !facts.units.is_empty() {

@@ -9,6 +9,7 @@ use crate::context::spawn::Inside;
 use crate::error::Result;
 use crate::sys;
 use libc::sock_filter;
+use std::os::fd::OwnedFd;
 
 const CALLS: &str = include_str!("../../../../units/calls.tsv");
 const NUMBERS: &str = include_str!("../../../../units/syscalls.tsv");
@@ -18,10 +19,21 @@ const NUMBERS: &str = include_str!("../../../../units/syscalls.tsv");
 const CONVENTIONS: &[(u32, usize, u32)] =
     &[(0xc000_003e, 1, !0x4000_0000), (0x4000_0003, 2, !0), (0xc000_00b7, 3, !0)];
 
-/// A row that is faked.
+/// What becomes of the calls that somebody could answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// The guest's fakes are asked.
+    Answered,
+    /// There is nobody to ask.
+    Alone,
+}
+
+/// A row that is not left to the kernel.
 #[derive(Debug, PartialEq, Eq)]
 struct Faked {
     name: &'static str,
+    /// What the filter returns.
+    verdict: u32,
     /// The first argument is this, or is not.
     first: Option<(bool, u32)>,
 }
@@ -31,20 +43,24 @@ fn rows(table: &'static str) -> impl Iterator<Item = Vec<&'static str>> {
     lines.map(|line| line.split('\t').collect())
 }
 
-/// The table's rows that are faked.
-fn faked() -> Vec<Faked> {
-    let faked = rows(CALLS).filter(|row| row.get(1) == Some(&"faked"));
-    faked
-        .filter_map(|row| {
-            let text = *row.get(2)?;
-            let (is, number) = text.strip_prefix('!').map_or((true, text), |number| (false, number));
-            Some(Faked { name: row.first()?, first: number.parse().ok().map(|number| (is, number)) })
-        })
-        .collect()
+/// The table's rows that are not left to the kernel.
+fn faked(asked: Asked) -> Vec<Faked> {
+    let of_row = |row: Vec<&'static str>| {
+        let what = *row.get(1)?;
+        let verdict = match (what.strip_prefix("asked/"), asked) {
+            (Some(_), Asked::Answered) => libc::SECCOMP_RET_USER_NOTIF,
+            (alone, _) if alone.unwrap_or(what) == "faked" => libc::SECCOMP_RET_ERRNO,
+            _ => return None,
+        };
+        let text = *row.get(2)?;
+        let (is, number) = text.strip_prefix('!').map_or((true, text), |number| (false, number));
+        Some(Faked { name: row.first()?, verdict, first: number.parse().ok().map(|number| (is, number)) })
+    };
+    rows(CALLS).filter_map(of_row).collect()
 }
 
 /// The filter's program. Straight-line: the kernel runs it once a number, and remembers which are always allowed.
-fn program() -> Vec<sock_filter> {
+fn program(asked: Asked) -> Vec<sock_filter> {
     const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
     const AND: u16 = (libc::BPF_ALU | libc::BPF_AND | libc::BPF_K) as u16;
     const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
@@ -54,11 +70,10 @@ fn program() -> Vec<sock_filter> {
     const NUMBER: u32 = 0;
     const CONVENTION: u32 = 4;
     const FIRST: u32 = 16;
-    const SUCCESS: u32 = libc::SECCOMP_RET_ERRNO;
     let plain = |code, k| sock_filter { code, jt: 0, jf: 0, k };
     let branch = |k, jt, jf| sock_filter { code: IF_EQUAL, jt, jf, k };
     let allow = plain(RETURN, libc::SECCOMP_RET_ALLOW);
-    let faked = faked();
+    let faked = faked(asked);
     let mut out = vec![plain(LOAD, CONVENTION)];
     for &(convention, column, mask) in CONVENTIONS {
         let mut body = vec![plain(LOAD, NUMBER), plain(AND, mask)];
@@ -66,14 +81,14 @@ fn program() -> Vec<sock_filter> {
             let Some(call) = faked.iter().find(|call| row.first() == Some(&call.name)) else { continue };
             let Some(number) = row.get(column).and_then(|number| number.parse().ok()) else { continue };
             match call.first {
-                None => body.extend([branch(number, 0, 1), plain(RETURN, SUCCESS)]),
+                None => body.extend([branch(number, 0, 1), plain(RETURN, call.verdict)]),
                 Some((is, first)) => {
                     let (same, other) = if is { (0, 1) } else { (1, 0) };
                     body.extend([
                         branch(number, 0, 4),
                         plain(LOAD, FIRST),
                         branch(first, same, other),
-                        plain(RETURN, SUCCESS),
+                        plain(RETURN, call.verdict),
                         allow,
                     ]);
                 }
@@ -87,13 +102,39 @@ fn program() -> Vec<sock_filter> {
     out
 }
 
-/// Puts the filter on the caller, for itself and all that it starts.
+/// Puts the filter on the caller, for itself and all that it starts; nobody is asked.
 pub fn filter() -> std::io::Result<()> {
-    sys::process::install_filter(&program())
+    sys::process::install_filter(&program(Asked::Alone))
+}
+
+/// The same, and whoever has the descriptor is asked. There can be only one such filter on a process: in a guest nobody
+/// else can have one (EBUSY).
+pub(super) fn filter_that_asks() -> std::io::Result<OwnedFd> {
+    sys::process::install_asking_filter(&program(Asked::Answered))
+}
+
+/// Tells modprobe of the modules that are there, compiled in or loaded: there is nothing to be done for them, and a guest
+/// without the folder of this very kernel would fail to find them. Others it doesn't find, which is the truth.
+fn modules() -> std::io::Result<()> {
+    let mut text = String::from("# Modules are the host's. These are there: loading one has no effect.\n");
+    for module in std::fs::read_dir("/sys/module")? {
+        if let Some(name) = module?.file_name().to_str() {
+            text += &format!("install {name} /bin/true\nremove {name} /bin/true\n");
+        }
+    }
+    std::fs::create_dir_all("/run/modprobe.d")?;
+    std::fs::write("/run/modprobe.d/hostel.conf", text)
 }
 
 /// The step of process 1. A kernel or host that permits no filter costs the guest the fakes, with a line.
 pub(super) fn fake(inside: &mut Inside) -> Result<()> {
+    // A single command loads none.
+    if inside.plan.arguments.is_empty() {
+        let _ = modules();
+    }
+    if inside.is_filtered {
+        return Ok(());
+    }
     match filter() {
         Ok(()) => Ok(()),
         Err(error) => inside.note(&format!(
@@ -111,7 +152,8 @@ mod tests {
         for row in rows(CALLS) {
             let [name, what, first, reason] = row[..] else { panic!("four columns: {row:?}") };
             assert!(rows(NUMBERS).any(|numbers| numbers[0] == name), "{name} is no call");
-            assert!(["faked", "passed"].contains(&what), "{name}: {what}");
+            let alone = what.strip_prefix("asked/").unwrap_or(what);
+            assert!(["faked", "passed"].contains(&alone), "{name}: {what}");
             assert!(first == "-" || first.trim_start_matches('!').parse::<u32>().is_ok(), "{name}: {first}");
             assert!(!reason.is_empty(), "{name}: why?");
         }
@@ -119,7 +161,10 @@ mod tests {
 
     /// What the program answers to a call: the kernel's own rules, for the instructions that are in it.
     fn answer(convention: u32, number: u32, first: u32) -> u32 {
-        let program = program();
+        answer_of(&program(Asked::Alone), convention, number, first)
+    }
+
+    fn answer_of(program: &[sock_filter], convention: u32, number: u32, first: u32) -> u32 {
         let (mut at, mut value) = (0, 0);
         loop {
             let sock_filter { code, jt, jf, k } = program[at];
@@ -152,5 +197,17 @@ mod tests {
         assert_eq!(answer(x86_64, 0, 0), ALLOW);
         assert_eq!(answer(x86_64, 99, 0), ALLOW, "sysinfo");
         assert_eq!(answer(0x1234, 227, 0), ALLOW, "a convention that nobody knows");
+    }
+
+    #[test]
+    fn given_somebody_to_ask_when_asked_then_those_calls_are_answered_and_the_others_as_before() {
+        let program = program(Asked::Answered);
+        let x86_64 = |number, first| answer_of(&program, 0xc000_003e, number, first);
+        assert_eq!(x86_64(227, 0), libc::SECCOMP_RET_USER_NOTIF, "clock_settime of the wall clock");
+        assert_eq!(x86_64(227, 1), libc::SECCOMP_RET_ALLOW, "of the monotonic clock");
+        assert_eq!(x86_64(99, 5), libc::SECCOMP_RET_USER_NOTIF, "sysinfo");
+        assert_eq!(x86_64(305, 0), libc::SECCOMP_RET_USER_NOTIF, "clock_adjtime");
+        assert_eq!(x86_64(167, 0), libc::SECCOMP_RET_ERRNO, "swapon");
+        assert_eq!(answer_of(&program, 0x4000_0003, 25, 0), libc::SECCOMP_RET_USER_NOTIF, "stime of i386");
     }
 }

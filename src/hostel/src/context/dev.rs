@@ -5,6 +5,7 @@ use crate::context::mounts::{FsOption, NO_SUID_DEV, attach, mount_point, new_fs}
 use crate::context::spawn::Inside;
 use crate::error::{Doing, Error, Result};
 use crate::sys;
+use hostel_contract::fakes;
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
@@ -20,6 +21,8 @@ const NODES: &[(&str, &str)] = &[
     ("urandom", "urandom"),
     ("tty", "tty"),
     ("null", "kmsg"),
+    // As random as any.
+    ("urandom", "hwrng"),
 ];
 
 /// Links, and where they lead.
@@ -57,6 +60,14 @@ fn place(dev: &OwnedFd, name: &str) -> Result<OwnedFd> {
     rustix::fs::mknodat(dev, name, FileType::RegularFile, Mode::from_raw_mode(0o666), 0).doing(doing)?;
     rustix::fs::openat(dev, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
         .doing(doing)
+}
+
+/// The place of the clock on the board, which a fake stands for, and the name that programs know it by.
+pub(super) fn real_time_clock(inside: &Inside) -> Result<()> {
+    let dev = inside.dev()?;
+    let name = fakes::RTC.strip_prefix("dev/").unwrap_or(fakes::RTC);
+    place(dev, name)?;
+    rustix::fs::symlinkat(name, dev, "rtc").doing(|| "linking /dev/rtc")
 }
 
 /// Mounts the host's nodes: a user namespace may not make any.

@@ -429,6 +429,8 @@ pub struct Inside {
     pub(super) opened: Opened,
     /// The store of the fakes, for init.
     pub(super) store: Option<OwnedFd>,
+    /// It has the filter on system calls already.
+    pub(super) is_filtered: bool,
     socket: OwnedFd,
     root: Option<OwnedFd>,
     dev: Option<OwnedFd>,
@@ -496,6 +498,7 @@ fn inside(helper: &mut Helper) -> ! {
         programs: None,
         opened: std::mem::take(&mut helper.opened),
         store: None,
+        is_filtered: false,
         socket,
         root: None,
         dev: None,

@@ -4,7 +4,7 @@ use super::check;
 use rustix::process::Pid;
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// Where a forked process finds itself.
 pub enum Forked {
@@ -155,6 +155,29 @@ pub fn new_session_keyring() -> io::Result<()> {
     // SAFETY: a null name asks for an anonymous keyring.
     check(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, std::ptr::null::<u8>()) })
         .map(drop)
+}
+
+/// The same as [`install_filter`], and gives the descriptor by which the kernel asks: seccomp_unotify(2).
+///
+/// Errors: besides, EBUSY where a process above has such a filter.
+pub fn install_asking_filter(program: &[libc::sock_filter]) -> io::Result<OwnedFd> {
+    const NEW_LISTENER: libc::c_ulong = 1 << 3;
+    /// Of Linux 5.19: from reception on only what is deadly interrupts the call.
+    const WAIT_KILLABLE_RECV: libc::c_ulong = 1 << 5;
+    let len = u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let filter = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
+    let install = |flags: libc::c_ulong| {
+        // SAFETY: as below.
+        check(unsafe {
+            libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const filter)
+        })
+    };
+    let listener = match install(NEW_LISTENER | WAIT_KILLABLE_RECV) {
+        Err(e) if e.raw_os_error() == Some(libc::EINVAL) => install(NEW_LISTENER)?,
+        other => other?,
+    };
+    // SAFETY: the kernel just gave it to us, close-on-exec, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(listener as i32) })
 }
 
 /// Installs a filter on the system calls of this process and of all that it starts: seccomp(2).

@@ -31,7 +31,7 @@ pub mod orphans;
 pub mod pid_file;
 pub mod safe_path;
 mod sandbox;
-mod seccomp;
+pub mod seccomp;
 mod sockets;
 mod streams;
 mod terminal;

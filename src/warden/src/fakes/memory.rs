@@ -5,14 +5,16 @@
 //! | --- | --- |
 //! | 8 | 1 when the guest has come to its end, and nobody is to answer any more |
 //! | 4 KiB | the FUSE request that is being answered; its number is 0 where there's none |
+//! | 12 KiB | the system call that is being answered; its number is 0 where there's none |
 //! | 20 KiB | counters, each the highest that was ever told |
 //! | 24 KiB | the load average: two sides, and which of them counts |
+//! | 26 KiB | what the guest has set its clocks to |
 //! | 1 MiB | contents of files: two sides each, and which of them counts |
 //!
 //! The guest's root can write to it: then the guest reads what its root wrote.
 
 use super::protocol::{IN_HEADER, REQUEST_MAX, Request};
-use crate::sys::SharedMemory;
+use crate::sys::{NOTIFICATION, SharedMemory, receive_call};
 use hostel_contract::fakes::MEMORY_SIZE;
 use rustix::io::Errno;
 use std::os::fd::BorrowedFd;
@@ -20,8 +22,12 @@ use std::sync::atomic::Ordering;
 
 const OVER: usize = 8;
 const REQUEST: usize = 4 << 10;
+const CALL: usize = 12 << 10;
+/// When the answer to it was begun first.
+const CALL_BEGUN: usize = CALL + 128;
 const COUNTERS: usize = 20 << 10;
 const LOAD: usize = 24 << 10;
+const CLOCKS: usize = 26 << 10;
 /// Everything before is used all the time.
 const ALWAYS: usize = 28 << 10;
 const CONTENTS: usize = 1 << 20;
@@ -35,6 +41,15 @@ pub const LOAD_WORDS: usize = 8;
 
 /// Files whose content there is room for.
 pub const FILES_MAX: usize = (MEMORY_SIZE - CONTENTS) / CONTENT;
+
+/// A clock that the guest may set, by its place in the memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// The wall clock. What was set is remembered, and has no effect.
+    Wall,
+    /// The one behind /dev/rtc.
+    Board,
+}
 
 /// The memory.
 pub struct Memory(SharedMemory);
@@ -91,6 +106,39 @@ impl Memory {
     /// It is answered.
     pub fn request_is_done(&self) {
         self.store(REQUEST + 8, 0);
+    }
+
+    /// Receives the next system call. ENOENT: who called has gone meanwhile.
+    pub fn receive_call(&self, listener: BorrowedFd<'_>) -> Result<(), Errno> {
+        self.store(CALL_BEGUN, 0);
+        self.0.write(CALL, &[0; NOTIFICATION]);
+        receive_call(listener, &self.0, CALL)
+    }
+
+    /// The call that waits for an answer, and when that was begun first: now, unless by one before us.
+    pub fn call(&self, bytes: &mut [u8; NOTIFICATION], now_ns: u64) -> u64 {
+        self.0.read(CALL, bytes);
+        match self.0.word(CALL_BEGUN).compare_exchange(0, now_ns, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => now_ns,
+            Err(before) => before,
+        }
+    }
+
+    /// It is answered.
+    pub fn call_is_done(&self) {
+        self.store(CALL, 0);
+    }
+
+    /// How many seconds ahead of the machine's the guest has set a clock; `None`: it hasn't.
+    pub fn ahead(&self, clock: Clock) -> Option<i64> {
+        let word = self.load(CLOCKS + clock as usize * 8);
+        // The lowest bit tells a clock that was set to the machine's time from one that wasn't set.
+        (word & 1 != 0).then_some(word as i64 >> 1)
+    }
+
+    /// It has set one.
+    pub fn set_ahead(&self, clock: Clock, seconds: i64) {
+        self.store(CLOCKS + clock as usize * 8, (seconds as u64) << 1 | 1);
     }
 
     /// The content of a file that counts; nothing was told of it yet where its length is 0.
@@ -242,6 +290,16 @@ pub mod tests {
         assert_eq!(successor.request(&mut bytes).unwrap().unique, 42);
         successor.request_is_done();
         assert_eq!(memory.request(&mut bytes), None);
+    }
+
+    #[test]
+    fn given_a_clock_when_set_then_it_is_remembered_also_where_it_is_the_machines_time() {
+        let (memory, file) = empty();
+        assert_eq!(memory.ahead(Clock::Wall), None);
+        memory.set_ahead(Clock::Wall, 0);
+        memory.set_ahead(Clock::Board, -3600);
+        let successor = Memory::map(file.as_fd()).unwrap();
+        assert_eq!((successor.ahead(Clock::Wall), successor.ahead(Clock::Board)), (Some(0), Some(-3600)));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! `hostel-warden fakes`: answers the interfaces that a guest lacks, files of /proc and /sys above all.
 //!
-//! One process and one thread, started by the spawner before init, and again by `serve` when it has ended. It reads the
+//! Two processes of one thread each, which `serve` starts again when they have ended. The one for files is started by the
+//! spawner before init; the other answers system calls that the kernel asks about ([`calls`]), and is a process of its own since
+//! a caller's memory may be a file of the first: killed, it waits for that one's answer, and must hold up nobody. The first reads the
 //! kernel's own files through an untouched proc and the files of the guest's cgroup that the spawner opened, and answers
 //! the guest's one FUSE connection. It touches no disk and no log, and nothing of it runs while nobody asks: readers
 //! find what is fresh enough in the page cache.
@@ -12,9 +14,11 @@
 //! Its states: *waiting for its turn* (another one answers: then it ends at once), *going on* (what the one before left
 //! is answered), *answering* (the loop), *over* (init has told every process to end: nobody answers any more).
 
+mod calls;
 mod knobs;
 mod memory;
 mod protocol;
+mod rtc;
 mod server;
 mod sources;
 mod store;
@@ -27,17 +31,46 @@ pub use store::Store;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+/// What there is to be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The FUSE connection.
+    Files,
+    /// System calls.
+    Calls,
+}
+
+impl Role {
+    /// Arguments of `hostel-warden fakes` for it.
+    pub fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Role::Files => &[],
+            Role::Calls => &["calls"],
+        }
+    }
+
+    /// The byte of the memory that whoever has it keeps locked.
+    pub fn byte(self) -> u32 {
+        self as u32
+    }
+}
+
 /// Runs the command: what it is started with is in [`hostel_contract::fakes`].
 pub fn run(args: &[OsString]) -> ExitCode {
-    if !args.is_empty() {
+    let role = [Role::Files, Role::Calls].into_iter().find(|role| args == role.arguments());
+    let Some(role) = role else {
         eprintln!(
             "hostel-warden: fakes: started by the spawner and by `serve`, with the store as standard input"
         );
         return ExitCode::from(2);
-    }
+    };
     // Of those that ask us to end only SIGTERM is heard, and only from init: see the loop.
     crate::sys::ignore_ending_signals();
-    match server::serve() {
+    let served = match role {
+        Role::Files => server::serve(),
+        Role::Calls => calls::serve(),
+    };
+    match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("hostel-warden: fakes: {error}");

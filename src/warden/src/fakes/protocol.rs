@@ -16,6 +16,7 @@ pub mod op {
     pub const READDIR: u32 = 28;
     pub const INTERRUPT: u32 = 36;
     pub const DESTROY: u32 = 38;
+    pub const IOCTL: u32 = 39;
     pub const BATCH_FORGET: u32 = 42;
 }
 
@@ -89,6 +90,17 @@ impl Extent {
 pub fn written(body: &[u8]) -> Option<(Extent, &[u8])> {
     let extent = Extent::parse(body)?;
     Some((extent, body.get(40..40 + extent.size as usize)?))
+}
+
+/// The number of an ioctl, and its argument's bytes: struct fuse_ioctl_in is 32 bytes.
+pub fn control(body: &[u8]) -> Option<(u32, &[u8])> {
+    let length = u32_at(body, 24)? as usize;
+    Some((u32_at(body, 12)?, body.get(32..32 + length)?))
+}
+
+/// struct fuse_ioctl_out of one that has done well, and what it gives back.
+pub fn controlled(bytes: &[u8]) -> Vec<u8> {
+    [&[0; 16], bytes].concat()
 }
 
 /// What a LOOKUP asks for.

@@ -1,27 +1,33 @@
 //! The loop: one request after the other, each received into memory that outlives us, and answered from there.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use hostel_contract::fakes::{FUSE, MEMORY};
+use hostel_contract::fakes::{FUSE, MEMORY, RTC};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-use super::memory::{Content, Memory};
+use super::Role;
+use super::memory::{Clock, Content, Memory};
 use super::protocol::{self, Attributes, Extent, IN_HEADER, Item, REQUEST_MAX, Request, op};
+use super::rtc;
 use super::sources::{Sources, boot_ns, real_ns};
 use super::store::Store;
 use super::tree::{FILES, Node, Tree};
 use super::values::Made;
-use crate::sys::{next_termination, termination};
+use crate::sys::{ask_for_short_turns, next_termination, termination};
 
 /// Looks for a next request after each, before we sleep: some 20 us in all on a processor that nobody else wants.
 const LOOKS: u32 = 32;
+
+/// Turns that the scheduler is asked for: an answer takes less.
+pub const TURN_NS: u64 = 200_000;
 
 /// Answers until the connection is gone. At once, where somebody else answers.
 pub fn serve() -> io::Result<()> {
     let store = Store::peek(rustix::stdio::stdin())?;
     let Some(mut server) = Server::new(store)? else { return Ok(()) };
+    ask_for_short_turns(TURN_NS);
     // What the one before us received.
     let _ = server.answer();
     rustix::io::write(rustix::stdio::stdout(), b"1")?;
@@ -62,7 +68,7 @@ impl Server {
     /// `None`: another one answers.
     fn new(store: Store) -> io::Result<Option<Server>> {
         let memory = store.get(MEMORY)?;
-        if !crate::sys::lock_file(memory)? {
+        if !crate::sys::lock_file(memory, Role::Files.byte())? {
             return Ok(None);
         }
         let memory = Memory::map(memory)?;
@@ -88,12 +94,13 @@ impl Server {
                     rustix::thread::sched_yield();
                 }
                 Ok(false) => {
-                    let both = [&self.fuse, &self.termination];
-                    let waited = poll(&mut both.map(|fd| PollFd::new(fd, PollFlags::IN)), None);
+                    let mut both = [&self.fuse, &self.termination].map(|fd| PollFd::new(fd, PollFlags::IN));
+                    let waited = poll(&mut both, None);
                     if !matches!(waited, Ok(_) | Err(Errno::INTR)) {
                         waited?;
                     }
-                    if self.is_over() {
+                    let is_told = !both[1].revents().is_empty();
+                    if is_told && is_over(&self.memory, self.termination.as_fd()) {
                         return Ok(());
                     }
                 }
@@ -102,17 +109,6 @@ impl Server {
                 Err(errno) => return Err(errno.into()),
             }
         }
-    }
-
-    /// Has init told us to end? It tells all processes, when every unit has been stopped. What others send means nothing.
-    fn is_over(&self) -> bool {
-        while let Some(sender) = next_termination(self.termination.as_fd()) {
-            if sender == 1 {
-                self.memory.set_over();
-                return true;
-            }
-        }
-        false
     }
 
     /// Answers the request in the memory, if there is one.
@@ -187,6 +183,12 @@ impl Server {
             op::SETATTR => match node() {
                 Ok(node @ Node::Knob(_)) => Answer::Bytes(protocol::attributes(&self.attributes(node))),
                 _ => Errno::PERM.into(),
+            },
+            op::IOCTL => match (node(), protocol::control(body)) {
+                (Ok(Node::File(file)), Some((number, argument))) if FILES[file].path == RTC => {
+                    self.control_rtc(number, argument)
+                }
+                _ => Errno::NOTTY.into(),
             },
             op::STATFS => Answer::Bytes(protocol::statistics()),
             // OPEN above all: from then on the kernel opens without asking, and reads from its page cache.
@@ -283,12 +285,36 @@ impl Server {
         Answer::Bytes(protocol::taken(extent.size))
     }
 
+    fn control_rtc(&self, number: u32, argument: &[u8]) -> Answer {
+        let now = i64::try_from(real_ns() / 1_000_000_000).unwrap_or(i64::MAX);
+        let ahead = self.memory.ahead(Clock::Board).unwrap_or(0);
+        match rtc::answer(number, argument, now, ahead) {
+            Ok(rtc::Done::Bytes(bytes)) => Answer::Bytes(protocol::controlled(&bytes)),
+            Ok(rtc::Done::Set(ahead)) => {
+                self.memory.set_ahead(Clock::Board, ahead);
+                Answer::Bytes(protocol::controlled(&[]))
+            }
+            Err(errno) => errno.into(),
+        }
+    }
+
     fn list(&self, folder: usize, extent: Extent) -> Answer {
         let items = self.tree.folders[folder].items.iter();
         let items =
             items.map(|(name, node)| Item(self.tree.number(*node), matches!(node, Node::Folder(_)), name));
         Answer::Bytes(protocol::list(items, extent))
     }
+}
+
+/// Has init told us to end? It tells all processes, when every unit has been stopped. What others send means nothing.
+pub fn is_over(memory: &Memory, termination: BorrowedFd<'_>) -> bool {
+    while let Some(sender) = next_termination(termination) {
+        if sender == 1 {
+            memory.set_over();
+            return true;
+        }
+    }
+    false
 }
 
 /// A part of a content.

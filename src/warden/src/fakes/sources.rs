@@ -48,27 +48,36 @@ impl Sources {
             self.kept.insert(name, file);
         }
         let file = self.kept.get(name)?;
-        read(file.as_fd(), &mut self.room)
+        read(file.as_fd(), Comes::InParts, &mut self.room)
     }
 
     /// A file of the kernel's own /proc that is read once; `None` as above.
     pub fn once(&mut self, name: &str) -> Option<&str> {
         let file = openat(&self.proc, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-        read(file.as_fd(), &mut self.room)
+        read(file.as_fd(), Comes::InParts, &mut self.room)
     }
 
     /// A file of the guest's cgroup, version 2.
     pub fn cgroup2(&mut self, name: &str) -> Option<&str> {
-        read(self.store.find(&format!("{CGROUP2}{name}"))?, &mut self.room)
+        read(self.store.find(&format!("{CGROUP2}{name}"))?, Comes::Whole, &mut self.room)
     }
 
     /// A file of the guest's cgroup of a version 1 controller.
     pub fn cgroup1(&mut self, name: &str) -> Option<&str> {
-        read(self.store.find(&format!("{CGROUP1}{name}"))?, &mut self.room)
+        read(self.store.find(&format!("{CGROUP1}{name}"))?, Comes::Whole, &mut self.room)
     }
 }
 
-fn read<'a>(file: BorrowedFd<'_>, room: &'a mut Vec<u8>) -> Option<&'a str> {
+/// How the kernel gives a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Comes {
+    /// At once, where there is room: files of cgroups.
+    Whole,
+    /// Some records at a time, until there are none.
+    InParts,
+}
+
+fn read<'a>(file: BorrowedFd<'_>, comes: Comes, room: &'a mut Vec<u8>) -> Option<&'a str> {
     let mut length = 0;
     loop {
         let Some(free) = room.get_mut(length..).filter(|free| !free.is_empty()) else {
@@ -80,7 +89,12 @@ fn read<'a>(file: BorrowedFd<'_>, room: &'a mut Vec<u8>) -> Option<&'a str> {
         };
         match rustix::io::pread(file, free, length as u64) {
             Ok(0) => break,
-            Ok(more) => length += more,
+            Ok(more) => {
+                length += more;
+                if comes == Comes::Whole && length < room.len() {
+                    break;
+                }
+            }
             Err(rustix::io::Errno::INTR) => {}
             Err(_) => return None,
         }

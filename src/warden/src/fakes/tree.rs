@@ -1,6 +1,8 @@
 //! The tree of fakes: which files there are, and what numbers they have. The same in every server, so that a successor
 //! knows what the kernel means.
 
+use hostel_contract::fakes::{CLOCK, RTC};
+
 use super::knobs::Knob;
 use super::values::{self, Make};
 
@@ -32,6 +34,8 @@ const fn file(path: &'static str, life_ms: u64, make: Make) -> File {
 
 /// All of them; the order is their number.
 pub const FILES: &[File] = &[
+    file(CLOCK, FAST, values::clocks),
+    File { path: RTC, mode: 0o600, life_ms: NEVER, make: values::nothing },
     file("proc/cmdline", NEVER, values::cmdline),
     file("proc/cpuinfo", SLOW, values::cpuinfo),
     file("proc/diskstats", FAST, values::diskstats),
@@ -141,7 +145,8 @@ mod tests {
 
     #[test]
     fn given_what_the_spawner_binds_then_it_is_what_is_here() {
-        let mut paths: Vec<&str> = FILES.iter().map(|file| file.path).collect();
+        let bound = FILES.iter().map(|file| file.path).filter(|path| *path != CLOCK);
+        let mut paths: Vec<&str> = bound.collect();
         paths.sort_unstable();
         assert_eq!(paths, BOUND);
     }

@@ -1,6 +1,6 @@
 //! Sees to it that somebody answers the guest's fakes (`crate::fakes` says who and why).
 //!
-//! The store of their descriptors is init's, which gave it to us. Who answers has the memory in it locked: so a new
+//! The store of their descriptors is init's, which gave it to us. Who answers has its byte of the memory in it locked: so a new
 //! warden finds the process that an earlier one, or the spawner, started, and waits for its end by pidfd.
 //!
 //! Its states: *watched* (the end of a process is waited for), *resting* (one that ended too soon is not followed by
@@ -12,11 +12,11 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use hostel_contract::fakes::MEMORY;
+use hostel_contract::fakes::{LISTENER, MEMORY};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::fakes::{Store, is_over};
+use crate::fakes::{Role, Store, is_over};
 use crate::sys::lock_holder;
 
 /// A process that lived shorter is followed by the next one after as much.
@@ -24,6 +24,7 @@ const REST: Duration = Duration::from_millis(20);
 
 /// Who is to answer.
 pub struct Fakes {
+    role: Role,
     store: OwnedFd,
     /// The process that answers, while it lives.
     watched: Option<OwnedFd>,
@@ -35,9 +36,12 @@ pub struct Fakes {
 }
 
 impl Fakes {
-    /// With the store that init holds.
-    pub fn new(store: OwnedFd) -> Fakes {
-        Fakes { store, watched: None, child: None, started: None, over: false }
+    /// All that the store, which init holds, has something for.
+    pub fn of(store: OwnedFd) -> Vec<Fakes> {
+        let new = |role, store| Fakes { role, store, watched: None, child: None, started: None, over: false };
+        let asks = Store::peek(store.as_fd()).is_ok_and(|inside| inside.find(LISTENER).is_some());
+        let second = store.try_clone().ok().filter(|_| asks).map(|store| new(Role::Calls, store));
+        [new(Role::Files, store)].into_iter().chain(second).collect()
     }
 
     /// What is to be waited for, readable when a turn is due. It changes with each turn.
@@ -73,10 +77,10 @@ impl Fakes {
             self.over = true;
             return Ok(());
         }
-        if let Some(holder) = self::holder(memory)? {
+        if let Some(holder) = self.holder(memory)? {
             let pidfd = pidfd_open(holder, PidfdFlags::empty());
             // Is it still the one? Its number may be another's by now.
-            if self::holder(memory)? == Some(holder) {
+            if self.holder(memory)? == Some(holder) {
                 self.watched = pidfd.ok();
             }
             if self.watched.is_some() {
@@ -91,6 +95,7 @@ impl Fakes {
         let child = Command::new("/proc/self/exe")
             .arg0("hostel-warden")
             .arg("fakes")
+            .args(self.role.arguments())
             .stdin(Stdio::from(self.store.try_clone()?))
             .stdout(Stdio::null())
             .spawn()?;
@@ -100,9 +105,10 @@ impl Fakes {
         self.child = Some(child);
         Ok(())
     }
-}
 
-/// The process that has the memory locked.
-fn holder(memory: BorrowedFd<'_>) -> io::Result<Option<Pid>> {
-    Ok(lock_holder(memory)?.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw))
+    /// The process that answers.
+    fn holder(&self, memory: BorrowedFd<'_>) -> io::Result<Option<Pid>> {
+        let holder = lock_holder(memory, self.role.byte())?;
+        Ok(holder.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw))
+    }
 }

@@ -81,7 +81,7 @@ pub struct Serve<'a> {
     manager: Option<ManagerSocket>,
     requests: Option<Requests>,
     /// Who answers the fakes, in a guest that has any.
-    pub fakes: Option<Fakes>,
+    pub fakes: Vec<Fakes>,
     /// The log pipes, with indices of the plan in force.
     pub pipes: Pipes,
     /// A plan that is in force, and of which the sink doesn't know yet.
@@ -141,7 +141,7 @@ impl<'a> Serve<'a> {
             varlink,
             manager,
             requests,
-            fakes: None,
+            fakes: Vec::new(),
             pipes,
             next_plan,
             stopping,
@@ -236,18 +236,25 @@ impl<'a> Serve<'a> {
 
     /// Has somebody answer the fakes.
     fn turn_fakes(&mut self) {
-        let Some(fakes) = self.fakes.as_mut().filter(|fakes| fakes.is_due()) else { return };
-        // One that has ended stays readable: it leaves the set before it is forgotten.
-        if let Some(awaited) = fakes.awaited() {
-            let _ = epoll::delete(&self.set, awaited);
-        }
-        let turned = fakes.turn();
-        let data = epoll::EventData::new_u64(FAKES);
-        let waits = fakes
-            .awaited()
-            .map_or(Ok(()), |awaited| epoll::add(&self.set, awaited, data, epoll::EventFlags::IN));
-        if let Err(error) = turned.and_then(|()| Ok(waits?)) {
-            self.fakes = None;
+        let mut failed = None;
+        let set = &self.set;
+        self.fakes.retain_mut(|fakes| {
+            if !fakes.is_due() {
+                return true;
+            }
+            // One that has ended stays readable: it leaves the set before it is forgotten.
+            if let Some(awaited) = fakes.awaited() {
+                let _ = epoll::delete(set, awaited);
+            }
+            let turned = fakes.turn();
+            let data = epoll::EventData::new_u64(FAKES);
+            let waits = fakes
+                .awaited()
+                .map_or(Ok(()), |awaited| epoll::add(set, awaited, data, epoll::EventFlags::IN));
+            failed = turned.and_then(|()| Ok(waits?)).err();
+            failed.is_none()
+        });
+        if let Some(error) = failed {
             self.complain(&format!(
                 "files of /proc and /sys that are the guest's own can't be answered: {error}"
             ));
@@ -391,7 +398,7 @@ impl<'a> Serve<'a> {
         let due = self.requests.as_ref().and_then(Requests::deadline);
         let due =
             due.map(|at| now + at.duration_since(SystemTime::now()).unwrap_or_default().min(WALL_CLOCK));
-        let fakes = self.fakes.as_ref().and_then(Fakes::deadline);
+        let fakes = self.fakes.iter().filter_map(Fakes::deadline);
         let others = manager.into_iter().chain(due).chain(fakes).chain(self.gathers_until());
         let timeout = partial.into_iter().chain(retry).chain(others).min().map(|at| {
             // Rounded up: a wait that ends too early is made again for nothing.

@@ -323,7 +323,7 @@ pub fn take_over(options: &Options, channel: OwnedFd) -> Result<Option<Serve<'_>
     let sources = Receiving { datagrams, streams, varlink };
     let mut serve = Serve::new(options, channel, sink, sources, (manager, requests))?;
     serve.next_plan = next_plan;
-    serve.fakes = inventory.held.remove(fakes::HELD).map(Fakes::new);
+    serve.fakes = inventory.held.remove(fakes::HELD).map(Fakes::of).unwrap_or_default();
     serve.stopping = inventory.stopping;
     if let Some(plan) = &inventory.plan {
         serve.follow_plan(plan.as_fd());

@@ -6,6 +6,7 @@
 mod attributes;
 mod datagram;
 mod namespace;
+mod notify;
 mod process;
 mod seccomp;
 mod shared;
@@ -14,6 +15,7 @@ mod socket;
 pub use attributes::*;
 pub use datagram::*;
 pub use namespace::*;
+pub use notify::*;
 pub use process::*;
 pub use seccomp::*;
 pub use shared::*;

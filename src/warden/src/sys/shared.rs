@@ -78,6 +78,12 @@ impl SharedMemory {
         within
     }
 
+    /// Where a part is. `None`: not within the memory.
+    pub(super) fn part(&self, offset: usize, length: usize) -> Option<*mut u8> {
+        // SAFETY: within the mapping, as checked.
+        self.has(offset, length).then(|| unsafe { self.at.add(offset) })
+    }
+
     /// read(2) straight into the memory.
     pub fn receive(&self, fd: BorrowedFd<'_>, offset: usize, length: usize) -> Result<usize, Errno> {
         if !self.has(offset, length) {
@@ -105,18 +111,18 @@ impl SharedMemory {
     }
 }
 
-/// Who holds the lock (fcntl(2), F_SETLK) on a file: their pid, as this pid namespace has it. `None`: nobody.
-pub fn lock_holder(fd: BorrowedFd<'_>) -> Result<Option<u32>, Errno> {
-    let mut lock = whole_file();
+/// Who holds the lock (fcntl(2), F_SETLK) on a byte of a file: their pid, as this pid namespace has it. `None`: nobody.
+pub fn lock_holder(fd: BorrowedFd<'_>, byte: u32) -> Result<Option<u32>, Errno> {
+    let mut lock = of_byte(byte);
     // SAFETY: the kernel reads and fills `lock`.
     check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETLK, &raw mut lock) }.into())?;
     let held = i32::from(lock.l_type) != libc::F_UNLCK;
     Ok(held.then(|| u32::try_from(lock.l_pid).unwrap_or(0)))
 }
 
-/// Locks a file for this process, until it ends. False: somebody else has it.
-pub fn lock_file(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
-    let lock = whole_file();
+/// Locks a byte of a file for this process, until it ends. False: somebody else has it.
+pub fn lock_file(fd: BorrowedFd<'_>, byte: u32) -> Result<bool, Errno> {
+    let lock = of_byte(byte);
     // SAFETY: the kernel reads `lock`.
     match check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETLK, &raw const lock) }.into()) {
         Ok(_) => Ok(true),
@@ -125,10 +131,11 @@ pub fn lock_file(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
     }
 }
 
-fn whole_file() -> libc::flock {
+fn of_byte(byte: u32) -> libc::flock {
     // SAFETY: an all-zero flock is a valid one: from the start, to the end.
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
     lock.l_type = libc::F_WRLCK as libc::c_short;
     lock.l_whence = libc::SEEK_SET as libc::c_short;
+    (lock.l_start, lock.l_len) = (byte.into(), 1);
     lock
 }

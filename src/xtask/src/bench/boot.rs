@@ -149,25 +149,31 @@ fn nspawn(distribution: Distribution, name: &str) -> Result<Times, Error> {
 }
 
 /// A guest of LXC; dropped, it is ended.
-struct Lxc {
+pub(super) struct Lxc {
     process: Child,
     name: String,
     folder: PathBuf,
 }
 
 impl Lxc {
-    fn start(distribution: Distribution, name: &str, scratch: &Scratch) -> Result<Lxc, Error> {
+    /// Starts a root in LXC, and returns at once.
+    pub(super) fn start(root: &Path, name: &str, scratch: &Scratch) -> Result<Lxc, Error> {
         for folder in ["upper", name] {
             let folder = scratch.join(folder);
             fs::create_dir_all(&folder).about("make", &folder)?;
         }
         let upper = scratch.join("upper");
-        let config = scratch.write("config", &lxc_config(&distribution.root(), &upper, name))?;
+        let config = scratch.write("config", &lxc_config(root, &upper, name))?;
         let mut command = Command::new("lxc-start");
         command.args(["-F", "-n", name, "-P"]).arg(scratch.path()).arg("-f").arg(config);
         let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let process = process.about("start", Path::new("lxc-start"))?;
         Ok(Lxc { process, name: name.to_owned(), folder: scratch.path().to_path_buf() })
+    }
+
+    /// What was written to its console.
+    pub(super) fn console(&self) -> PathBuf {
+        self.folder.join("console")
     }
 
     fn stop(&mut self, arguments: &[&str]) -> Result<(), Error> {
@@ -193,7 +199,7 @@ fn lxc(distribution: Distribution, name: &str) -> Result<Times, Error> {
     let scratch = Scratch::new("lxc")?;
     let mut watch = Watch::new(name);
     let began = Instant::now();
-    let mut lxc = Lxc::start(distribution, name, &scratch)?;
+    let mut lxc = Lxc::start(&distribution.root(), name, &scratch)?;
     let init = answering(name, &mut watch)?;
     let up = began.elapsed();
     // Asked before its boot is over, systemd drops half of what it is doing.
@@ -210,8 +216,10 @@ fn lxc_config(root: &Path, upper: &Path, name: &str) -> String {
     format!(
         "lxc.rootfs.path = overlay:{}:{}\nlxc.uts.name = {name}\nlxc.net.0.type = empty\n\
          lxc.net.0.flags = up\nlxc.mount.auto = proc:mixed sys:ro cgroup:mixed\nlxc.apparmor.profile = unconfined\n\
-         lxc.cap.drop = sys_time sys_module sys_rawio mac_admin mac_override\nlxc.pty.max = 64\nlxc.tty.max = 0\n",
+         lxc.cap.drop = sys_time sys_module sys_rawio mac_admin mac_override\nlxc.pty.max = 64\nlxc.tty.max = 0\n\
+         lxc.console.logfile = {}/../console\n",
         root.display(),
+        upper.display(),
         upper.display()
     )
 }

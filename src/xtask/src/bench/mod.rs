@@ -7,6 +7,8 @@
 mod boot;
 mod clones;
 mod fleet;
+mod complaints;
+mod fakes;
 mod journal;
 mod marks;
 mod memory;
@@ -33,6 +35,8 @@ const BENCHES: &[Bench] = &[
     Bench { name: "clones", run: clones::table },
     Bench { name: "fleet", run: fleet::table },
     Bench { name: "journal", run: journal::table },
+    Bench { name: "fakes", run: fakes::table },
+    Bench { name: "complaints", run: complaints::table },
     Bench { name: "boot", run: boot::all_services },
     Bench { name: "boot-four", run: boot::four_services },
 ];

@@ -6,6 +6,7 @@
 
 use crate::exec::directories;
 use crate::exec::job::{Job, is_yes};
+use hostel_contract::{fakes, paths};
 use hostel_plan::{Phase, SettingKey};
 use std::path::{Path, PathBuf};
 
@@ -243,12 +244,28 @@ fn proc_options(job: &Job<'_>, out: &mut Vec<Entry>) {
     };
     let mut options: Vec<(&'static str, &'static str)> =
         hide.map(|value| ("hidepid", value)).into_iter().collect();
-    if get("ProcSubset") == Some("pid") {
+    let is_whole = get("ProcSubset") != Some("pid");
+    if !is_whole {
         options.push(("subset", "pid"));
     }
-    if !options.is_empty() {
-        out.push(Entry::new("/proc", Kind::Proc { options }).read_only(false));
+    if options.is_empty() {
+        return;
     }
+    out.push(Entry::new("/proc", Kind::Proc { options }).read_only(false));
+    if is_whole {
+        out.extend(fakes_of_proc());
+    }
+}
+
+/// What stands for files of a new /proc, as in the guest's own; a guest may have none.
+fn fakes_of_proc() -> impl Iterator<Item = Entry> {
+    let knobs = fakes::knobs().map(|(path, ..)| path);
+    let bound = fakes::BOUND.iter().copied().chain(knobs).filter(|path| path.starts_with("proc/"));
+    bound.map(|path| {
+        let bind = Entry::bind(format!("{}/{path}", paths::FAKES), format!("/{path}")).optional();
+        // Whether /proc/sys may be written to, others say.
+        Entry { read_only: None, ..bind }
+    })
 }
 
 /// Directives with paths of the administrator's own.

@@ -12,7 +12,7 @@ use super::failure::reason;
 use super::job::Job;
 use crate::sys;
 use bpf::{Action, Section};
-use calls::{CONVENTIONS, Calls};
+pub use calls::{CONVENTIONS, Calls};
 use hostel_plan::SettingKey;
 use rules::Refusal;
 use rustix::io::Errno;

@@ -7,8 +7,9 @@ mod disks;
 mod load;
 mod memory;
 
-use super::memory::Memory;
+use super::memory::{Clock, Memory};
 use super::sources::Sources;
+use std::fmt::Write;
 
 /// Counters that never go back, by their place in the memory.
 pub mod counter {
@@ -55,6 +56,18 @@ constant!(
     "slabinfo - version: 2.1\n# name            <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab> : \
      tunables <limit> <batchcount> <sharedfactor> : slabdata <active_slabs> <num_slabs> <sharedavail>\n"
 );
+
+/// A file that has requests only, and no content.
+pub fn nothing(_: &mut Made<'_>, _: &mut String) {}
+
+/// What the guest has set its clocks to.
+pub fn clocks(made: &mut Made<'_>, out: &mut String) {
+    for (name, clock) in [("wall", Clock::Wall), ("rtc", Clock::Board)] {
+        if let Some(ahead) = made.memory.ahead(clock) {
+            let _ = writeln!(out, "{name} {ahead}");
+        }
+    }
+}
 
 pub use cpu::{cpuinfo, interrupts, list, softirqs, stat, uptime};
 pub use disks::diskstats;

@@ -1,0 +1,158 @@
+//! Boots of each family of guests: lines of their logs that complain about what a guest lacks, beside the same roots under
+//! systemd-nspawn and LXC.
+//!
+//! Counted are lines of the console and of the log that name one of [`SUBJECTS`] and one of [`COMPLAINTS`]. What the last
+//! word on a line means is not judged: each of Hostel's is printed, so that it can be read.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use hostel_tests::cache::{
+    DEBIAN12, DEBIAN12_OPENRC, DEBIAN12_RUNIT, DEBIAN12_SYSV, DEBIAN13, Distribution, SMALL,
+};
+use hostel_tests::oracle::{self, Nspawn};
+use hostel_tests::run::run;
+use hostel_tests::{Guest, cli, small};
+
+use super::boot::Lxc;
+use super::root::Scratch;
+use super::{Table, probe};
+use crate::guests;
+use crate::shell::{About, Error};
+
+/// The roots.
+const FAMILIES: [Distribution; 6] =
+    [DEBIAN12, DEBIAN13, DEBIAN12_SYSV, DEBIAN12_OPENRC, DEBIAN12_RUNIT, SMALL];
+/// What is complained about, in lower case.
+const SUBJECTS: [&str; 15] = [
+    "/proc",
+    "/sys",
+    "sysctl",
+    "clock",
+    "rtc",
+    "module",
+    "modprobe",
+    "dmesg",
+    "kmsg",
+    "klog",
+    "swap",
+    "fsck",
+    "udev",
+    "kernel log",
+    "oom_score",
+];
+/// How, in lower case.
+const COMPLAINTS: [&str; 13] = [
+    "fail",
+    "cannot",
+    "can't",
+    "could not",
+    "couldn't",
+    "denied",
+    "not permitted",
+    "read-only",
+    "no such",
+    "not found",
+    "error",
+    "unable",
+    "warning",
+];
+/// How long a boot gets before its log is read; that of systemd's own is waited for.
+const SETTLE: Duration = Duration::from_secs(12);
+const LIMIT: Duration = Duration::from_secs(90);
+/// What a guest with journalctl has logged; the kernel's own lines are the host's.
+const JOURNAL: &str = "journalctl -b -o cat --no-pager _TRANSPORT=journal + _TRANSPORT=stdout + _TRANSPORT=syslog \
+                       2>/dev/null; cat /var/log/syslog /var/log/messages 2>/dev/null; true";
+
+/// Lines that complain.
+fn complaints(log: &str) -> Vec<String> {
+    let is_one = |line: &&str| {
+        let line = line.to_lowercase();
+        SUBJECTS.iter().any(|word| line.contains(word)) && COMPLAINTS.iter().any(|word| line.contains(word))
+    };
+    let mut found: Vec<String> = log.lines().map(str::trim).filter(is_one).map(str::to_owned).collect();
+    found.dedup();
+    found
+}
+
+/// Lines by family.
+pub fn table() -> Result<Table, Error> {
+    let names: Vec<&'static str> = FAMILIES.iter().map(|family| family.name).collect();
+    let mut table = Table::new("Boot logs: lines that complain about what a guest lacks", &names);
+    let mut counted = [const { Vec::new() }; 3];
+    for family in FAMILIES {
+        if family.name != SMALL.name {
+            guests::make(&family)?;
+        }
+        let ours = hostel(family)?;
+        table.note(format!("{}: {} under Hostel", family.name, ours.len()));
+        ours.iter().for_each(|line| table.note(format!("    {line}")));
+        counted[0].push(Some(ours.len() as f64));
+        for (at, boot) in
+            [nspawn as fn(Distribution) -> Result<Vec<String>, Error>, lxc].into_iter().enumerate()
+        {
+            let lines = boot(family);
+            match &lines {
+                Ok(lines) => lines.iter().take(3).for_each(|line| {
+                    table.note(format!("    {}: {line}", ["nspawn", "lxc"][at]));
+                }),
+                Err(error) => table.note(format!("    {}: {error}", ["nspawn", "lxc"][at])),
+            }
+            counted[at + 1].push(lines.ok().map(|lines| lines.len() as f64));
+        }
+    }
+    for (name, counts) in ["hostel", "systemd-nspawn", "lxc"].into_iter().zip(counted) {
+        table.row(name, &counts);
+    }
+    Ok(table)
+}
+
+fn hostel(family: Distribution) -> Result<Vec<String>, Error> {
+    let guest =
+        if family.name == SMALL.name { Guest::small("complaints") } else { Guest::of(family, "complaints") };
+    let guest = guest.start();
+    thread::sleep(SETTLE / 2);
+    let log = cli::call(&["logs", &guest.name])?;
+    let console = cli::call(&["logs", &guest.name, "--console"])?;
+    let files = guest.shell("cat /var/log/syslog /var/log/messages 2>/dev/null; true");
+    Ok(complaints(&[log.stdout, console.stdout, files].join("\n")))
+}
+
+/// The root of a family, as peers boot it.
+fn root_of(family: Distribution, scratch: &Scratch) -> Result<PathBuf, Error> {
+    if family.name != SMALL.name {
+        return Ok(family.root());
+    }
+    let root = scratch.join("root");
+    small::make(&root).about("make", &root)?;
+    Ok(root)
+}
+
+fn nspawn(family: Distribution) -> Result<Vec<String>, Error> {
+    let scratch = Scratch::new("complaints")?;
+    let name = format!("complaints-{}", std::process::id());
+    let failed = |error: oracle::OracleError| Error::Wrong(error.to_string());
+    let guest = Nspawn::start(&root_of(family, &scratch)?, &name).map_err(failed)?;
+    let _ = oracle::wait_until_up(guest.init, SETTLE);
+    thread::sleep(SETTLE / 2);
+    let console = fs::read_to_string(guest.console()).unwrap_or_default();
+    let log = guest.ask(&["sh", "-c", JOURNAL]).map_err(failed)?;
+    Ok(complaints(&[console, log].join("\n")))
+}
+
+fn lxc(family: Distribution) -> Result<Vec<String>, Error> {
+    let scratch = Scratch::new("complaints-lxc")?;
+    let name = format!("complaints-lxc-{}", std::process::id());
+    let guest = Lxc::start(&root_of(family, &scratch)?, &name, &scratch)?;
+    let init = probe::find_init(&name, LIMIT).ok_or_else(|| Error::Wrong("no PID 1 appeared".into()))?;
+    let _ = oracle::wait_until_up(init, SETTLE);
+    thread::sleep(SETTLE / 2);
+    let console = fs::read(guest.console()).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let mut inside = Command::new("nsenter");
+    inside.args(["-t", &init.to_string(), "-m", "-u", "-i", "-n", "-p", "sh", "-c", JOURNAL]);
+    let log = run(&mut inside, LIMIT)?.stdout;
+    Ok(complaints(&[console.unwrap_or_default(), log].join("\n")))
+}
