@@ -102,7 +102,7 @@ impl Clocks {
     pub fn ask(guest: &join::Guest) -> Result<Clocks> {
         let path = format!("{}/{}", paths::FAKES, fakes::CLOCK);
         let read = guest.read_inside(CLOCKS_MAX + 8, PATIENCE, |pipe| {
-            if write_files(&pipe, &[&path]).is_ok() { 0 } else { 1 }
+            if write_files(pipe, &[&path]).is_ok() { 0 } else { 1 }
         })?;
         let (said, _) = split_file(&read).unwrap_or_default();
         Ok(Clocks::parse(&String::from_utf8_lossy(said)))
