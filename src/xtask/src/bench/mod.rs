@@ -6,9 +6,9 @@
 
 mod boot;
 mod clones;
-mod fleet;
 mod complaints;
 mod fakes;
+mod fleet;
 mod journal;
 mod marks;
 mod memory;
