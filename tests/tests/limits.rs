@@ -18,7 +18,7 @@ const STEPS: &[(&str, &str)] = &[
         "one more",
         "hostel exec g -- sh -c 'sleep 1 & sleep 1 & sleep 1 & wait' && cat /sys/fs/cgroup/hostel/g/pids.current",
     ),
-    ("no limit", "hostel set g tasks= && cat /sys/fs/cgroup/hostel/g/pids.max"),
+    ("no limit", "hostel set g tasks=max && cat /sys/fs/cgroup/hostel/g/pids.max"),
     // Memory: what fits goes well, what doesn't is killed, and the guest lives.
     ("fits", "hostel exec g -- dd if=/dev/zero of=/dev/shm/x bs=1M count=16; hostel exec g -- rm /dev/shm/x"),
     ("hog", "hostel exec g -- dd if=/dev/zero of=/dev/shm/x bs=1M count=100"),

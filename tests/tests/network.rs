@@ -72,3 +72,18 @@ fn given_a_guest_at_a_cable_when_it_sends_from_addresses_that_are_not_its_own_th
     // What it is said to route may come from it.
     assert_eq!(parts[3], [own[0], "from 10.99.1.77", own[1], "from fd99:1::77"], "{said:#?}");
 }
+
+#[test]
+#[ignore = "runs guests: cargo xtask test"]
+fn given_a_guest_that_routes_between_two_others_then_what_it_permits_passes_and_what_it_forbids_does_not() {
+    let said = lines("route.sh");
+    assert_all(
+        &said,
+        &[
+            "a tcp 10.2.0.2 10.1.0.2",
+            "a tcp fd02::2 fd01::2",
+            "c tcp 10.2.0.2 refused",
+            "c tcp fd02::2 refused",
+        ],
+    );
+}

@@ -73,7 +73,7 @@ fn given_a_limit_when_the_host_can_enforce_it_then_it_holds_at_once_else_it_is_r
             assert_eq!(set.code, 0, "{set:?}");
             assert_eq!(fs::read_to_string(&file).unwrap().trim(), "100");
             tool.done(&["set", &tool.guest, "tasks="]);
-            assert_eq!(fs::read_to_string(&file).unwrap().trim(), "max");
+            assert_eq!(fs::read_to_string(&file).unwrap().trim(), "16384", "what every guest has");
         }
         None => {
             assert_eq!(set.code, 2, "{set:?}");

@@ -57,6 +57,9 @@ pub const INITS: &[&str] =
     &["auto", "systemd", "sysv", "openrc", "runit", "inittab", "native", crate::handover::PLAIN];
 /// What uname(2) says of the machine: what it is, or the 32-bit kind of it.
 pub const PERSONALITIES: &[&str] = &["native", "32-bit"];
+/// Processes and threads of a guest, if nothing else is said: what systemd gives to a container (TasksMax= of
+/// systemd-nspawn@.service). A fork bomb in one guest must not take the last number from all.
+const TASKS: &str = "16384";
 /// Kinds of network.
 pub const NETWORK_KINDS: &[&str] = &["none", "veth", "macvlan", "ipvlan", "device", "shared"];
 
@@ -73,7 +76,7 @@ pub static KEYS: &[Key] = &[
     limit("cpu-weight", Form::Weight, "cpu", "cpu.weight", "100"),
     limit("cpus", Form::Numbers, "cpuset", "cpuset.cpus", ""),
     limit("memory-nodes", Form::Numbers, "cpuset", "cpuset.mems", ""),
-    limit("tasks", Form::Count, "pids", "pids.max", "max"),
+    limit("tasks", Form::Count, "pids", "pids.max", TASKS),
     limit("io-weight", Form::Weight, "io", "io.weight", "default 100"),
     limit("io", Form::Devices, "io", "io.max", ""),
     limit("huge-pages-2m", Form::Size, "hugetlb", "hugetlb.2MB.max", "max"),

@@ -17,6 +17,9 @@ const PERIOD: u64 = 100_000;
 /// What io.max takes for a device without a limit.
 const DEVICE_FREE: &str = "rbps=max wbps=max riops=max wiops=max";
 
+/// What is limited also where nothing was said.
+const DEFAULTS: &[&str] = &["pids.max"];
+
 /// What is to be written: a file of the cgroup, the key that asks for it, and its content.
 #[derive(Debug)]
 struct Write {
@@ -25,9 +28,14 @@ struct Write {
     content: String,
 }
 
-/// Puts the limits of a configuration into effect in a cgroup that has none yet.
+/// Puts the limits of a configuration into effect in a cgroup that has none yet; and of the others, those that every guest
+/// has, where there is the controller.
 pub fn apply(config: &Config, cgroup: &Path) -> Result<()> {
-    let wanted: Vec<&Key> = config.set().map(|(key, _)| key).collect();
+    let by_default = |key: &&Key| match key.effect {
+        Effect::Cgroup { file, .. } => DEFAULTS.contains(&file) && cgroup.join(file).exists(),
+        Effect::Start | Effect::Lookup => false,
+    };
+    let wanted: Vec<&Key> = config.set().map(|(key, _)| key).chain(KEYS.iter().filter(by_default)).collect();
     write_all(&writes(&wanted, config, &Config::default())?, cgroup)
 }
 
@@ -247,6 +255,10 @@ mod tests {
         fs::write(folder.path().join("pids.max"), "max").unwrap();
         fs::write(folder.path().join("cgroup.controllers"), "pids\n").unwrap();
         let config = config("[limits]\ntasks = 3\nmemory = 4096\n");
+        let bare = Config::parse("", Path::new("guest.toml")).unwrap();
+        apply(&bare, folder.path()).unwrap();
+        assert_eq!(fs::read_to_string(folder.path().join("pids.max")).unwrap(), "16384", "the default");
+        fs::write(folder.path().join("pids.max"), "max").unwrap();
         let said = apply(&config, folder.path()).unwrap_err().to_string();
         assert!(said.contains("limits.memory needs the cgroup v2 controller memory"), "{said}");
         assert_eq!(fs::read_to_string(folder.path().join("pids.max")).unwrap(), "max");

@@ -209,11 +209,6 @@ pub(super) fn limit(outside: &mut Outside) -> Result<()> {
 
 pub(super) fn connect(outside: &mut Outside) -> Result<()> {
     let (Some(wanted), Some(init)) = (&outside.plan.network, outside.init) else { return Ok(()) };
-    if let Ids::User = outside.plan.guest.ids {
-        return Err(Error::Invalid(
-            "an ordinary user can't connect a guest: remove network.kind, or run it as root".into(),
-        ));
-    }
     if wanted.is_shared() {
         let cgroup = outside.cgroup.as_ref().map(GuestCgroup::outer);
         return network::share(wanted, outside.plan.map.root(), cgroup);

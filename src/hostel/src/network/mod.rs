@@ -12,7 +12,7 @@ mod source_filter;
 use crate::config::Config;
 use crate::config::value::card_address;
 use crate::error::{Doing, Error, Result};
-use crate::store::Guest;
+use crate::store::{Guest, Ids};
 use crate::sys;
 use ipnet::IpNet;
 use netlink::{Card, Netlink};
@@ -81,6 +81,11 @@ impl Network {
             config.list("network", name).iter().filter_map(|net| net.parse().ok()).collect()
         };
         let Some(kind) = kind(config)? else { return Ok(None) };
+        if let Ids::User = guest.ids {
+            return Err(Error::Invalid(
+                "an ordinary user can't connect a guest: remove network.kind, or run it as root".into(),
+            ));
+        }
         let keeps_card = matches!(kind, Kind::IpVlan { .. } | Kind::Device { .. });
         Ok(Some(Network {
             kind,
@@ -318,7 +323,7 @@ pub fn disconnect(interface: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Ids, VERSION, Writes};
+    use crate::store::{VERSION, Writes};
 
     fn guest(name: &str) -> Guest {
         Guest {
@@ -329,7 +334,7 @@ mod tests {
             root: Some("/x".into()),
             layers: Vec::new(),
             writes: Writes::Memory,
-            ids: Ids::User,
+            ids: Ids::Range { first: 0x7000_0000 },
             created: 0,
         }
     }
@@ -347,6 +352,14 @@ mod tests {
         assert_eq!(card[0] & 3, 2, "administered locally, and one card's");
         assert_eq!(Some(network), wanted(text).unwrap());
         assert_eq!(host_name(&guest("a-name-that-is-long")), "hv-0123456789ab");
+    }
+
+    #[test]
+    fn given_an_ordinary_users_guest_when_planned_then_a_network_is_refused_with_the_remedy() {
+        let config = Config::parse("[network]\nkind = \"veth\"\n", Path::new("guest.toml")).unwrap();
+        let said =
+            Network::wanted(&config, &Guest { ids: Ids::User, ..guest("web") }).unwrap_err().to_string();
+        assert!(said.contains("remove network.kind"), "{said}");
     }
 
     #[test]
