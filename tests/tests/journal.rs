@@ -153,7 +153,7 @@ mod long {
             );
             let read = guest.shell_within(Duration::from_secs(120), &script);
             println!("Debian {}: {kind}: {said} said, {} read", distribution.release(), read.trim());
-            assert!(said > 1000, "{kind}: only {said}");
+            assert!(said >= 100, "{kind}: only {said}");
             assert_eq!(read.trim(), said.to_string(), "{kind} after {kills} kills");
         }
         let verified = guest.try_exec(&["journalctl", "--verify"]);
