@@ -29,11 +29,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// Clients at a time on the private socket. For one more goes who has been silent longest.
-const PEERS_MAX: usize = 128;
+const PEERS_MAX: usize = 256;
 /// How long one client's requests may take before others have their turn; the one that is begun is finished.
 const TURN: Duration = Duration::from_millis(5);
 /// Clients that are taken in one turn.
-const ACCEPTED: usize = 16;
+const ACCEPTED: usize = 64;
 /// With no client and no bus, it ends after so long: the next one may come soon, as in a script.
 const IDLE: Duration = Duration::from_secs(10);
 /// At least so long between two looks at the status page that nobody asked for.
