@@ -14,6 +14,7 @@ pub mod answers;
 pub mod behaviour;
 pub mod cache;
 pub mod cli;
+pub mod comparison;
 pub mod differential;
 pub mod generate;
 pub mod guest;

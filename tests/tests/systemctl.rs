@@ -2,69 +2,39 @@
 //! under systemd.
 //!
 //! `tests/systemctl/commands.txt` lists commands, `units/` the units that they are about. What real systemd answers is
-//! kept beside them (`*.answers`), so that the short test boots no systemd; a long test takes the answers anew (and
-//! with RECORD_SYSTEMCTL=1 keeps them). Every difference has a row, with its reason, in `differences.tsv`, and a row
+//! kept beside them (`*.answers`), so that the short test boots no systemd; a long test takes the answers anew (see
+//! [`hostel_tests::comparison`]). Every difference has a row, with its reason, in `differences.tsv`, and a row
 //! without a difference is wrong, too.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use hostel_tests::answers::{answers, listed, reasons, script, text_of, wrong};
 use hostel_tests::cache::{DEBIAN_TESTING, DEBIAN11, DEBIAN12, DEBIAN13, Distribution};
+use hostel_tests::comparison::Comparison;
 use hostel_tests::guest::Builder;
-use hostel_tests::oracle::Nspawn;
-use hostel_tests::{Guest, cli, paths};
+use hostel_tests::{Guest, cli};
 
-/// How long all commands together may take.
-const LIMIT: Duration = Duration::from_secs(180);
-fn folder() -> PathBuf {
-    paths::repository().join("tests/systemctl")
-}
-
-fn read(name: &str) -> String {
-    let path = folder().join(name);
-    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-fn commands() -> Vec<String> {
-    listed(&read("commands.txt"))
-}
+const SYSTEMCTL: Comparison = Comparison { folder: "systemctl", guest: builder };
 
 /// A guest with the units of the test.
 fn builder(distribution: Distribution, purpose: &str) -> Builder {
-    let entries = fs::read_dir(folder().join("units")).expect("the folder of units").flatten();
+    let entries = fs::read_dir(SYSTEMCTL.folder().join("units")).expect("the folder of units").flatten();
     let mut builder = Guest::of(distribution, purpose)
         .link("etc/systemd/system/hs-masked.service", "/dev/null")
         .file("root/hs-linked.service", "[Service]\nExecStart=/bin/sleep infinity\n");
     for entry in entries {
         let name = entry.file_name().to_string_lossy().into_owned();
-        builder = builder.unit(&name, &read(&format!("units/{name}")));
+        builder = builder.unit(&name, &SYSTEMCTL.read(&format!("units/{name}")));
     }
     builder
-}
-
-fn under_hostel(distribution: Distribution) -> BTreeMap<String, Vec<String>> {
-    let guest = builder(distribution, "systemctl").start();
-    let outcome = cli::exec(&guest.name, &["sh", "-s"], script(&commands()).as_bytes());
-    answers(&outcome.unwrap_or_else(|error| panic!("{error}")).stdout)
-}
-
-fn says_the_same(distribution: Distribution) {
-    let release = distribution.release();
-    let real = answers(&read(&format!("{}.answers", distribution.name)));
-    let ours = under_hostel(distribution);
-    let wrong = wrong(&real, &ours, &reasons(&read("differences.tsv"), release));
-    assert!(wrong.is_empty(), "Debian {release}:\n{wrong}");
 }
 
 #[test]
 #[ignore = "boots a guest: cargo xtask test"]
 fn given_debian_12s_systemctl_when_each_verb_is_used_then_it_says_what_it_says_under_systemd() {
-    says_the_same(DEBIAN12);
+    SYSTEMCTL.says_the_same(DEBIAN12);
 }
 
 /// The wardens' clients that do harm run inside, beside one that is what it should be.
@@ -72,7 +42,8 @@ fn given_debian_12s_systemctl_when_each_verb_is_used_then_it_says_what_it_says_u
 #[ignore = "boots a guest: cargo xtask test"]
 fn given_clients_that_send_garbage_flood_or_never_read_when_systemctl_asks_then_it_is_answered_and_the_log_is_whole()
  {
-    let guest = builder(DEBIAN12, "hostile").program("root/hostile.pl", &read("hostile.pl")).start();
+    let guest =
+        builder(DEBIAN12, "hostile").program("root/hostile.pl", &SYSTEMCTL.read("hostile.pl")).start();
     strangers_are_not_answered(&guest);
     let wardens = hostel_tests::host::wardens(&guest.name);
     let script = "perl /root/hostile.pl > /run/hostile 2>&1 < /dev/null & hostile=$!; for i in $(seq 200); do grep -q ready /run/hostile && break; \
@@ -105,63 +76,42 @@ mod long {
     #[test]
     #[ignore = "boots a guest: cargo xtask test --all"]
     fn given_debian_13s_systemctl_when_each_verb_is_used_then_it_says_what_it_says_under_systemd() {
-        says_the_same(DEBIAN13);
+        SYSTEMCTL.says_the_same(DEBIAN13);
     }
 
     #[test]
     #[ignore = "boots a guest: cargo xtask test --all"]
     fn given_debian_11s_systemctl_when_each_verb_is_used_then_it_says_what_it_says_under_systemd() {
-        says_the_same(DEBIAN11);
+        SYSTEMCTL.says_the_same(DEBIAN11);
     }
 
     #[test]
     #[ignore = "boots a guest: cargo xtask test --all"]
     fn given_testings_systemctl_when_each_verb_is_used_then_it_says_what_it_says_under_systemd() {
-        says_the_same(DEBIAN_TESTING);
-    }
-
-    /// The answers that are kept are those of real systemd.
-    fn are_systemds(distribution: Distribution) {
-        let guest = builder(distribution, "systemctl-real").create();
-        let mut nspawn = Nspawn::start(&guest.shared_root(), &format!("{}-nspawn", guest.name))
-            .unwrap_or_else(|error| panic!("{error}"));
-        nspawn.wait_until_up().unwrap_or_else(|error| panic!("{error}"));
-        let printed = nspawn
-            .ask_for(&["sh", "-c", &script(&commands())], LIMIT)
-            .unwrap_or_else(|error| panic!("{error}"));
-        nspawn.stop().unwrap_or_else(|error| panic!("{error}"));
-        let text = text_of(&commands(), &answers(&printed));
-        let file = format!("{}.answers", distribution.name);
-        if std::env::var_os("RECORD_SYSTEMCTL").is_some() {
-            fs::write(folder().join(&file), &text).expect("the answers are kept");
-        }
-        assert!(
-            text_of(&commands(), &answers(&read(&file))) == text,
-            "{file} is not what systemd answers: run with RECORD_SYSTEMCTL=1"
-        );
+        SYSTEMCTL.says_the_same(DEBIAN_TESTING);
     }
 
     #[test]
     #[ignore = "boots systemd: cargo xtask test --all"]
     fn given_debian_12s_systemd_when_each_verb_is_used_then_it_answers_what_is_kept() {
-        are_systemds(DEBIAN12);
+        SYSTEMCTL.is_systemds(DEBIAN12);
     }
 
     #[test]
     #[ignore = "boots systemd: cargo xtask test --all"]
     fn given_debian_13s_systemd_when_each_verb_is_used_then_it_answers_what_is_kept() {
-        are_systemds(DEBIAN13);
+        SYSTEMCTL.is_systemds(DEBIAN13);
     }
 
     #[test]
     #[ignore = "boots systemd: cargo xtask test --all"]
     fn given_debian_11s_systemd_when_each_verb_is_used_then_it_answers_what_is_kept() {
-        are_systemds(DEBIAN11);
+        SYSTEMCTL.is_systemds(DEBIAN11);
     }
 
     #[test]
     #[ignore = "boots systemd: cargo xtask test --all"]
     fn given_testings_systemd_when_each_verb_is_used_then_it_answers_what_is_kept() {
-        are_systemds(DEBIAN_TESTING);
+        SYSTEMCTL.is_systemds(DEBIAN_TESTING);
     }
 }

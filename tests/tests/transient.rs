@@ -1,54 +1,24 @@
 //! Units that programs make at runtime: the guest's own systemd-run and `systemctl set-property` say and do under Hostel
 //! what they say and do under systemd.
 //!
-//! `tests/transient/commands.txt` lists commands, `*.answers` beside it what real systemd answers (a long test takes them
-//! anew, and with RECORD_TRANSIENT=1 keeps them), `differences.tsv` what differs, with its reason.
+//! The commands, and what may differ, are in `tests/transient` (see [`hostel_tests::comparison`]).
 
-use std::fs;
-use std::path::PathBuf;
-use std::time::Duration;
-
-use hostel_tests::answers::{answers, listed, reasons, script, text_of, wrong};
+use hostel_tests::Guest;
 use hostel_tests::cache::{DEBIAN12, DEBIAN13, Distribution};
+use hostel_tests::comparison::Comparison;
 use hostel_tests::guest::Builder;
-use hostel_tests::oracle::Nspawn;
-use hostel_tests::{Guest, cli, paths};
 
-/// How long all commands together may take.
-const LIMIT: Duration = Duration::from_secs(180);
-
-fn folder() -> PathBuf {
-    paths::repository().join("tests/transient")
-}
-
-fn read(name: &str) -> String {
-    let path = folder().join(name);
-    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-fn commands() -> Vec<String> {
-    listed(&read("commands.txt"))
-}
+const TRANSIENT: Comparison = Comparison { folder: "transient", guest: builder };
 
 fn builder(distribution: Distribution, purpose: &str) -> Builder {
     let unit = "[Unit]\nDescription=Sleeps\n[Service]\nExecStart=/bin/sleep infinity\n";
     Guest::of(distribution, purpose).unit("tr-simple.service", unit)
 }
 
-fn says_the_same(distribution: Distribution) {
-    let release = distribution.release();
-    let real = answers(&read(&format!("{}.answers", distribution.name)));
-    let guest = builder(distribution, "transient").start();
-    let outcome = cli::exec(&guest.name, &["sh", "-s"], script(&commands()).as_bytes());
-    let ours = answers(&outcome.unwrap_or_else(|error| panic!("{error}")).stdout);
-    let wrong = wrong(&real, &ours, &reasons(&read("differences.tsv"), release));
-    assert!(wrong.is_empty(), "Debian {release}:\n{wrong}");
-}
-
 #[test]
 #[ignore = "boots a guest: cargo xtask test"]
 fn given_debian_12s_systemd_run_when_units_are_made_then_they_live_and_vanish_as_under_systemd() {
-    says_the_same(DEBIAN12);
+    TRANSIENT.says_the_same(DEBIAN12);
 }
 
 /// A scope is made of processes that are there; the D-Bus server that made it may be gone when they end.
@@ -91,36 +61,18 @@ mod long {
     #[test]
     #[ignore = "boots a guest: cargo xtask test --all"]
     fn given_debian_13s_systemd_run_when_units_are_made_then_they_live_and_vanish_as_under_systemd() {
-        says_the_same(DEBIAN13);
-    }
-
-    /// The answers that are kept are those of real systemd.
-    fn are_systemds(distribution: Distribution) {
-        let file = format!("{}.answers", distribution.name);
-        let guest = builder(distribution, "transient-real").create();
-        let mut nspawn = Nspawn::start(&guest.shared_root(), &format!("{}-nspawn", guest.name))
-            .unwrap_or_else(|error| panic!("{error}"));
-        nspawn.wait_until_up().unwrap_or_else(|error| panic!("{error}"));
-        let printed = nspawn
-            .ask_for(&["sh", "-c", &script(&commands())], LIMIT)
-            .unwrap_or_else(|error| panic!("{error}"));
-        nspawn.stop().unwrap_or_else(|error| panic!("{error}"));
-        let text = text_of(&commands(), &answers(&printed));
-        if std::env::var_os("RECORD_TRANSIENT").is_some() {
-            fs::write(folder().join(&file), &text).expect("the answers are kept");
-        }
-        assert!(read(&file) == text, "{file} is not what systemd answers: run with RECORD_TRANSIENT=1");
+        TRANSIENT.says_the_same(DEBIAN13);
     }
 
     #[test]
     #[ignore = "boots systemd: cargo xtask test --all"]
     fn given_debian_12s_systemd_when_units_are_made_then_it_answers_what_is_kept() {
-        are_systemds(DEBIAN12);
+        TRANSIENT.is_systemds(DEBIAN12);
     }
 
     #[test]
     #[ignore = "boots systemd: cargo xtask test --all"]
     fn given_debian_13s_systemd_when_units_are_made_then_it_answers_what_is_kept() {
-        are_systemds(DEBIAN13);
+        TRANSIENT.is_systemds(DEBIAN13);
     }
 }
