@@ -52,8 +52,18 @@ pub const DEBIAN12_BARE: Distribution = Distribution {
     packages: "systemd-sysv,dbus,openssh-server,cron,python3-apt",
     postgresql: "",
 };
+/// Packages of guests where users log in: sessions, managers of users' own units, and who decides what they may.
+const LOGIN_PACKAGES: &str =
+    "systemd-sysv,openssh-server,cron,dbus,dbus-user-session,libpam-systemd,polkitd,pkexec";
+/// A Debian 12 where users log in.
+pub const DEBIAN12_LOGIN: Distribution =
+    Distribution { name: "debian12-login", suite: "bookworm", packages: LOGIN_PACKAGES, postgresql: "" };
+/// A Debian 13 where users log in.
+pub const DEBIAN13_LOGIN: Distribution =
+    Distribution { name: "debian13-login", suite: "trixie", packages: LOGIN_PACKAGES, postgresql: "" };
 /// What only the long tests boot with systemd's units.
-pub const FOR_LONG_TESTS: [Distribution; 3] = [DEBIAN11, DEBIAN_TESTING, DEBIAN12_BARE];
+pub const FOR_LONG_TESTS: [Distribution; 5] =
+    [DEBIAN11, DEBIAN_TESTING, DEBIAN12_BARE, DEBIAN12_LOGIN, DEBIAN13_LOGIN];
 
 /// Debian 12 with four services, which the benchmarks boot: none of them has a slow start or stop of its own.
 pub const DEBIAN12_FOUR: Distribution = Distribution {
@@ -116,8 +126,8 @@ impl std::error::Error for Missing {}
 impl Distribution {
     /// Debian's number of it, or `testing`.
     pub fn release(&self) -> &'static str {
-        let release = self.name.strip_prefix("debian").unwrap_or(self.name);
-        release.trim_start_matches('-')
+        let release = self.name.strip_prefix("debian").unwrap_or(self.name).trim_start_matches('-');
+        release.split('-').next().unwrap_or(release)
     }
 
     /// What it was made from. One that was made from something else is made anew.

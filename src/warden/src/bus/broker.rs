@@ -5,7 +5,7 @@
 //! polkit's, whether that user may. Nothing else waits for them. Who has no polkit is told that access is denied.
 
 use super::connection::Connection;
-use super::dispatch::{Call, Origin};
+use super::dispatch::{Call, Caller, Origin};
 use super::error::{Failure, name};
 use super::interface;
 use super::message::{Kind, Message};
@@ -25,17 +25,22 @@ const RETRY: Duration = Duration::from_millis(500);
 const WAITING_MAX: usize = 256;
 /// Messages that are looked at for each call that is carried out: a flood is sorted faster than it comes.
 const READ_AHEAD: usize = 32;
-/// Callers whose user is remembered.
-const USERS_MAX: usize = 1024;
+/// Callers who are remembered.
+const CALLERS_MAX: usize = 1024;
 /// Callers that may subscribe to signals.
 const SUBSCRIBERS_MAX: usize = 256;
+
+/// What polkit is told of a call: names and texts.
+type Details = Vec<(&'static str, String)>;
 
 /// What an answer of the bus is for.
 enum Awaited {
     Hello,
     Name,
-    User(Call),
+    Caller(Call),
     Permission(Call),
+    /// That somebody has taken up all that came before.
+    Heard,
     Nothing,
 }
 
@@ -46,7 +51,7 @@ pub struct Broker {
     is_there: bool,
     failed: Option<Instant>,
     awaited: HashMap<u32, Awaited>,
-    users: HashMap<String, u32>,
+    callers: HashMap<String, Caller>,
     ready: Queue,
     subscribers: BTreeSet<String>,
     /// Names whose owners we hear of.
@@ -169,6 +174,16 @@ impl Broker {
         }
     }
 
+    /// Asks somebody for an answer that comes after all that went there before.
+    pub fn make_hear(&mut self, sender: &str) {
+        self.ask(sender, "/", "org.freedesktop.DBus.Peer", "Ping", vec![], Awaited::Heard);
+    }
+
+    /// Has everybody heard who is to, or can nobody hear?
+    pub fn all_heard(&self) -> bool {
+        !self.is_connected() || !self.awaited.values().any(|awaited| matches!(awaited, Awaited::Heard))
+    }
+
     fn untrack(&mut self, sender: &str) {
         if self.tracked.remove(sender) {
             self.ask(BUS, BUS_PATH, BUS, "RemoveMatch", vec![match_rule(sender).into()], Awaited::Nothing);
@@ -205,15 +220,15 @@ impl Broker {
         std::mem::take(&mut self.lost)
     }
 
-    /// The next call that may be carried out.
-    pub fn next(&mut self) -> Option<Call> {
+    /// The next call that may be carried out. `details` says what polkit is told of one.
+    pub fn next(&mut self, mut details: impl FnMut(&Message) -> Details) -> Option<Call> {
         for _ in 0..READ_AHEAD {
             let connection = self.connection.as_mut().filter(|connection| !connection.is_busy());
             let Some(message) = connection.and_then(Connection::next) else { break };
             match message.kind {
-                Kind::Call => self.called(message),
+                Kind::Call => self.called(message, &mut details),
                 Kind::Signal => self.signalled(message),
-                Kind::Return | Kind::Error => self.answered(message),
+                Kind::Return | Kind::Error => self.answered(message, &mut details),
             }
         }
         self.ready.pop()
@@ -227,47 +242,46 @@ impl Broker {
     }
 
     /// Reading is anybody's, as far as the bus's own policy lets the call through; the rest is asked about.
-    fn called(&mut self, message: Message) {
+    fn called(&mut self, message: Message, details: &mut dyn FnMut(&Message) -> Details) {
         let origin = Origin::Bus(message.sender.clone());
-        let call = Call { message, origin, authorized: false, reloaded: false };
+        let call = Call { message, origin, authorized: false, caller: Caller::UNKNOWN, reloaded: false };
         if interface::privilege(&call.message).is_none() {
             return self.admitted(call);
         }
-        match self.users.get(&call.message.sender).copied() {
-            Some(uid) => self.admit(call, uid),
+        match self.callers.get(&call.message.sender).copied() {
+            Some(caller) => self.admit(call, caller, details),
             None if self.awaited.len() >= WAITING_MAX => {
                 let failure = Failure::new(name::LIMITS, "Too many calls at once");
                 self.refuse(&call, &failure);
             }
             None => {
                 let sender = vec![call.message.sender.as_str().into()];
-                self.ask(BUS, BUS_PATH, BUS, "GetConnectionUnixUser", sender, Awaited::User(call));
+                self.ask(BUS, BUS_PATH, BUS, "GetConnectionCredentials", sender, Awaited::Caller(call));
             }
         }
     }
 
     /// The caller's user is known.
-    fn admit(&mut self, call: Call, uid: u32) {
-        let Some(action) = interface::privilege(&call.message).filter(|_| uid != 0) else {
+    fn admit(&mut self, call: Call, caller: Caller, details: &mut dyn FnMut(&Message) -> Details) {
+        let call = Call { caller, ..call };
+        let asks_polkit = |action: &&str| caller.uid != 0 && *action != interface::BY_USER;
+        let Some(action) = interface::privilege(&call.message).filter(asks_polkit) else {
             return self.admitted(call);
         };
         // ALLOW_INTERACTIVE_AUTHORIZATION of the message is polkit's flag of the same meaning.
         let interactive = u32::from(call.message.flags & 4 != 0);
+        let entry = |(key, text): (&str, String)| Value::Entry(Box::new((key.into(), text.into())));
+        let told = Value::array("{ss}", details(&call.message).into_iter().map(entry));
         let who = Value::dictionary([("name", Value::from(call.message.sender.as_str()))]);
-        let body = vec![
-            structure!["system-bus-name", who],
-            action.into(),
-            Value::array("{ss}", []),
-            interactive.into(),
-            "".into(),
-        ];
+        let body =
+            vec![structure!["system-bus-name", who], action.into(), told, interactive.into(), "".into()];
         let authority = "/org/freedesktop/PolicyKit1/Authority";
         let interface = "org.freedesktop.PolicyKit1.Authority";
         let to = "org.freedesktop.PolicyKit1";
         self.ask(to, authority, interface, "CheckAuthorization", body, Awaited::Permission(call));
     }
 
-    fn answered(&mut self, message: Message) {
+    fn answered(&mut self, message: Message, details: &mut dyn FnMut(&Message) -> Details) {
         let Some(awaited) = self.awaited.remove(&message.reply_serial) else { return };
         let failed = message.kind == Kind::Error;
         match awaited {
@@ -277,14 +291,13 @@ impl Broker {
                 self.ask(BUS, BUS_PATH, BUS, "RequestName", body, Awaited::Name);
             }
             Awaited::Name => self.is_there = !failed,
-            Awaited::User(call) => match message.body.first().and_then(Value::number) {
-                Some(uid) if !failed => {
-                    let uid = uid as u32;
-                    if self.users.len() >= USERS_MAX {
-                        self.users.clear();
+            Awaited::Caller(call) => match message.body.first().and_then(credentials) {
+                Some(caller) if !failed => {
+                    if self.callers.len() >= CALLERS_MAX {
+                        self.callers.clear();
                     }
-                    self.users.insert(call.message.sender.clone(), uid);
-                    self.admit(call, uid);
+                    self.callers.insert(call.message.sender.clone(), caller);
+                    self.admit(call, caller, details);
                 }
                 _ => self.refuse(&call, &Failure::denied()),
             },
@@ -299,7 +312,7 @@ impl Broker {
                     _ => self.refuse(&call, &Failure::denied()),
                 }
             }
-            Awaited::Nothing => {}
+            Awaited::Heard | Awaited::Nothing => {}
         }
     }
 
@@ -331,11 +344,23 @@ impl Broker {
             // dbus-daemon --systemd-activation wants a service: that one may ask.
             "ActivationRequest" => {
                 let origin = Origin::Bus(BUS.into());
-                self.admitted(Call { message, origin, authorized: true, reloaded: false });
+                let caller = Caller::UNKNOWN;
+                self.admitted(Call { message, origin, authorized: true, caller, reloaded: false });
             }
             _ => {}
         }
     }
+}
+
+/// What `GetConnectionCredentials` says; None where it names no user.
+fn credentials(answer: &Value) -> Option<Caller> {
+    let of = |wanted: &str| {
+        answer.items().iter().find_map(|entry| match entry {
+            Value::Entry(entry) if entry.0.text() == Some(wanted) => Some(entry.1.unboxed().number()? as u32),
+            _ => None,
+        })
+    };
+    Some(Caller { uid: of("UnixUserID")?, pid: of("ProcessID").unwrap_or(0) })
 }
 
 fn match_rule(sender: &str) -> String {
@@ -355,5 +380,17 @@ mod tests {
         let rested = failed_before(2 * RETRY);
         assert!(rested.wants_to_connect() && rested.retry_in().is_none());
         assert!(Broker::default().retry_in().is_none());
+    }
+
+    #[test]
+    fn given_what_the_bus_says_of_a_caller_when_read_then_its_user_and_process_are_known() {
+        let said = |entries: &[(&'static str, u32)]| {
+            Value::dictionary(entries.iter().map(|(name, number)| (*name, Value::from(*number))))
+        };
+        let caller = credentials(&said(&[("ProcessID", 7), ("UnixUserID", 1000)]));
+        assert!(caller.is_some_and(|caller| caller.uid == 1000 && caller.process() == Some(7)));
+        let caller = credentials(&said(&[("UnixUserID", 0)]));
+        assert!(caller.is_some_and(|caller| caller.uid == 0 && caller.process().is_none()));
+        assert!(credentials(&said(&[("ProcessID", 7)])).is_none());
     }
 }

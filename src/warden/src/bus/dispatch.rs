@@ -18,6 +18,25 @@ pub enum Origin {
     Bus(String),
 }
 
+/// Who calls, as far as it was asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller {
+    /// User.
+    pub uid: u32,
+    /// Process, by the guest's number; 0: unknown.
+    pub pid: u32,
+}
+
+impl Caller {
+    /// Nobody has asked.
+    pub const UNKNOWN: Caller = Caller { uid: u32::MAX, pid: 0 };
+
+    /// The process.
+    pub fn process(self) -> Option<u32> {
+        Some(self.pid).filter(|pid| *pid != 0)
+    }
+}
+
 /// A call, or a signal that is treated as one.
 pub struct Call {
     /// The message.
@@ -26,6 +45,8 @@ pub struct Call {
     pub origin: Origin,
     /// It may do what it asks for.
     pub authorized: bool,
+    /// Who calls.
+    pub caller: Caller,
     /// A plan was made for it already.
     pub reloaded: bool,
 }
@@ -70,6 +91,7 @@ pub fn call(server: &mut Server, call: Call) {
     if call.message.wants_reply() {
         server.answer(&call.origin, answer);
     }
+    manager::ending::answered(server, &call.origin);
 }
 
 fn outcome(server: &mut Server, call: &Call) -> Result<Answer, Failure> {
@@ -115,7 +137,7 @@ fn outcome(server: &mut Server, call: &Call) -> Result<Answer, Failure> {
 /// The unit that the caller is a process of.
 fn own_unit(server: &mut Server, call: &Call) -> Object {
     server.look();
-    let unit = server.process_of(&call.origin).and_then(|pid| manager::unit_of_process(server, pid));
+    let unit = call.caller.process().and_then(|pid| manager::unit_of_process(server, pid));
     unit.map_or(Object::Unknown, Object::Unit)
 }
 

@@ -9,6 +9,9 @@ use super::property;
 use super::server::Server;
 use super::wire::first_type;
 
+/// In the place of a polkit action: the method itself decides by the caller's user.
+pub const BY_USER: &str = "(the caller's user)";
+
 /// A method.
 pub struct Method {
     /// Name.

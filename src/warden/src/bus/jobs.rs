@@ -57,8 +57,17 @@ pub struct Job {
     pub kind: JobKind,
     /// It has begun.
     pub running: bool,
-    /// Where init will say how it ended.
-    asked: Option<(u64, Client)>,
+    end: End,
+}
+
+/// How the end of a job comes to be known.
+enum End {
+    /// Init says it, on a connection with this token.
+    Told(u64, Client),
+    /// The status page shows it.
+    Shown,
+    /// It has none but the guest's own.
+    Guest,
 }
 
 /// What happened to jobs.
@@ -106,7 +115,7 @@ impl Jobs {
 
     fn add(&mut self, unit: &str, kind: JobKind, events: &mut Vec<JobEvent>) -> u32 {
         self.last = self.last.checked_add(1).unwrap_or(1);
-        self.jobs.insert(self.last, Job { unit: unit.to_owned(), kind, running: false, asked: None });
+        self.jobs.insert(self.last, Job { unit: unit.to_owned(), kind, running: false, end: End::Shown });
         events.push(JobEvent::New(self.last, unit.to_owned()));
         self.last
     }
@@ -122,10 +131,10 @@ impl Jobs {
     ) -> (u32, Option<u64>) {
         let there = self.of_unit(unit).filter(|(_, job)| job.kind == kind).map(|(id, _)| id);
         let id = there.unwrap_or_else(|| self.add(unit, kind, events));
-        let kept = self.jobs.values().filter(|job| job.asked.is_some()).count();
+        let kept = self.jobs.values().filter(|job| matches!(job.end, End::Told(..))).count();
         let Some(job) = self.jobs.get_mut(&id).filter(|_| kept < CONNECTIONS_MAX) else { return (id, None) };
         self.last_token += 1;
-        job.asked = Some((self.last_token, client));
+        job.end = End::Told(self.last_token, client);
         (id, Some(self.last_token))
     }
 
@@ -136,10 +145,20 @@ impl Jobs {
         id
     }
 
+    /// A job that ends with the guest.
+    pub fn last_of_all(&mut self, unit: &str, events: &mut Vec<JobEvent>) -> u32 {
+        let id = self.add(unit, JobKind::Start, events);
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.end = End::Guest;
+            job.running = true;
+        }
+        id
+    }
+
     /// The connection behind a token.
     pub fn client(&mut self, token: u64) -> Option<(u32, &mut Client)> {
-        self.jobs.iter_mut().find_map(|(id, job)| match &mut job.asked {
-            Some((found, client)) if *found == token => Some((*id, client)),
+        self.jobs.iter_mut().find_map(|(id, job)| match &mut job.end {
+            End::Told(found, client) if *found == token => Some((*id, client)),
             _ => None,
         })
     }
@@ -154,7 +173,7 @@ impl Jobs {
     /// Init will not say how a job ended: its connection is gone.
     pub fn disconnect(&mut self, id: u32) {
         if let Some(job) = self.jobs.get_mut(&id) {
-            job.asked = None;
+            job.end = End::Shown;
         }
     }
 
@@ -169,7 +188,7 @@ impl Jobs {
         for (id, job) in &self.jobs {
             let now = row(&job.unit);
             let kind = now.as_ref().and_then(JobKind::of);
-            if kind != Some(job.kind) && job.asked.is_none() {
+            if kind != Some(job.kind) && matches!(job.end, End::Shown) {
                 let result = match (kind, &now) {
                     (None, Some(now)) => concluded(job.kind, now),
                     _ => "canceled",

@@ -51,12 +51,19 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use super::super::dispatch::Caller;
     use super::super::message::Message;
     use super::*;
 
     fn call(sender: &str, member: &str) -> Call {
         let message = Message::call("", "/", "a.b", member, vec![]);
-        Call { message, origin: Origin::Bus(sender.into()), authorized: true, reloaded: false }
+        Call {
+            message,
+            origin: Origin::Bus(sender.into()),
+            authorized: true,
+            caller: Caller::UNKNOWN,
+            reloaded: false,
+        }
     }
 
     #[test]

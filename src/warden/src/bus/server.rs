@@ -2,9 +2,11 @@
 
 use super::broker::Broker;
 use super::connection::{Connection, MESSAGES};
-use super::dispatch::{self, Call, Origin};
+use super::dispatch::{self, Call, Caller, Origin};
 use super::init;
 use super::jobs::{JobEvent, JobKind, Jobs, result_word};
+use super::manager::ending::{self, Ending};
+use super::manager::polkit;
 use super::manager::transient::{self, Transients};
 use super::message::{Kind, Message};
 use super::path;
@@ -66,6 +68,8 @@ pub struct Server {
     pub broker: Broker,
     /// Transient units, and references to units.
     pub transients: Transients,
+    /// The end of the guest, where it was asked for.
+    pub ending: Option<Ending>,
     /// What is to be said once the call in progress was answered.
     pub events: Vec<JobEvent>,
     /// Signals of the same kind.
@@ -99,6 +103,7 @@ impl Server {
             jobs: Jobs::default(),
             broker: Broker::default(),
             transients: Transients::found(),
+            ending: None,
             events: Vec::new(),
             signals: Vec::new(),
             wanted: Wanted::default(),
@@ -135,8 +140,14 @@ impl Server {
                 self.observe();
             }
             self.announce();
+            ending::begin(&mut self);
         }
         Ok(())
+    }
+
+    /// Have those who asked for something their answers?
+    pub fn has_said_all(&self) -> bool {
+        self.broker.all_heard() && !self.peers.values().any(Connection::wants_to_send)
     }
 
     /// How long the wait may take. None: nobody is left.
@@ -150,6 +161,7 @@ impl Server {
             deadlines.push(PAUSE.saturating_sub(self.looked.elapsed()));
         }
         deadlines.extend(self.broker.retry_in());
+        deadlines.extend(self.ending.as_ref().map(Ending::remaining));
         let is_idle = self.peers.is_empty() && !self.wanted.is_under_way() && !self.broker.is_connected();
         if is_idle && !self.transients.hold_descriptors() {
             deadlines.push(IDLE.checked_sub(self.idle_since.elapsed())?);
@@ -300,9 +312,10 @@ impl Server {
                 }
                 let Some(peer) = self.peers.get_mut(&token).filter(|peer| !peer.is_busy()) else { break };
                 let Some(message) = peer.next() else { break };
+                let caller = Caller { uid: peer.uid, pid: peer.pid };
                 if message.kind == Kind::Call {
                     let origin = Origin::Peer(token);
-                    dispatch::call(self, Call { message, origin, authorized: true, reloaded: false });
+                    dispatch::call(self, Call { message, origin, authorized: true, caller, reloaded: false });
                     self.announce();
                 }
             }
@@ -347,7 +360,8 @@ impl Server {
             if began.elapsed() >= TURN {
                 break;
             }
-            let Some(call) = self.broker.next() else { break };
+            let details = |message: &Message| polkit::details(&mut self.world, message);
+            let Some(call) = self.broker.next(details) else { break };
             dispatch::call(self, call);
             self.announce();
         }
@@ -390,14 +404,6 @@ impl Server {
                 }
             }
             Origin::Bus(_) => self.broker.send(&message),
-        }
-    }
-
-    /// The process that a call came from, where it came over the private socket.
-    pub fn process_of(&self, origin: &Origin) -> Option<u32> {
-        match origin {
-            Origin::Peer(token) => self.peers.get(token).map(|peer| peer.pid).filter(|pid| *pid != 0),
-            Origin::Bus(_) => None,
         }
     }
 

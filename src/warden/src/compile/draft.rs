@@ -211,12 +211,16 @@ impl Draft {
     }
 
     /// Whether a life of the unit makes what has to go with it: directories on /run and below /tmp, socket files,
-    /// namespaces, secrets, records of logins.
+    /// namespaces, secrets, records of logins, groups that it made below its own.
     fn leaves_something(&self) -> bool {
         self.model.settings.iter().any(|(key, value)| match key {
             SettingKey::RuntimeDirectory | SettingKey::PidFile => true,
             SettingKey::DynamicUser | SettingKey::RemoveOnStop => value == "1",
-            SettingKey::Scheduling => value.starts_with("UtmpIdentifier=") || value.starts_with(MARKED),
+            SettingKey::Scheduling => {
+                value.starts_with("UtmpIdentifier=")
+                    || value.starts_with(MARKED)
+                    || value.strip_prefix("Delegate=").is_some_and(|value| value != "0" && value != "no")
+            }
             SettingKey::Sandbox => LEFT_BY_SANDBOX.iter().any(|known| value.starts_with(known)),
             _ => false,
         })

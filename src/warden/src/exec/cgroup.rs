@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 const MOUNT: &str = "/sys/fs/cgroup";
 /// `f_type` of cgroup v2, CGROUP2_SUPER_MAGIC.
 const CGROUP2: rustix::fs::FsWord = 0x6367_7270;
+/// Levels of groups below a unit's own that are removed with it.
+const DEPTH_MAX: usize = 16;
 /// systemd's default period of CPUQuota=, in microseconds.
 const PERIOD: u64 = 100_000;
 
@@ -27,6 +29,35 @@ pub fn own() -> Option<PathBuf> {
     let own = Path::new(MOUNT).join(path);
     // Something else may be mounted there: then the guest has none.
     rustix::fs::statfs(&own).is_ok_and(|statfs| statfs.f_type == CGROUP2).then_some(own)
+}
+
+/// Removes the groups that a unit whose group is delegated has made below its own: while there is one, init can't take
+/// another group in the place of one that it killed as a whole (`src/init/src/system/spawn.rs` says why it has to).
+/// This process is beside the unit's group, not in it.
+pub fn trim(job: &Job<'_>) {
+    if !is_delegated(job) {
+        return;
+    }
+    if let Some(base) = own().as_deref().and_then(Path::parent) {
+        remove_below(&base.join(job.unit.cgroup()), DEPTH_MAX);
+    }
+}
+
+/// Those that have processes stay.
+fn remove_below(group: &Path, depth: usize) {
+    let entries = std::fs::read_dir(group).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        if depth > 0 {
+            remove_below(&entry.path(), depth - 1);
+        }
+        let _ = std::fs::remove_dir(entry.path());
+    }
+}
+
+/// Delegate= of any kind but none.
+fn is_delegated(job: &Job<'_>) -> bool {
+    let wanted = job.directive(SettingKey::Scheduling, "Delegate");
+    wanted.is_some_and(|text| text != "0" && text != "no")
 }
 
 /// Writes to a file that is there already: cgroups' files are never made.
@@ -266,12 +297,12 @@ fn decimal_size(text: &str) -> Option<u64> {
 /// Delegate=: the group and its files of control belong to the service's user, which may make groups below it; with
 /// DelegateSubgroup= its processes start in one of them.
 pub fn delegate(job: &Job<'_>, uid: u32, gid: u32) {
-    let get = |name| job.directive(SettingKey::Scheduling, name);
-    if get("Delegate").is_none_or(|text| text == "0" || text == "no") {
+    if !is_delegated(job) {
         return;
     }
     let Some(own) = own() else { return };
-    let subgroup = get("DelegateSubgroup")
+    let subgroup = job
+        .directive(SettingKey::Scheduling, "DelegateSubgroup")
         .filter(|name| !name.is_empty() && !name.contains('/'))
         .map(|name| own.join(name));
     if let Some(subgroup) = &subgroup {

@@ -11,7 +11,7 @@ use super::failure::{At, Failure};
 use super::job::Job;
 use super::users::{self, Identity, User};
 use super::{
-    attributes, cgroup, credentials, directories, limits, open_file, sandbox, seccomp, streams, utmp,
+    attributes, cgroup, credentials, directories, limits, open_file, pam, sandbox, seccomp, streams, utmp,
 };
 use crate::sys;
 use hostel_contract::exec::{ENV_FD_NAMES, ExecStep};
@@ -109,11 +109,6 @@ fn prepare(job: &Job<'_>) -> Result<std::convert::Infallible, Stopped> {
     limits::set_scheduling(job);
     attributes::set(job);
     utmp::begin(job, identity.user.as_ref().map_or("root", |user| user.name.as_str()));
-    if let Some(name) = job.directive(SettingKey::Scheduling, "PAMName") {
-        job.log.line(&format!(
-            "PAMName={name}: a static program can't load the guest's PAM modules, no session is opened; limits and variables of pam_limits and pam_env are without effect"
-        ));
-    }
     let uid = identity.user.as_ref().map_or(0, |user| user.uid);
     cgroup::delegate(job, uid, identity.gid.unwrap_or(0));
     rustix::process::umask(Mode::from_raw_mode(job.mode(SettingKey::UMask, 0o022)));
@@ -124,7 +119,8 @@ fn prepare(job: &Job<'_>) -> Result<std::convert::Infallible, Stopped> {
         streams_to_log: streams.to_log,
         has_terminal: streams.terminal,
     };
-    let environment = environment::build(job, &launch)?;
+    let mut environment = environment::build(job, &launch)?;
+    pam::stand_in(job, uid, &mut environment);
     let argv = arguments(job, &command, &environment)?;
     limits::set_limits(job, uid);
     let filters = match confinement {

@@ -28,6 +28,7 @@ mod limits;
 mod monitor;
 mod open_file;
 pub mod orphans;
+mod pam;
 pub mod pid_file;
 pub mod safe_path;
 mod sandbox;
@@ -201,6 +202,7 @@ fn clean_up(job: &Job<'_>) -> Result<(), Failure> {
     utmp::end(job);
     let user = dynamic::release(job);
     pid_file::remove(job);
+    cgroup::trim(job);
     orphans.and(runtime).and(sockets).and(sandbox).and(credentials).and(objects).and(user)
 }
 

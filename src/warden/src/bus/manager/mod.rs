@@ -3,9 +3,10 @@
 pub mod activation;
 mod assign;
 mod control;
-mod ending;
+pub mod ending;
 pub mod environment;
 mod isolate;
+pub mod polkit;
 mod query;
 mod quote;
 mod tables;

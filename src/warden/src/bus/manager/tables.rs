@@ -2,7 +2,7 @@
 
 use super::super::dispatch::{Answer, Call};
 use super::super::error::Failure;
-use super::super::interface::Method;
+use super::super::interface::{BY_USER, Method};
 use super::super::server::Server;
 use super::{control, ending, environment, query, transient, unit_files, units, work};
 
@@ -16,6 +16,9 @@ const RELOAD: Option<&str> = Some("org.freedesktop.systemd1.reload-daemon");
 const ENVIRONMENT: Option<&str> = Some("org.freedesktop.systemd1.set-environment");
 /// polkit has no action for it: nobody but root is granted one that does not exist.
 const ROOT: Option<&str> = Some("org.freedesktop.systemd1.root-only");
+
+/// Root, and whom the unit is delegated to.
+const USER: Option<&str> = Some(BY_USER);
 
 type Run = fn(&mut Server, &Call) -> Result<Answer, Failure>;
 
@@ -70,7 +73,7 @@ pub const MANAGER: &[Method] = &[
     method("EnqueueUnitJob", "sss", "uososa(uosos)", UNITS, work::enqueue_job),
     method("StartTransientUnit", "ssa(sv)a(sa(sv))", "o", UNITS, transient::start),
     method("SetUnitProperties", "sba(sv)", "", UNITS, control::set),
-    method("AttachProcessesToUnit", "ssau", "", UNITS, transient::attach),
+    method("AttachProcessesToUnit", "ssau", "", USER, transient::attach),
     method("AbandonScope", "s", "", UNITS, transient::abandon),
     method("BindMountUnit", "sssbb", "", UNITS, mounting),
     method("MountImageUnit", "sssbba(ss)", "", UNITS, mounting),
@@ -81,7 +84,7 @@ pub const MANAGER: &[Method] = &[
     method("ThawUnit", "s", "", UNITS, units::thaw),
     method("ResetFailedUnit", "s", "", UNITS, units::reset_failed),
     method("ResetFailed", "", "", UNITS, units::reset_all_failed),
-    method("RefUnit", "s", "", None, transient::reference),
+    method("RefUnit", "s", "", UNITS, transient::reference),
     method("UnrefUnit", "s", "", None, transient::unreference),
     method("GetUnitProcesses", "s", "a(sus)", None, query::get_processes),
     method("GetJob", "u", "o", None, query::get_job),
@@ -150,7 +153,7 @@ pub const UNIT: &[Method] = &[
     method("Kill", "si", "", UNITS, units::kill),
     method("ResetFailed", "", "", UNITS, units::reset_failed),
     method("SetProperties", "ba(sv)", "", UNITS, control::set),
-    method("Ref", "", "", None, transient::reference),
+    method("Ref", "", "", UNITS, transient::reference),
     method("Unref", "", "", None, transient::unreference),
     method("Clean", "as", "", UNITS, units::clean),
     method("Freeze", "", "", UNITS, units::freeze),

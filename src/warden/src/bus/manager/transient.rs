@@ -29,6 +29,7 @@ use hostel_contract::status::ActiveState;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -419,9 +420,15 @@ pub fn abandon(server: &mut Server, call: &Call) -> Result<Answer, Failure> {
     Ok(Answer::Now(vec![]))
 }
 
-/// `AttachProcessesToUnit`: moves processes into a unit's cgroup, or one below it.
+/// `AttachProcessesToUnit`: moves processes into a delegated unit's cgroup, or one below it. Beside root, the user whom
+/// the cgroup is delegated to may do so with processes of that user: so a user's own manager makes scopes.
 pub fn attach(server: &mut Server, call: &Call) -> Result<Answer, Failure> {
-    let unit = unit_name(call.text(0))?;
+    // An empty name is the caller's own unit.
+    let own = || call.caller.process().and_then(|pid| super::unit_of_process(server, pid));
+    let unit = match call.text(0) {
+        "" => own().ok_or_else(|| Failure::new(name::NO_SUCH_UNIT, "Client not member of any unit."))?,
+        named => unit_name(named)?,
+    };
     let below = call.text(1).trim_matches('/');
     let id = super::units::known(server, &unit)?;
     let group = server.world.known(id).and_then(|subject| Some(subject.unit?.cgroup().to_owned()));
@@ -433,9 +440,16 @@ pub fn attach(server: &mut Server, call: &Call) -> Result<Answer, Failure> {
     if !inside {
         return Err(Failure::invalid(format!("Control group path {below} leads out of the unit's")));
     }
+    let pids: Vec<u64> = call.argument(2).items().iter().filter_map(Value::number).collect();
+    let is_own = |path: &Path| fs::metadata(path).is_ok_and(|found| found.uid() == call.caller.uid);
+    let may = |pid: &u64| is_own(&Path::new("/proc").join(pid.to_string()));
+    if call.caller.uid != 0 && !(is_own(&folder) && pids.iter().all(may)) {
+        let text = format!("Only root, or the user whom {unit} is delegated to, may move processes into it");
+        return Err(Failure::new(name::ACCESS_DENIED, text));
+    }
     let folder = folder.join(below);
     fs::create_dir_all(&folder)?;
-    for pid in call.argument(2).items().iter().filter_map(Value::number) {
+    for pid in pids {
         fs::write(folder.join("cgroup.procs"), pid.to_string())?;
     }
     Ok(Answer::Now(vec![]))

@@ -195,7 +195,7 @@ pub fn enqueue(server: &mut Server, unit: &str, verb: Verb, mode: &str) -> Resul
     if verb == Verb::Start
         && let Some(kind) = ending::kind_of_target(unit)
     {
-        return ending::by_target(server, unit, kind).map(Made::Job);
+        return Ok(Made::Job(ending::by_target(server, unit, kind)));
     }
     let subject = server.world.subject(unit);
     let verb = verb.resolve(&subject);

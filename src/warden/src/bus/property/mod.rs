@@ -17,7 +17,7 @@ use super::path;
 use super::value::Value;
 use super::world::Subject;
 use crate::compile::lookup::UnitName;
-use hostel_plan::UnitKind;
+use hostel_plan::{UnitKind, unit_flags};
 use serde_json::Value as Json;
 use std::sync::OnceLock;
 
@@ -96,13 +96,25 @@ pub struct Around<'a> {
     pub file_state: &'a dyn Fn(&str) -> (String, String),
 }
 
-/// Of whatever has a cgroup.
+/// Of whatever has processes: its cgroup, and how it is ended.
 fn common(subject: &Subject<'_>, name: &str) -> Option<Value> {
     let unit = subject.unit.as_ref()?;
     let group = format!("/{}", unit.cgroup());
     Some(match name {
         "ControlGroup" => if has_cgroup(subject, unit.cgroup()) { group } else { String::new() }.into(),
         "Slice" => slice_of(&group).into(),
+        "TimeoutStopUSec" => unit::usec(unit.stop_timeout_ms()).into(),
+        "RuntimeMaxUSec" => unit::usec(unit.runtime_max_ms()).into(),
+        "KillMode" => unit.kill_mode().name().into(),
+        "KillSignal" => i32::from(unit.kill_signal()).into(),
+        "FinalKillSignal" => i32::from(unit.final_kill_signal()).into(),
+        "RestartKillSignal" => match unit.restart_kill_signal() {
+            0 => i32::from(unit.kill_signal()).into(),
+            signal => i32::from(signal).into(),
+        },
+        "SendSIGKILL" => unit.has(unit_flags::SEND_SIGKILL).into(),
+        "SendSIGHUP" => unit.has(unit_flags::SEND_SIGHUP).into(),
+        "WatchdogSignal" => i32::from(unit.watchdog_signal()).into(),
         _ => return None,
     })
 }

@@ -42,6 +42,8 @@ pub fn value(subject: &Subject<'_>, property: &str, signature: &str) -> Option<V
             "Environment" => vec![*value],
             _ => value.split_whitespace().collect(),
         }))),
+        // Which controllers are delegated may stand there, too.
+        "b" if directive == "Delegate" => Some((!matches!(last, "0" | "no" | "false" | "off")).into()),
         "b" => Some(matches!(last, "1" | "yes" | "true" | "on").into()),
         "t" if directive == "CPUQuota" => quota(last).map(Value::Uint64),
         "t" => amount(last).map(Value::Uint64),
