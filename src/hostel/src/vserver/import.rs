@@ -322,7 +322,7 @@ pub fn translate(files: &Files, name: &str, vdir: Option<PathBuf>, host: &Host) 
     personality(files, &mut outcome);
     for path in files.below("") {
         let begins = |prefix: &&str| path == *prefix || (prefix.ends_with('/') && path.starts_with(*prefix));
-        if NEEDLESS.iter().any(|prefix| begins(&prefix)) {
+        if NEEDLESS.iter().any(|prefix| begins(prefix)) {
             outcome.knows(path);
         }
         let why =
@@ -467,7 +467,7 @@ fn capabilities(files: &Files, outcome: &mut Outcome) {
     }
     let dropped: Vec<String> = TAKEN
         .iter()
-        .filter(|name| !given.iter().any(|word| word == *name) && !(pings && **name == "NET_RAW"))
+        .filter(|name| !(given.iter().any(|word| word == *name) || pings && **name == "NET_RAW"))
         .map(|name| format!("CAP_{name}"))
         .collect();
     outcome.knows("bcapabilities");

@@ -29,8 +29,11 @@ impl Spoken {
 
 type Words = VecDeque<String>;
 
+/// Says in our words what was asked of one of the programs.
+type Speak = fn(Words) -> Result<Spoken, Error>;
+
 /// The programs that are understood, each with what it does.
-const PROGRAMS: &[(&str, fn(Words) -> Result<Spoken, Error>)] = &[
+const PROGRAMS: &[(&str, Speak)] = &[
     ("vserver", vserver),
     ("vserver-stat", |rest| Ok(Spoken::of(&["stats"], rest))),
     // ps(1)'s own options choose columns of the whole machine's processes: the guests' are shown in ours.
