@@ -154,7 +154,7 @@ impl Kernel {
         let mut machine = Command::new("qemu-system-x86_64");
         // By plain emulation: where a machine is itself a virtual one, /dev/kvm may be there and not work.
         machine.args(["-accel", "tcg", "-cpu", "max", "-m", "1024", "-smp", "2", "-nographic", "-no-reboot"]);
-        machine.args(["-net", "none", "-append", "console=ttyS0 panic=-1 quiet"]);
+        machine.args(["-net", "none", "-append", "console=ttyS0 panic=-1 quiet no_timer_check"]);
         machine.arg("-kernel").arg(self.folder().join("vmlinuz")).arg("-initrd").arg(initramfs);
         machine.arg("-drive").arg(format!("file={},format=raw,if=virtio,cache=unsafe", disk.display()));
         Ok(machine)

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::machine::{Kernel, Said};
 
 /// How long a boot may take until it has got to where it is to be killed: by plain emulation, on a loaded machine.
-const BOOT_LIMIT: Duration = Duration::from_secs(400);
+const BOOT_LIMIT: Duration = Duration::from_secs(900);
 /// How often the console is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 

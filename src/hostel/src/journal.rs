@@ -41,6 +41,9 @@ const FOLDER: &str = ".intentions";
 /// Between the parts of a mark's name; no guest's name has one.
 const SEPARATOR: char = ':';
 
+/// What the name of a mark ends with that is about the store.
+const STORE: &str = ":store";
+
 /// What this process was called for, as its marks say it.
 static COMMAND: OnceLock<String> = OnceLock::new();
 
@@ -59,8 +62,18 @@ pub struct Mark {
 impl Mark {
     /// Says that this process is at work on a guest. One that says so already says it once.
     pub fn leave(places: &Places, name: &GuestName) -> Result<Mark> {
+        Self::make(places, name, "")
+    }
+
+    /// For work on the store, in the course of which guests are locked and let go: stands beside the marks of these.
+    pub fn leave_for_store(places: &Places, any: &GuestName) -> Result<Mark> {
+        Self::make(places, any, STORE)
+    }
+
+    fn make(places: &Places, name: &GuestName, suffix: &str) -> Result<Mark> {
         let own = ProcessId::own().ok_or_else(|| Error::Invalid("this process isn't in /proc".into()))?;
-        let file = folder(places).join(format!("{name}{SEPARATOR}{}{SEPARATOR}{}", own.pid, own.start));
+        let file =
+            folder(places).join(format!("{name}{SEPARATOR}{}{SEPARATOR}{}{suffix}", own.pid, own.start));
         let command = COMMAND.get().map_or("?", String::as_str);
         let made = match symlink(command, &file) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {

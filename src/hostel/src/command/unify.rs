@@ -9,6 +9,7 @@ use crate::cli::store::UnifyArgs;
 use crate::command::du::bytes;
 use crate::command::{print, print_json};
 use crate::error::{Error, Result, exit};
+use crate::journal::Mark;
 use crate::launch::say;
 use crate::lifecycle::{self, Life};
 use crate::name::GuestName;
@@ -50,6 +51,8 @@ pub fn unify(places: &Places, args: &UnifyArgs) -> Result<u8> {
     let exclude = Exclude::read(args.exclude.as_deref())?;
     args.guests.iter().try_for_each(|name| Guest::require(places, name).map(drop))?;
     let names = if args.guests.is_empty() { Guest::names(places)? } else { args.guests.clone() };
+    // Whoever finds it without its process collects the layers that this one has begun.
+    let _mark = names.first().map(|name| Mark::leave_for_store(places, name)).transpose()?;
     let mut pool = Pool::open(places)?;
     names.iter().try_for_each(|name| seal(places, name))?;
     let made = make_layers(places, &mut pool, &exclude, &names)?;
