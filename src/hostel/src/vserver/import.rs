@@ -322,7 +322,7 @@ pub fn translate(files: &Files, name: &str, vdir: Option<PathBuf>, host: &Host) 
     personality(files, &mut outcome);
     for path in files.below("") {
         let begins = |prefix: &&str| path == *prefix || (prefix.ends_with('/') && path.starts_with(*prefix));
-        if NEEDLESS.iter().any(|prefix| begins(prefix)) {
+        if NEEDLESS.iter().any(begins) {
             outcome.knows(path);
         }
         let why =
