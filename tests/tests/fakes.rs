@@ -156,6 +156,8 @@ echo "killed $kills"
 
 /// A process of the guest's own init: of `hostel exec` no system call is asked about.
 fn as_service(guest: &Guest, limit: Duration, script: &str) -> hostel_tests::run::Outcome {
+    let written = hostel_tests::cli::exec(&guest.name, &["sh", "-c", "cat > /run/script"], script.as_bytes());
+    written.and_then(|outcome| outcome.success()).unwrap_or_else(|error| panic!("{error}"));
     let mut command = Command::new(hostel_tests::paths::program("hostel"));
     command.args([
         "exec",
@@ -166,8 +168,7 @@ fn as_service(guest: &Guest, limit: Duration, script: &str) -> hostel_tests::run
         "--wait",
         "--pipe",
         "sh",
-        "-c",
-        script,
+        "/run/script",
     ]);
     run(&mut command, limit).unwrap_or_else(|error| panic!("{error}"))
 }
