@@ -3,7 +3,8 @@
 //! 1. What stopped guests have written becomes a layer of theirs that can be shared.
 //! 2. Each layer is made again beside itself, with links to the pool.
 //! 3. All is written out to the disk, and then the guests get their new layers, each at once.
-//! 4. Layers that nobody has any more are removed; those that a guest still runs on, when it has ended.
+//! 4. What running guests have written shares blocks with the pool, where the file system can.
+//! 5. Layers that nobody has any more are removed; those that a guest still runs on, when it has ended.
 
 use crate::cli::store::UnifyArgs;
 use crate::command::du::bytes;
@@ -35,6 +36,8 @@ struct Facts {
     saved: Saved,
     /// Of the bytes, those that are free now.
     freed_bytes: u64,
+    /// Of what running guests have written: bytes that have their blocks in common with others now.
+    block_bytes: u64,
     /// Guests that run on layers as they were, and free the rest when they have ended.
     waiting: Vec<GuestName>,
 }
@@ -60,9 +63,10 @@ pub fn unify(places: &Places, args: &UnifyArgs) -> Result<u8> {
     for name in Guest::names(places)? {
         switch(places, &name, &made, args.timeout)?;
     }
+    let blocks = share_blocks(places, &pool, &names)?;
     drop(pool);
     layers::collect(places, None)?;
-    report(places, args, names.len(), &made)
+    report(places, args, names.len(), &made, blocks)
 }
 
 /// Of a stopped guest: what it has written can be shared from now on.
@@ -164,14 +168,33 @@ fn switch(
     switched
 }
 
+/// What guests that run have written themselves shares blocks with the pool, where the file system can; returns the bytes.
+fn share_blocks(places: &Places, pool: &Pool, names: &[GuestName]) -> Result<u64> {
+    let mut shared = 0;
+    for name in names {
+        let Some(record) = Record::read(places, name)? else { continue };
+        if let Writes::Layer(id) = &record.guest.writes {
+            shared += unify::blocks(pool, &id.tree(places))?.unwrap_or(0);
+        }
+    }
+    Ok(shared)
+}
+
 fn report(
     places: &Places,
     args: &UnifyArgs,
     guests: usize,
     made: &BTreeMap<LayerId, (LayerId, Saved)>,
+    block_bytes: u64,
 ) -> Result<u8> {
-    let mut facts =
-        Facts { guests, layers: made.len(), saved: Saved::default(), freed_bytes: 0, waiting: Vec::new() };
+    let mut facts = Facts {
+        guests,
+        layers: made.len(),
+        saved: Saved::default(),
+        freed_bytes: 0,
+        block_bytes,
+        waiting: Vec::new(),
+    };
     for (old, (_, saved)) in made {
         facts.saved += *saved;
         if !old.folder(places).exists() {
@@ -201,6 +224,9 @@ fn report(
             bytes(facts.freed_bytes),
             names.join(", ")
         );
+    }
+    if facts.block_bytes > 0 {
+        text += &format!("; {} that running guests have written share blocks now", bytes(facts.block_bytes));
     }
     print(&(text + "\n"));
     Ok(exit::OK)

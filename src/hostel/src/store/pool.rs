@@ -40,26 +40,26 @@ pub struct Key {
     meta: String,
 }
 
+/// The hash of a content.
+pub fn hash(mut file: &fs::File) -> io::Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    let mut bytes = vec![0; PART];
+    loop {
+        match file.read(&mut bytes)? {
+            0 => return Ok(hasher.finalize().to_hex().to_string()),
+            length => hasher.update(&bytes[..length]),
+        };
+    }
+}
+
 impl Key {
     /// Of an open file.
     pub fn of(file: &fs::File, meta: &Meta) -> io::Result<Key> {
-        let mut hasher = blake3::Hasher::new();
-        let mut bytes = vec![0; PART];
-        let mut file = file;
-        loop {
-            match file.read(&mut bytes)? {
-                0 => break,
-                length => hasher.update(&bytes[..length]),
-            };
-        }
         let mut facts = blake3::Hasher::new();
         meta.feed(&mut |part| {
             facts.update(part);
         });
-        Ok(Key {
-            content: hasher.finalize().to_hex().to_string(),
-            meta: facts.finalize().to_hex()[..META_DIGITS].to_owned(),
-        })
+        Ok(Key { content: hash(file)?, meta: facts.finalize().to_hex()[..META_DIGITS].to_owned() })
     }
 
     fn parse(name: &str) -> Option<(Key, u32)> {
@@ -144,6 +144,14 @@ impl Pool {
             Err(Errno::NOENT) => Ok(None),
             Err(e) => Err(e).doing(|| format!("opening {} of the pool", key.content)),
         }
+    }
+
+    /// Opens any entry with this content.
+    pub fn open_content(&self, content: &str) -> Result<Option<fs::File>> {
+        let Some(entry) = self.entries.values().find(|entry| entry.key.content == content) else {
+            return Ok(None);
+        };
+        self.open_entry(&entry.key, entry.number)
     }
 
     /// Makes a file of a layer an entry.

@@ -9,15 +9,16 @@ use crate::places::Places;
 use crate::progress::Progress;
 use crate::store::exclude::Exclude;
 use crate::store::layers::{self, LayerFacts, LayerId};
-use crate::store::pool::{Pool, Taken, are_equal};
+use crate::store::pool::{Pool, Taken, are_equal, hash};
 use crate::tree;
 use crate::tree::copy::{Copies, FileAt, Files};
 use crate::tree::meta::Meta;
-use rustix::fs::{AtFlags, linkat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, linkat};
 use rustix::io::Errno;
 use serde::Serialize;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 
 /// What was done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -56,6 +57,74 @@ pub fn layer(
     let facts = LayerFacts { unified: true, ..LayerFacts::read(places, &new)? };
     facts.write(&new.folder(places))?;
     Ok(Some((new, saved)))
+}
+
+/// Bytes that are shared by one call; a file system takes no more at once.
+const BLOCKS_AT_ONCE: u64 = 16 << 20;
+/// Smaller files have no block of their own on every file system.
+const BLOCK: u64 = 4096;
+
+/// Lets the files of a directory that a running guest writes have the same blocks on disk as equal ones of the pool: the
+/// kernel compares the two and no file is altered. Returns the bytes; `None` where the file system can't.
+///
+/// What the guest takes away meanwhile is passed over.
+pub fn blocks(pool: &Pool, written: &Path) -> Result<Option<u64>> {
+    let mut folders = vec![(tree::open_directory(written)?, 0)];
+    let mut shared = 0;
+    while let Some((folder, depth)) = folders.pop() {
+        let Ok(entries) = Dir::read_from(&folder) else { continue };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let directory = flags | OFlags::DIRECTORY;
+            if entry.file_type() == FileType::Directory {
+                if let (Ok(below), true) =
+                    (rustix::fs::openat(&folder, name, directory, Mode::empty()), depth < DEPTH_MAX)
+                {
+                    folders.push((below, depth + 1));
+                }
+                continue;
+            }
+            if entry.file_type() != FileType::RegularFile {
+                continue;
+            }
+            let Ok(file) = rustix::fs::openat(&folder, name, flags, Mode::empty()) else { continue };
+            match blocks_of(pool, &std::fs::File::from(file)) {
+                Ok(bytes) => shared += bytes,
+                Err(e) if e.errno().is_some_and(|errno| CANNOT.contains(&errno)) => return Ok(None),
+                Err(_) => {}
+            }
+        }
+    }
+    Ok(Some(shared))
+}
+
+/// Folders in folders that are gone into.
+const DEPTH_MAX: usize = 240;
+/// How the kernel says that a file system has no blocks to share.
+const CANNOT: [i32; 4] = [libc::EOPNOTSUPP, libc::ENOTTY, libc::EINVAL, libc::EXDEV];
+
+fn blocks_of(pool: &Pool, file: &std::fs::File) -> Result<u64> {
+    let meta = file.metadata().doing(|| "looking at a file")?;
+    if !meta.is_file() || meta.len() < BLOCK {
+        return Ok(0);
+    }
+    let content = hash(file).doing(|| "reading a file")?;
+    let Some(entry) = pool.open_content(&content)? else { return Ok(0) };
+    let (mut at, mut shared) = (0, 0);
+    while at < meta.len() {
+        let length = (meta.len() - at).min(BLOCKS_AT_ONCE);
+        match crate::sys::blocks::share(entry.as_fd(), file.as_fd(), at, length).doing(|| "sharing blocks")? {
+            // It was changed meanwhile.
+            0 => break,
+            bytes => shared += bytes,
+        }
+        at += length;
+    }
+    Ok(shared)
 }
 
 struct Links<'a> {

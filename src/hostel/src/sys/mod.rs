@@ -3,6 +3,7 @@
 //! Each function is thin: one call, its arguments typed, its errno returned. Nothing here knows what a
 //! guest is.
 
+pub mod blocks;
 pub mod bpf;
 pub mod fds;
 pub mod landlock;
