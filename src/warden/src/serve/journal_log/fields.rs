@@ -51,7 +51,11 @@ pub fn fields(record: &Record<'_>, identifier: &str, process: Option<&Process>) 
             fields.push(field("_TRANSPORT", if own { b"journal" } else { b"stdout" }));
             fields.push(field("SYSLOG_IDENTIFIER", identifier.as_bytes()));
             fields.push(field("MESSAGE", record.text));
-            // What init says of a unit is found with the unit.
+            // What init says of a unit is found with the unit: by journalctl of systemd 257 and later only with PID 1's
+            // cgroup under systemd, wherever a host has put our init.
+            if record.name == INIT {
+                fields.push(field("_SYSTEMD_CGROUP", b"/init.scope"));
+            }
             let units = record.text.split(|byte| b" ,".contains(byte)).map(|word| {
                 word.strip_suffix(b":")
                     .or(word.strip_suffix(b"."))
