@@ -6,9 +6,10 @@ ip link set bridge up
 root=$1 name=$3
 out=$(mktemp -d)
 trap 'kill $guests; wait; rm -r $out' EXIT
+# Always in a process of its own, which is the one that is killed in the end.
 guest() { # which, its settings, a command
     which=$1 settings=$2; shift 2
-    hostel run --name $name-$which --volatile --set kind=veth --set bridge=bridge $settings "dir:$root" -- "$@" </dev/null 2>&1
+    exec hostel run --name $name-$which --volatile --set kind=veth --set bridge=bridge $settings "dir:$root" -- "$@" </dev/null 2>&1
 }
 # What the third subnet sends to the second is refused by the router.
 guest r "--set address=10.1.0.1/24,10.2.0.1/24,10.3.0.1/24,fd01::1/64,fd02::1/64,fd03::1/64

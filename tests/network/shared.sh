@@ -4,9 +4,10 @@ ip link set lo up
 ip link add card type bridge
 for n in 2 3 4 9; do ip address add 10.99.0.$n/24 dev card; ip address add fd99::$n/64 dev card nodad; done
 ip link set card up
-guest() { # number, input, program, arguments
+# Always in a process of its own, which is the one that is killed in the end.
+guest() { # number, program, arguments
     n=$1; shift
-    hostel run --name $name-$n --volatile --set kind=shared --set address=10.99.0.$n/24,fd99::$n/64 "dir:$root" -- perl -e "$@" 2>&1
+    exec hostel run --name $name-$n --volatile --set kind=shared --set address=10.99.0.$n/24,fd99::$n/64 "dir:$root" -- perl -e "$@" 2>&1
 }
 root=$1 name=$3
 server=$(cat "$2/server.pl") client=$(cat "$2/client.pl")
