@@ -327,7 +327,7 @@ mod long {
         let errnos: Vec<&str> = said.stdout.lines().collect();
         assert_eq!(errnos.get(..3), Some(&["14", "14", "14"][..]), "EFAULT: {said:?}");
         assert_eq!(errnos.len(), 4, "a pointer into a fake is answered: {said:?}");
-        let said = as_service(&hostile, limit, &format!("ulimit -n $(ulimit -Hn); {MANY}"));
+        let said = as_service(&hostile, limit * 5, &format!("ulimit -n $(ulimit -Hn); {MANY}"));
         assert!(said.stdout.contains("opened"), "{said:?}");
 
         // Replies are withheld: who reads waits, and nobody else.
