@@ -184,7 +184,7 @@ pub const HOSTS: &[Host] = &[
             let config =
                 DOCKER.replace(own, &shared).replace(r#""/sbin/init""#, r#""/sbin/init", "--system""#);
             let start = docker_run(life, &config);
-            format!("touch {pids}; unshare --pid={pids} --fork sleep 600 & sleep 1; {start}")
+            format!("touch {pids}; (unshare --pid={pids} --fork sleep 600 &); sleep 1; {start}")
         },
         ready: Ready::Message,
         enter: Enter::Tool(docker_exec),
