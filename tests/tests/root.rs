@@ -29,6 +29,7 @@ const WRITTEN: &[(&str, &str)] = &[
     ("var/lib/nginx/uwsgi", "nginx: made at its first start"),
     ("var/lib/dbus/machine-id", "systemd-tmpfiles: a link, by dbus' line in /usr/lib/tmpfiles.d"),
     ("var/lib/systemd/timers", "timers with Persistent=yes: when each was last due, as systemd keeps it"),
+    ("var/lib/systemd/linger", "systemd-logind: its state directory, for users that linger"),
     ("tmp/.X11-unix", "systemd-tmpfiles: /usr/lib/tmpfiles.d/x11.conf"),
     ("tmp/.ICE-unix", "systemd-tmpfiles: /usr/lib/tmpfiles.d/x11.conf"),
     ("tmp/.XIM-unix", "systemd-tmpfiles: /usr/lib/tmpfiles.d/x11.conf"),
