@@ -21,9 +21,8 @@ use crate::shell::{About, Error};
 
 /// Reads, and measures.
 const READS: &str = include_str!("reads.c");
-/// Files that the kernel, lxcfs and we have.
-const FILES: [&str; 8] =
-    ["cpuinfo", "diskstats", "loadavg", "meminfo", "slabinfo", "stat", "swaps", "uptime"];
+/// Files that the kernel, lxcfs and we have, and that a guest may read there.
+const FILES: [&str; 7] = ["cpuinfo", "diskstats", "loadavg", "meminfo", "stat", "swaps", "uptime"];
 /// Files that the kernel and we have.
 const MORE: [&str; 6] =
     ["interrupts", "pressure/cpu", "pressure/io", "pressure/memory", "softirqs", "vmstat"];
