@@ -286,12 +286,6 @@ mod long {
 
     #[test]
     #[ignore = "long: cargo xtask test --all"]
-    fn given_clone_when_killed_at_each_call_then_the_next_command_puts_everything_right() {
-        each("clone");
-    }
-
-    #[test]
-    #[ignore = "long: cargo xtask test --all"]
     fn given_rm_when_killed_at_each_call_then_the_next_command_puts_everything_right() {
         each("rm");
     }

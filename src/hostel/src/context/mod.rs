@@ -24,6 +24,7 @@ pub mod idmap;
 pub mod limits;
 pub mod mapped;
 mod mounts;
+mod process;
 pub mod root;
 mod spawn;
 
@@ -36,7 +37,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 pub use dev::open_terminal;
-pub use spawn::{Running, leave_keyring, make};
+pub use process::leave_keyring;
+pub use spawn::{Running, make};
 
 /// What a context is made from; everything in it is decided before the first step.
 pub struct ContextPlan {
@@ -117,7 +119,7 @@ pub const HELPER: &[Step<spawn::Helper>] = &[
 
 /// The guest's side, by its process 1.
 pub const INSIDE: &[Step<spawn::Inside>] = &[
-    Step::new("session", spawn::new_session),
+    Step::new("session", process::new_session),
     Step::new("private mounts", mounts::make_private),
     Step::new("attach the root", mounts::attach_root),
     // /proc and /sys while the host's own still show: the kernel asks for that in a user namespace.
@@ -138,15 +140,15 @@ pub const INSIDE: &[Step<spawn::Inside>] = &[
     // From here on the host's files are out of reach.
     Step::new("hide folders", mounts::hide),
     Step::new("console", dev::console),
-    Step::new("notify socket", spawn::notify_socket),
-    Step::new("host name", spawn::host_name),
-    Step::new("loopback", spawn::loopback),
+    Step::new("notify socket", process::notify_socket),
+    Step::new("host name", process::host_name),
+    Step::new("loopback", process::loopback),
     // Before anything is bound over /proc.
     Step::new("sysctl", given::set_knobs),
-    Step::new("keyring", spawn::keyring),
+    Step::new("keyring", process::keyring),
     // The steps above need what is given up here.
-    Step::new("capabilities", spawn::limit_capabilities),
-    Step::new("abstract sockets", spawn::hide_abstract_sockets),
+    Step::new("capabilities", process::limit_capabilities),
+    Step::new("abstract sockets", process::hide_abstract_sockets),
     // A process of the guest like any other, with its rights, answers from here on.
     Step::new("fakes", fakes::mount),
     // After the fakes, who may have made a /proc that is whole.
