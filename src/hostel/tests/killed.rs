@@ -30,7 +30,6 @@ struct Case {
 
 const CREATE: &[&str] = &["create", "GUEST", "--from", "SOURCE", "--volatile"];
 const CREATE_TAR: &[&str] = &["create", "GUEST", "--from", "ARCHIVE"];
-const CREATE_FROM: &[&str] = &["create", "FROM", "--from", "ARCHIVE"];
 const START: &[&str] = &["start", "GUEST"];
 
 /// `create`: all of the guest is there, and starts; or nothing is.
@@ -93,7 +92,6 @@ const CASES: &[(&str, Case)] = &[
     ("clone", Case { command: &["clone", "GUEST", "COPY"], before: &[CREATE_TAR], after: cloned }),
     ("unify", Case { command: &["unify", "GUEST"], before: &[CREATE_TAR], after: unified }),
     ("rm", Case { command: &["rm", "GUEST"], before: &[CREATE_TAR], after: whole_or_none }),
-    ("clone", Case { command: &["clone", "FROM", "GUEST"], before: &[CREATE_FROM], after: whole_or_none }),
     (
         "rm --force",
         Case { command: &["rm", "--force", "GUEST"], before: &[CREATE, START], after: whole_or_none },
@@ -119,7 +117,6 @@ fn ground() -> Tool {
 fn words(tool: &Tool, command: &[&str]) -> Vec<String> {
     let word = |word: &&str| match *word {
         "GUEST" => tool.guest.clone(),
-        "FROM" => format!("{}-from", tool.guest),
         "SOURCE" => format!("dir:{}", tool.path("root").display()),
         "COPY" => format!("{}-copy", tool.guest),
         "ARCHIVE" => format!("tar:{}", tool.path("root.tar").display()),
