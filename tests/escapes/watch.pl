@@ -17,7 +17,9 @@ until (-e '/tmp/watch-ends') {
             # Who answers the fakes has files of the host's open for reading; a directory leads on.
             $reached{"$what $to"} = 1 if defined $to && -d "/proc/$pid/$what" && $to =~ m{cgroup|\(unreachable\)|hostel\.exec};
         }
-        $reached{"memory"} = 1 if !defined $program && open my $memory, '<', "/proc/$pid/mem";
+        # Between the two looks it may have become a program of the guest's.
+        my $opened = !defined $program && open my $memory, '<', "/proc/$pid/mem";
+        $reached{"memory"} = 1 if $opened && !defined readlink "/proc/$pid/exe";
     }
 }
 print %reached ? "escaped: " . join(', ', keys %reached) . "\n" : "held\n";

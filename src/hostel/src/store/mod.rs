@@ -45,8 +45,9 @@ pub mod usage;
 
 use layers::LayerId;
 
-/// Version of `guest.json`.
+/// Version of `guest.json`. The first one is read too, but for guests with a layer on disk, which lay elsewhere.
 pub const VERSION: u32 = 2;
+const FIRST_VERSION: u32 = 1;
 
 /// Where what a guest writes goes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,18 +108,34 @@ impl Guest {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(e).on("reading", &file),
         };
-        match serde_json::from_slice::<Guest>(&bytes) {
-            Ok(guest) if guest.version == VERSION && guest.name == *name => Ok(Some(guest)),
-            Ok(guest) => Err(Error::Damaged {
-                why: format!(
-                    "is version {} of guest {}, expected {VERSION} of {name}: make the guest again from its source",
-                    guest.version, guest.name
-                ),
-                file,
-            }),
-            Err(e) => {
-                Err(Error::Damaged { why: format!("{e}: repair it, or remove the guest's folder"), file })
+        match Self::parse(&bytes, name) {
+            Ok(guest) => Ok(Some(guest)),
+            Err(why) => Err(Error::Damaged { why, file }),
+        }
+    }
+
+    /// The guest of that name in a `guest.json`, or what is wrong with it.
+    fn parse(bytes: &[u8], name: &GuestName) -> std::result::Result<Guest, String> {
+        /// All that every version has had.
+        #[derive(Deserialize)]
+        struct Dated {
+            version: u32,
+        }
+        let whole = serde_json::from_slice::<Guest>(bytes);
+        let dated = serde_json::from_slice::<Dated>(bytes);
+        match (whole, dated) {
+            (Ok(guest), _) if (FIRST_VERSION..=VERSION).contains(&guest.version) && guest.name == *name => {
+                Ok(Guest { version: VERSION, ..guest })
             }
+            (Ok(guest), _) => Err(format!(
+                "is version {} of guest {}, expected {VERSION} of {name}: make the guest again from its source",
+                guest.version, guest.name
+            )),
+            (Err(_), Ok(Dated { version: FIRST_VERSION })) => Err(format!(
+                "is version {FIRST_VERSION}, with a layer on disk that this hostel can't take over: make the guest again \
+                 from its source, and copy over what is in the layer's folder `upper`"
+            )),
+            (Err(e), _) => Err(format!("{e}: repair it, or remove the guest's folder")),
         }
     }
 
@@ -226,4 +243,31 @@ pub fn new_uuid() -> Result<String> {
 /// Seconds since the epoch.
 pub fn now() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(version: u32, writes: &str) -> std::result::Result<Guest, String> {
+        let json = format!(
+            r#"{{"version": {version}, "name": "g", "uuid": "00", "source": "dir:/r", "root": "/r", "writes": {writes},
+                "ids": "user", "created": 1}}"#
+        );
+        Guest::parse(json.as_bytes(), &"g".parse().unwrap())
+    }
+
+    #[test]
+    fn given_a_guest_of_the_first_version_when_read_then_it_is_one_of_today() {
+        let guest = parsed(1, r#""root""#).unwrap();
+        assert_eq!((guest.version, guest.root, guest.writes), (VERSION, Some("/r".into()), Writes::Root));
+        assert_eq!(parsed(1, r#""memory""#).unwrap().writes, Writes::Memory);
+    }
+
+    #[test]
+    fn given_what_can_not_be_taken_over_when_read_then_it_says_why_and_what_to_do() {
+        assert!(parsed(1, r#"{"layer": {"folder": "/l"}}"#).unwrap_err().contains("`upper`"));
+        assert!(parsed(3, r#""root""#).unwrap_err().contains("is version 3 of guest g"));
+        assert!(parsed(2, "7").unwrap_err().contains("repair it"));
+    }
 }

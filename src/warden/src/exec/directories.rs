@@ -109,9 +109,12 @@ pub fn open_private(job: &Job<'_>) {
 
 /// What the environment is told of the directories: variable and paths, joined by `:`.
 pub fn variables(job: &Job<'_>) -> Vec<(&'static str, String)> {
-    // The public ones, also of a dynamic user: a link leads to the private ones.
+    // The public ones, also of a dynamic user: a link leads to the private ones. Sorted, folder by folder, as systemd
+    // has them.
     let paths = |kind: &Kind| {
-        names(job, kind).map(|(name, _)| format!("{}/{name}", kind.base)).collect::<Vec<_>>().join(":")
+        let mut names: Vec<&str> = names(job, kind).map(|(name, _)| name).collect();
+        names.sort_by(|a, b| a.split('/').cmp(b.split('/')));
+        names.iter().map(|name| format!("{}/{name}", kind.base)).collect::<Vec<_>>().join(":")
     };
     KINDS.iter().map(|kind| (kind.variable, paths(kind))).filter(|(_, paths)| !paths.is_empty()).collect()
 }

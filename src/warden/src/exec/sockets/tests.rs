@@ -6,9 +6,14 @@ use hostel_plan::model::{Model, UnitModel};
 use hostel_plan::{Phase, Plan, UnitKind};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
+use std::sync::{Mutex, PoisonError};
+
+/// Files are made under a umask, which all threads of a process share: tests that make them take turns.
+static UMASK: Mutex<()> = Mutex::new(());
 
 /// Runs `test` on a job of a socket unit with these settings.
 fn with_job(settings: &[(SettingKey, String)], test: impl FnOnce(&Job<'_>)) {
+    let _turn = UMASK.lock().unwrap_or_else(PoisonError::into_inner);
     let mut unit = UnitModel::new("x.socket", UnitKind::Socket);
     unit.settings = settings.to_vec();
     let model = Model { units: vec![unit], default_target: "x.socket".into() };
