@@ -91,8 +91,9 @@ pub fn log(bytes: &[u8]) {
             assert!(name + text < line.len());
         }
     }
+    // Lines that are none are left out: what is kept is the same again.
     if let Some(again) = super::log_carry(bytes) {
-        assert_eq!(again, bytes);
+        assert_eq!(super::log_carry(&again), Some(again));
     }
 }
 
