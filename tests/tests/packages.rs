@@ -12,6 +12,17 @@ use hostel_tests::differential::table;
 use hostel_tests::paths;
 use hostel_tests::units::skipped;
 
+/// Boots the root under both and compares. Where something differs without a reason, once more: a service that comes too
+/// early for another now and then (varnishncsa before varnish listens, under systemd too) differs by the moment, which the
+/// report says and nobody has to explain.
+fn observe(report: &mut Report, root: &Path, name: &str) -> Result<Comparison, MachineError> {
+    let mut first = both(root, name)?;
+    if !report.explains(&first) {
+        report.passed_by(name, &first.passing(&both(root, name)?));
+    }
+    Ok(first)
+}
+
 /// Boots the root twice and compares; the one after the other, so that neither has less of the machine.
 fn both(root: &Path, name: &str) -> Result<Comparison, MachineError> {
     let own = std::process::id();
@@ -39,7 +50,7 @@ fn conclude(report: &Report, name: &str) {
 #[ignore = "boots guests: cargo xtask test"]
 fn given_debian_12_when_booted_under_both_then_every_difference_has_a_reason() {
     let mut report = Report::new(table::read());
-    match both(&DEBIAN12.root(), DEBIAN12.name) {
+    match observe(&mut report, &DEBIAN12.root(), DEBIAN12.name) {
         Ok(comparison) => report.add(DEBIAN12.name, 0, &comparison),
         Err(error) => report.failed(DEBIAN12.name, &error.to_string()),
     }
@@ -84,7 +95,7 @@ mod long {
             if !without.is_empty() {
                 return Err(format!("packages of the list without any service: {}", without.join(", ")));
             }
-            both(&root, &batch.name).map_err(|error| error.to_string())
+            observe(report, &root, &batch.name).map_err(|error| error.to_string())
         });
         match compared {
             Ok(comparison) => report.add(&batch.name, batch.packages.len(), &comparison),

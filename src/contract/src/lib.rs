@@ -13,6 +13,7 @@
 
 #[macro_use]
 mod record;
+pub mod capabilities;
 pub mod channel;
 pub mod control;
 pub mod exec;

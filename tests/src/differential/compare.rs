@@ -60,6 +60,11 @@ pub fn compare(systemd: &Observation, hostel: &Observation, skipped: &[Skipped])
 }
 
 impl Comparison {
+    /// What `again`, the same root booted once more, tells otherwise: differences of one moment, which go from here.
+    pub fn passing(&mut self, again: &Comparison) -> Vec<Difference> {
+        self.differences.extract_if(.., |difference| !again.differences.contains(difference)).collect()
+    }
+
     fn add(&mut self, unit: &str, theirs: &BTreeMap<String, String>, ours: &BTreeMap<String, String>) {
         let names: BTreeSet<&String> = theirs.keys().chain(ours.keys()).collect();
         self.facts += names.len();
@@ -206,6 +211,16 @@ mod tests {
     fn different(one: &Observation, other: &Observation) -> Vec<String> {
         let found = compare(one, other, &[]).differences.into_iter();
         found.map(|d| format!("{}: {} / {}", d.fact, d.systemd, d.hostel)).collect()
+    }
+
+    #[test]
+    fn given_two_boots_when_only_one_differs_then_the_difference_passes_by() {
+        let systemd = seen("active", "running", 1);
+        let mut first = compare(&systemd, &seen("failed", "failed", 1), &[]);
+        let once = first.differences.clone();
+        assert_eq!(first.clone().passing(&first), []);
+        assert_eq!(first.passing(&compare(&systemd, &systemd, &[])), once);
+        assert_eq!(first.differences, []);
     }
 
     #[test]

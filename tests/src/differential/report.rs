@@ -58,6 +58,18 @@ impl Report {
         }
     }
 
+    /// Whether all that differs has a reason.
+    pub fn explains(&self, comparison: &Comparison) -> bool {
+        comparison.differences.iter().all(|difference| self.rows.iter().any(|row| row.is_about(difference)))
+    }
+
+    /// Adds what differed the first time that a batch was booted, and not the second.
+    pub fn passed_by(&mut self, batch: &str, differences: &[Difference]) {
+        for difference in differences {
+            self.line(&format!("== {batch}, in one of two boots only:\n{}", one_line(difference)));
+        }
+    }
+
     /// Adds a batch that could not be compared.
     pub fn failed(&mut self, batch: &str, why: &str) {
         self.line(&format!("== {batch}: {why}"));

@@ -101,6 +101,19 @@ enum Reboot {
     Ends(i32),
 }
 
+/// What all rows of podman have in common.
+const OF_PODMAN: Host = Host {
+    name: "podman",
+    alone: true,
+    program: "podman",
+    start: |life| podman_run(life, ""),
+    ready: Ready::Message,
+    enter: Enter::Tool(podman_exec),
+    stop: Stop::Tool(podman_stop),
+    ends: 0,
+    reboot: Reboot::Ends(133),
+};
+
 /// All hosts.
 pub const HOSTS: &[Host] = &[
     Host {
@@ -137,40 +150,14 @@ pub const HOSTS: &[Host] = &[
         ends: 0,
         reboot: Reboot::Again,
     },
-    Host {
-        name: "podman-systemd",
-        alone: true,
-        program: "podman",
-        start: |life| podman_run(life, "--systemd=always"),
-        ready: Ready::Message,
-        enter: Enter::Tool(podman_exec),
-        stop: Stop::Tool(podman_stop),
-        ends: 0,
-        reboot: Reboot::Ends(133),
-    },
+    Host { name: "podman-systemd", start: |life| podman_run(life, "--systemd=always"), ..OF_PODMAN },
     // As Docker starts a container: no tmpfs on /run, TERM to stop.
     Host {
         name: "podman-plain",
-        alone: true,
-        program: "podman",
         start: |life| podman_run(life, "--systemd=false --stop-signal=SIGTERM"),
-        ready: Ready::Message,
-        enter: Enter::Tool(podman_exec),
-        stop: Stop::Tool(podman_stop),
-        ends: 0,
-        reboot: Reboot::Ends(133),
+        ..OF_PODMAN
     },
-    Host {
-        name: "kubernetes",
-        alone: true,
-        program: "podman",
-        start: restricted,
-        ready: Ready::Message,
-        enter: Enter::Tool(podman_exec),
-        stop: Stop::Tool(stop_pod),
-        ends: 0,
-        reboot: Reboot::Ends(133),
-    },
+    Host { name: "kubernetes", start: restricted, stop: Stop::Tool(stop_pod), ..OF_PODMAN },
     // Containers of a pod that share their processes: PID 1 is another's.
     Host {
         name: "shared-pids",

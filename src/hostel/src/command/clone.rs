@@ -1,7 +1,7 @@
 //! `clone`, `snapshot` and `rollback`: a guest's root, as it is now, for another guest or for later.
 
 use crate::cli::store::{CloneArgs, RollbackArgs, SnapshotArgs};
-use crate::command::create::{claim, remove_from_store};
+use crate::command::create::{claim, make_new};
 use crate::command::{print, print_json, span};
 use crate::config::{self, Change, Config};
 use crate::error::{Error, Result, exit};
@@ -23,15 +23,7 @@ const OF_ONE_GUEST: &[&str] =
 /// `hostel clone`.
 pub fn clone(places: &Places, args: &CloneArgs) -> Result<u8> {
     let name = &args.guest;
-    let lock = lifecycle::lock_down(places, name)?;
-    let made = match Guest::read(places, name)? {
-        Some(_) => Err(Error::Exists(name.clone())),
-        None => make(places, args).inspect_err(|_| {
-            let _ = remove_from_store(places, name);
-        }),
-    };
-    lock.remove()?;
-    let guest = made?;
+    let guest = make_new(places, name, || make(places, args))?;
     if args.json {
         print_json(&guest)?;
     } else {
@@ -42,8 +34,6 @@ pub fn clone(places: &Places, args: &CloneArgs) -> Result<u8> {
 
 fn make(places: &Places, args: &CloneArgs) -> Result<Guest> {
     let (from, name) = (&args.from, &args.guest);
-    // What a killed command may have left.
-    remove_from_store(places, name)?;
     let shared = Shared::of(places, from)?;
     let ids = claim(places, name, Lifetime::Stored)?;
     let mut guest = Guest {

@@ -19,40 +19,45 @@ use std::time::Duration;
 /// `hostel create`.
 pub fn create(places: &Places, args: &CreateArgs) -> Result<u8> {
     let name = &args.guest;
-    let lock = lifecycle::lock_down(places, name)?;
-    if Guest::read(places, name)?.is_some() {
-        lock.remove()?;
-        return Err(Error::Exists(name.clone()));
-    }
-    let wishes =
-        Wishes { volatile: args.volatile, direct: args.direct, include: args.include.clone(), once: false };
-    let made = (|| {
-        // What a killed `create` may have left.
-        remove_from_store(places, name)?;
-        let ids = claim(places, name, Lifetime::Stored)?;
-        let guest = args.from.take_in(places, name, ids, &wishes)?;
-        let changes: Vec<config::Change> = args.set.iter().chain(&args.init).cloned().collect();
-        if !changes.is_empty() {
-            config::write(places, name, &config::changed(places, name, &changes)?.0)?;
-        }
-        if guest.uses().next().is_some() {
-            // A definition that survives a power failure must not name a root that didn't.
-            sync_file_system(&places.store)?;
-        }
-        guest.write(places)?;
-        Ok(guest)
-    })();
-    if made.is_err() {
-        let _ = remove_from_store(places, name);
-    }
-    lock.remove()?;
-    let guest = made?;
+    let guest = make_new(places, name, || make(places, args))?;
     if args.json {
         print_json(&guest)?;
     } else {
         print(&format!("guest {name} is made from {}: `hostel start {name}` starts it\n", guest.source));
     }
     Ok(exit::OK)
+}
+
+/// Makes a guest that isn't there yet, under its lock; where that fails nothing of it stays.
+pub fn make_new(places: &Places, name: &GuestName, make: impl FnOnce() -> Result<Guest>) -> Result<Guest> {
+    let lock = lifecycle::lock_down(places, name)?;
+    let made = match Guest::read(places, name)? {
+        Some(_) => Err(Error::Exists(name.clone())),
+        // What a killed command may have left goes first.
+        None => remove_from_store(places, name).and_then(|()| make()).inspect_err(|_| {
+            let _ = remove_from_store(places, name);
+        }),
+    };
+    lock.remove()?;
+    made
+}
+
+fn make(places: &Places, args: &CreateArgs) -> Result<Guest> {
+    let name = &args.guest;
+    let wishes =
+        Wishes { volatile: args.volatile, direct: args.direct, include: args.include.clone(), once: false };
+    let ids = claim(places, name, Lifetime::Stored)?;
+    let guest = args.from.take_in(places, name, ids, &wishes)?;
+    let changes: Vec<config::Change> = args.set.iter().chain(&args.init).cloned().collect();
+    if !changes.is_empty() {
+        config::write(places, name, &config::changed(places, name, &changes)?.0)?;
+    }
+    if guest.uses().next().is_some() {
+        // A definition that survives a power failure must not name a root that didn't.
+        sync_file_system(&places.store)?;
+    }
+    guest.write(places)?;
+    Ok(guest)
 }
 
 /// Makes a guest's folder in the store, and gives it its ids.

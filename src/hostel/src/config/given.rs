@@ -2,6 +2,7 @@
 //! capabilities. Pure.
 
 use super::value::size;
+use hostel_contract::capabilities;
 use std::path::PathBuf;
 
 /// Where a guest's kernel file systems and Hostel's own files are: nothing else is mounted there.
@@ -150,56 +151,11 @@ pub fn is_host_name(text: &str) -> bool {
         })
 }
 
-/// All capabilities, in the order of their numbers: linux/capability.h.
-const CAPABILITIES: [&str; 41] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "SETGID",
-    "SETUID",
-    "SETPCAP",
-    "LINUX_IMMUTABLE",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_ADMIN",
-    "NET_RAW",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "SYS_MODULE",
-    "SYS_RAWIO",
-    "SYS_CHROOT",
-    "SYS_PTRACE",
-    "SYS_PACCT",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_NICE",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "MKNOD",
-    "LEASE",
-    "AUDIT_WRITE",
-    "AUDIT_CONTROL",
-    "SETFCAP",
-    "MAC_OVERRIDE",
-    "MAC_ADMIN",
-    "SYSLOG",
-    "WAKE_ALARM",
-    "BLOCK_SUSPEND",
-    "AUDIT_READ",
-    "PERFMON",
-    "BPF",
-    "CHECKPOINT_RESTORE",
-];
-
 /// The number of a capability, by its name with CAP_.
 pub fn capability(name: &str) -> Option<u32> {
     let upper = name.to_ascii_uppercase();
     let name = upper.strip_prefix("CAP_")?;
-    CAPABILITIES.iter().position(|one| *one == name).and_then(|number| u32::try_from(number).ok())
+    capabilities::NAMES.iter().position(|one| *one == name).and_then(|number| u32::try_from(number).ok())
 }
 
 #[cfg(test)]

@@ -55,6 +55,19 @@ pub struct Share {
     pub root: u32,
 }
 
+/// The first word of a socket's address: its family, and port 0, which the kernel chooses.
+fn family(number: i32) -> u32 {
+    let [low, high] = (number as u16).to_ne_bytes();
+    u32::from_ne_bytes([low, high, 0, 0])
+}
+
+/// A socket that is bound is bound to an address of the guest's: nothing is left to do.
+fn when_bound(program: &mut Program, offset: i16) {
+    let unbound = program.label();
+    program.load_pointer(R2, R6, at::SOCKET).load(R2, R2, offset);
+    program.jump_when(R2, When::Equal, 0, unbound).give(PERMITTED).here(unbound);
+}
+
 /// As the kernel keeps addresses: bytes in their order, whatever the processor's is.
 fn word(address: Ipv4Addr) -> u32 {
     u32::from_ne_bytes(address.octets())
@@ -178,26 +191,25 @@ impl Share {
         program.here(refused).give(REFUSED);
     }
 
-    fn source_v4(program: &mut Program, address: Ipv4Addr) {
-        let family = u32::from_ne_bytes(
-            [libc::AF_INET as u16, 0].map(u16::to_ne_bytes).concat().try_into().unwrap_or_default(),
-        );
-        Self::bind_source(program, &[family, word(address), 0, 0]);
+    /// An address of the guest's as the one that a socket of IPv4 connects from; none: refused.
+    fn from_v4(program: &mut Program, address: Option<Ipv4Addr>) {
+        let Some(address) = address else {
+            program.give(REFUSED);
+            return;
+        };
+        when_bound(program, at::SOCKET_IP4);
+        Self::bind_source(program, &[family(libc::AF_INET), word(address), 0, 0]);
     }
 
-    fn source_v6(program: &mut Program, address: Ipv6Addr) {
-        let family = u32::from_ne_bytes(
-            [libc::AF_INET6 as u16, 0].map(u16::to_ne_bytes).concat().try_into().unwrap_or_default(),
-        );
+    /// The same of IPv6.
+    fn from_v6(program: &mut Program, address: Option<Ipv6Addr>) {
+        let Some(address) = address else {
+            program.give(REFUSED);
+            return;
+        };
         let [a, b, c, d] = words(address);
-        Self::bind_source(program, &[family, 0, a, b, c, d, 0]);
-    }
-
-    /// A socket that is bound is bound to an address of the guest's: nothing is left to do.
-    fn when_bound(program: &mut Program, offset: i16) {
-        let unbound = program.label();
-        program.load_pointer(R2, R6, at::SOCKET).load(R2, R2, offset);
-        program.jump_when(R2, When::Equal, 0, unbound).give(PERMITTED).here(unbound);
+        when_bound(program, at::SOCKET_IP6_LAST);
+        Self::bind_source(program, &[family(libc::AF_INET6), 0, a, b, c, d, 0]);
     }
 
     fn connect4(&self) -> Program {
@@ -205,16 +217,9 @@ impl Share {
         let lo = program.label();
         program.copy(R6, R1).load(R2, R6, at::IP4).jump_when(R2, When::Equal, 0, lo);
         when_loopback(&mut program, R2, lo);
-        match self.v4.first() {
-            Some(first) => {
-                Self::when_bound(&mut program, at::SOCKET_IP4);
-                Self::source_v4(&mut program, *first);
-            }
-            None => drop(program.give(REFUSED)),
-        }
+        Self::from_v4(&mut program, self.v4.first().copied());
         program.here(lo).set(R2, word(self.loopback)).store(R6, at::IP4, R2);
-        Self::when_bound(&mut program, at::SOCKET_IP4);
-        Self::source_v4(&mut program, self.loopback);
+        Self::from_v4(&mut program, Some(self.loopback));
         program
     }
 
@@ -225,13 +230,7 @@ impl Share {
         unless_mapped(&mut program, other);
         program.load(R2, R6, at::IP6 + 12).jump_when(R2, When::Equal, 0, lo);
         when_loopback(&mut program, R2, lo);
-        match self.v4.first() {
-            Some(first) => {
-                Self::when_bound(&mut program, at::SOCKET_IP6_LAST);
-                Self::source_v6(&mut program, first.to_ipv6_mapped());
-            }
-            None => drop(program.give(REFUSED)),
-        }
+        Self::from_v6(&mut program, self.v4.first().map(Ipv4Addr::to_ipv6_mapped));
         program.here(other);
         let not_any = program.label();
         unless_address(&mut program, at::IP6, words(Ipv6Addr::UNSPECIFIED), not_any);
@@ -239,16 +238,9 @@ impl Share {
         unless_address(&mut program, at::IP6, words(Ipv6Addr::LOCALHOST), not_local);
         program.here(lo);
         store_address(&mut program, at::IP6, words(self.loopback.to_ipv6_mapped()));
-        Self::when_bound(&mut program, at::SOCKET_IP6_LAST);
-        Self::source_v6(&mut program, self.loopback.to_ipv6_mapped());
+        Self::from_v6(&mut program, Some(self.loopback.to_ipv6_mapped()));
         program.here(not_local);
-        match self.v6.first() {
-            Some(first) => {
-                Self::when_bound(&mut program, at::SOCKET_IP6_LAST);
-                Self::source_v6(&mut program, *first);
-            }
-            None => drop(program.give(REFUSED)),
-        }
+        Self::from_v6(&mut program, self.v6.first().copied());
         program
     }
 
