@@ -70,6 +70,12 @@ impl From<RunError> for OracleError {
     }
 }
 
+/// The shell becomes systemd-nspawn.
+const ONCE: &str = "exec systemd-nspawn \"$@\"";
+/// With `--keep-unit` systemd-nspawn ends when its guest reboots, and has its service manager start it again
+/// (RestartForceExitStatus=133 of systemd-nspawn@.service).
+const AGAIN: &str = "while systemd-nspawn \"$@\"; test $? = 133; do :; done";
+
 /// A root that runs under systemd-nspawn. Dropped, it is ended.
 pub struct Nspawn {
     process: Child,
@@ -87,9 +93,9 @@ impl Nspawn {
         Nspawn::start_with(&["--volatile=overlay"], root, name)
     }
 
-    /// The same in a root that keeps what is written, also when it boots again.
+    /// The same in a root that keeps what is written, and boots again when it reboots. It is ended by being dropped.
     pub fn start_in_place(root: &Path, name: &str) -> Result<Nspawn, OracleError> {
-        Nspawn::start_with(&[], root, name)
+        Nspawn::spawn(AGAIN, &[], root, name)
     }
 
     /// Its process on the host.
@@ -104,11 +110,15 @@ impl Nspawn {
 
     /// The same with these options of systemd-nspawn.
     pub fn start_with(options: &[&str], root: &Path, name: &str) -> Result<Nspawn, OracleError> {
+        Nspawn::spawn(ONCE, options, root, name)
+    }
+
+    fn spawn(life: &str, options: &[&str], root: &Path, name: &str) -> Result<Nspawn, OracleError> {
         let cgroups = make_cgroups(name);
         let console = std::env::temp_dir().join(format!("{name}.console"));
         let log = fs::File::create(&console).map_err(|e| OracleError::NotUp(e.to_string()))?;
         let log_too = log.try_clone().map_err(|e| OracleError::NotUp(e.to_string()))?;
-        let script = script_in(&cgroups);
+        let script = enter(&cgroups) + life;
         let process = Command::new("sh")
             .envs(knows_only_version_2(root).then_some(("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1")))
             .args(["-c", &script, "systemd-nspawn", "-b", "--quiet", "--register=no", "--keep-unit"])
@@ -124,7 +134,8 @@ impl Nspawn {
         let mut nspawn = Nspawn { process, init: 0, pidfd: None, cgroups, name: name.to_owned(), console };
         let outer = nspawn.process.id();
         let first = |pid: &u32| is_first_of_its_namespace(*pid);
-        let init = until(BOOT_LIMIT, || children(outer).into_iter().find(first));
+        let below = |pid: u32| children(pid).into_iter();
+        let init = until(BOOT_LIMIT, || below(outer).chain(below(outer).flat_map(below)).find(first));
         nspawn.init = init.ok_or_else(|| nspawn.not_up("no PID 1 appeared"))?;
         nspawn.pidfd = open_pidfd(nspawn.init);
         Ok(nspawn)
@@ -311,8 +322,11 @@ pub fn make_cgroups(name: &str) -> Vec<PathBuf> {
 /// A shell script that enters the cgroups and then becomes systemd-nspawn, with the script's own arguments:
 /// with `--keep-unit` that makes its cgroups where it stands.
 pub fn script_in(cgroups: &[PathBuf]) -> String {
-    let enter = cgroups.iter().map(|cgroup| format!("echo $$ > {}/cgroup.procs; ", cgroup.display()));
-    enter.collect::<String>() + "exec systemd-nspawn \"$@\""
+    enter(cgroups) + ONCE
+}
+
+fn enter(cgroups: &[PathBuf]) -> String {
+    cgroups.iter().map(|cgroup| format!("echo $$ > {}/cgroup.procs; ", cgroup.display())).collect()
 }
 
 /// Removes cgroups of a guest that was ended, whose last processes may take a moment to die.

@@ -119,7 +119,13 @@ impl Stock {
             return Err(io::Error::new(io::ErrorKind::NotFound, text));
         }
         for (from, to) in [("lists", LISTS), ("archives", ARCHIVES)] {
-            copy(&["-alf"], &self.folder().join(from), &root.join(to))?;
+            let to = root.join(to);
+            copy(&["-alf"], &self.folder().join(from), &to)?;
+            // As a link it would be the lock of all guests.
+            match fs::remove_file(to.join("lock")) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => (),
+            }
         }
         Ok(())
     }

@@ -214,8 +214,9 @@ mod long {
         nspawn.wait_until_up().unwrap_or_else(|error| panic!("{error}"));
         let outer = nspawn.outer();
         let finds = format!(
-            "for pid in $(cat /proc/{outer}/task/{outer}/children); do \
-             grep -q '^NSpid:.*\\s1$' /proc/$pid/status && echo $pid; done"
+            "for nspawn in $(cat /proc/{outer}/task/{outer}/children); do \
+             for pid in $(cat /proc/$nspawn/task/$nspawn/children); do \
+             grep -q '^NSpid:.*\\s1$' /proc/$pid/status && echo $pid; done; done"
         );
         way.all(&way.to("nspawn", &finds))
     }
