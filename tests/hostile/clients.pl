@@ -40,7 +40,48 @@ sub silent {
     for (1 .. $count) { my $socket = client($path); push @open, $socket if $socket }
 }
 
+# How long the first message of some bytes is, if its head is there: body, and fields filled up to eight.
+sub length_of {
+    return undef if length $_[0] < 16;
+    my ($body, $fields) = unpack("x4 V x4 V", $_[0]);
+    return 16 + $fields + (8 - $fields % 8) % 8 + $body;
+}
+
 my %kinds = (
+    # One that asks a million times as fast as it can, and reads every answer.
+    million => sub {
+        my $socket = client("/run/systemd/private") or die "private: $!";
+        my ($count, $asked, $answered, $errors) = (1_000_000, 0, 0, 0);
+        my $out = "\0AUTH EXTERNAL 30\r\nBEGIN\r\n";
+        my ($in, $greeted) = ("", 0);
+        my $ping = call($name, "/org/freedesktop/systemd1", "org.freedesktop.DBus.Peer", "Ping", 0);
+        while ($answered < $count) {
+            for (1 .. 500) {
+                last if length $out > 100_000 || $asked == $count;
+                $out .= substr($ping, 0, 8) . pack("V", ++$asked) . substr($ping, 12);
+            }
+            my $can = my $may = "";
+            vec($may, fileno $socket, 1) = 1;
+            vec($can, fileno $socket, 1) = 1 if length $out;
+            select $may, $can, undef, 60 or die "no answer after $answered";
+            if (vec $can, fileno $socket, 1) {
+                my $wrote = syswrite $socket, $out;
+                substr($out, 0, $wrote, "") if $wrote;
+            }
+            next unless vec $may, fileno $socket, 1;
+            my $got = sysread $socket, $in, 262144, length $in;
+            die "closed after $answered" if defined $got && !$got;
+            $greeted = 1, $in =~ s/^OK [^\n]*\n// if !$greeted && $in =~ /^OK [^\n]*\n/;
+            my $at = 0;
+            while ($greeted && defined(my $length = length_of(substr $in, $at, 16))) {
+                last if length($in) - $at < $length;
+                ord(substr $in, $at + 1, 1) == 2 ? $answered++ : $errors++;
+                $at += $length;
+            }
+            substr($in, 0, $at, "");
+        }
+        print "$answered answered, $errors other messages\n";
+    },
     # Clients of systemctl's socket that ask and never read, that are silent, and that talk nonsense.
     private => sub {
         my $path = "/run/systemd/private";

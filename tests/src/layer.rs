@@ -79,9 +79,13 @@ impl Layer {
         Tree::read(&self.upper())
     }
 
-    /// A file as it was written.
+    /// A file as it was written. Others than regular ones have no text.
     pub fn text(&self, path: &str) -> io::Result<String> {
-        fs::read_to_string(self.upper().join(path))
+        let file = self.upper().join(path);
+        if !fs::symlink_metadata(&file)?.is_file() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        fs::read_to_string(file)
     }
 }
 

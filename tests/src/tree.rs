@@ -20,6 +20,9 @@ struct Entry {
     modified: (i64, i64),
     /// Of a file's bytes, or of a link's target; 0 for what has none.
     content: u64,
+    /// Extended attributes: access control lists, capabilities of programs, users' own; not those that a file system
+    /// keeps for itself.
+    attributes: Vec<(String, Vec<u8>)>,
 }
 
 /// A tree as it was when read, by path below its top.
@@ -64,6 +67,7 @@ impl Tree {
                     size: if is_dir { 0 } else { metadata.size() },
                     modified: if is_dir { (0, 0) } else { (metadata.mtime(), metadata.mtime_nsec()) },
                     content,
+                    attributes: attributes(&full)?,
                 };
                 entries.insert(path, entry);
             }
@@ -105,10 +109,31 @@ fn difference(before: &Entry, after: &Entry) -> String {
     if before.modified != after.modified {
         parts.push("time".to_owned());
     }
+    if before.attributes != after.attributes {
+        parts.push(format!("attributes {:?} to {:?}", before.attributes, after.attributes));
+    }
     if before.device != after.device {
         parts.push("device".to_owned());
     }
     parts.join(", ")
+}
+
+fn attributes(path: &Path) -> io::Result<Vec<(String, Vec<u8>)>> {
+    let mut names = vec![0u8; 65536];
+    let length = match rustix::fs::llistxattr(path, names.as_mut_slice()) {
+        Err(rustix::io::Errno::OPNOTSUPP) => 0,
+        other => other?,
+    };
+    let names = names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    let mut found = Vec::new();
+    for name in names.map(String::from_utf8_lossy).filter(|name| !name.starts_with("trusted.")) {
+        let mut value = vec![0u8; 65536];
+        let length = rustix::fs::lgetxattr(path, &*name, value.as_mut_slice())?;
+        value.truncate(length);
+        found.push((name.into_owned(), value));
+    }
+    found.sort();
+    Ok(found)
 }
 
 fn hash(bytes: &[u8]) -> u64 {

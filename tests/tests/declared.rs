@@ -156,6 +156,12 @@ h /run/text - - - - +d
 t /run/text - - - - user.a=b user.c="d e"
 d /run/only-new :0700 :daemon
 d /run/there :0700 :daemon
+a /run/listed-alone - - - - user:daemon:rwx,group:adm:r-x,m::r-x,o::-
+a+ /run/listed - - - - group:adm:r--,u:1:rw-
+A+ /run/listed-tree - - - - g:adm:r-x,d:g:adm:r-x,default:u::rwx
+a /run/listed-twice - - - - u:bin:rw-
+a+ /run/listed-twice - - - - u:mail:r--,u:bin:r--
+a+ /run/listed-wrong - - - - g:no-such-group:r--
 f~ /run/decoded - - - - aGVsbG8=
 f!- /run/boot 0600 :1 2
 d /run/nobody 0700 no-such-user
@@ -172,6 +178,8 @@ const BEFORE: &str = "mkdir -p /etc/tmpfiles.d; cp /mnt/* /etc/tmpfiles.d/
     mkdir -p /usr/share/factory/run/factory /run/was-folder/sub /run/emptied/sub /run/gone-folder /run/full-folder/x
     mkdir -p /run/full-tree1/a/b /run/full-tree2 /run/there
     touch /run/file-before /run/was-file /run/emptied/file /run/emptied/sub/file /run/gone-file /etc/issue.net
+    touch /run/listed-alone /run/listed /run/listed-twice /run/listed-wrong
+    mkdir -p /run/listed-tree/below; touch /run/listed-tree/file; ln -s file /run/listed-tree/link
     ln -s /etc /run/full-tree1/link; ln -s /etc/passwd /run/emptied/link";
 
 #[test]

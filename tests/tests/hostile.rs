@@ -54,8 +54,40 @@ fn idle_ticks(guest: &Guest) -> u64 {
     ticks.trim().parse().unwrap_or_else(|_| panic!("{ticks}"))
 }
 
+/// Memory that all wardens together have for themselves, in KiB.
+fn private_kib(guest: &Guest) -> u64 {
+    let own = "for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline 2>/dev/null | grep -q '^hostel-warden' && \
+               cat $p/smaps_rollup; done | awk '/^Private_Dirty/ { sum += $2 } END { print sum + 0 }'";
+    let kib = guest.shell(own);
+    kib.trim().parse().unwrap_or_else(|_| panic!("{kib}"))
+}
+
 mod long {
     use super::*;
+
+    #[test]
+    #[ignore = "boots a guest: cargo xtask test --all"]
+    fn given_a_client_with_a_million_requests_when_others_ask_then_all_are_answered() {
+        let guest =
+            Guest::debian12("million").file("/root/clients.pl", CLIENTS).unit("once.service", ONCE).start();
+        let quiet = honest(&guest);
+        let before = private_kib(&guest);
+        guest.shell("perl /root/clients.pl million 0 > /run/said 2>&1 < /dev/null &");
+        guest.shell("sleep 2");
+        let loud = honest(&guest);
+        assert_eq!(guest.shell("cat /run/said"), "", "the million was over before others asked");
+        let said = guest.shell_within(
+            Duration::from_secs(540),
+            "while [ ! -s /run/said ]; do sleep 1; done; cat /run/said",
+        );
+        assert_eq!(said.trim(), "1000000 answered, 0 other messages");
+        let after = private_kib(&guest);
+        println!(
+            "ms a client waits: {quiet:?} alone, {loud:?} beside a million requests; wardens' own memory {before} KiB, then {after}"
+        );
+        assert!(loud.iter().all(|&took| took < PATIENCE_MS), "{loud:?}");
+        assert!(after < before + 4096, "the million left {before} KiB grown to {after}");
+    }
 
     #[test]
     #[ignore = "boots a guest: cargo xtask test --all"]

@@ -57,6 +57,8 @@ const METHODS: [(&str, Wish); 4] = [
 struct Connection {
     fd: OwnedFd,
     request: Vec<u8>,
+    /// How many there were before it.
+    number: u64,
 }
 
 /// A wish, and whose it is.
@@ -72,6 +74,7 @@ pub struct Asked {
 pub struct Varlink {
     listener: OwnedFd,
     connections: Vec<Option<Connection>>,
+    accepted: u64,
     set: OwnedFd,
 }
 
@@ -86,7 +89,7 @@ impl Varlink {
     pub fn adopt(listener: OwnedFd) -> io::Result<Varlink> {
         let set = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&set, &listener, epoll::EventData::new_u64(LISTENER), epoll::EventFlags::IN)?;
-        Ok(Varlink { listener, connections: Vec::new(), set })
+        Ok(Varlink { listener, connections: Vec::new(), accepted: 0, set })
     }
 
     /// Its place in the guest with this root.
@@ -125,34 +128,41 @@ impl Varlink {
             Err(Errno::INTR) => return Ok(Vec::new()),
             Err(error) => return Err(error.into()),
         };
-        let mut asked = Vec::new();
-        for event in events {
-            match event.data.u64() {
-                LISTENER => self.accept(),
-                at => asked.extend(self.read(at as usize)),
-            }
+        // First: an answer is to reach who asked, so nobody's seat is taken between the two.
+        if events.iter().any(|event| event.data.u64() == LISTENER) {
+            self.accept();
         }
-        Ok(asked)
+        let seats = events.iter().map(|event| event.data.u64()).filter(|at| *at != LISTENER);
+        Ok(seats.filter_map(|at| self.read(at as usize)).collect())
     }
 
     fn accept(&mut self) {
         let Ok(fd) = accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) else {
             return;
         };
-        let at = self.connections.iter().position(Option::is_none).unwrap_or(self.connections.len());
-        // One too many is closed.
-        if at >= CONNECTIONS_MAX {
-            return;
-        }
+        let at = self.seat();
         let data = epoll::EventData::new_u64(at as u64);
         if epoll::add(&self.set, &fd, data, epoll::EventFlags::IN).is_err() {
             return;
         }
-        let connection = Some(Connection { fd, request: Vec::new() });
+        let connection = Some(Connection { fd, request: Vec::new(), number: self.accepted });
+        self.accepted += 1;
         match self.connections.get_mut(at) {
-            Some(free) => *free = connection,
+            Some(seat) => *seat = connection,
             None => self.connections.push(connection),
         }
+    }
+
+    /// A place for one more. Where there is none, whoever has been here the longest goes: an honest one asks at once.
+    fn seat(&self) -> usize {
+        let free = self.connections.iter().position(Option::is_none);
+        free.unwrap_or_else(|| match self.connections.len() {
+            CONNECTIONS_MAX => {
+                let number = |at: &usize| self.connections[*at].as_ref().map(|connection| connection.number);
+                (0..CONNECTIONS_MAX).min_by_key(number).unwrap_or_default()
+            }
+            fewer => fewer,
+        })
     }
 
     /// Reads a connection: what it asks for, if the request is whole.
@@ -243,6 +253,34 @@ mod tests {
         assert_eq!(texts[0], r#"{"parameters":{}}"#);
         assert!(texts[1].contains("MethodNotFound"), "{answers}");
         assert_eq!(texts[2..], [""]);
+        fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn given_many_that_are_silent_when_one_asks_then_it_is_answered_and_the_oldest_are_gone() {
+        let root = std::env::temp_dir().join(format!("hostel-varlink-silent-{}", std::process::id()));
+        fs::create_dir_all(root.join("run/systemd/journal")).unwrap();
+        let mut varlink = Varlink::adopt(Varlink::create().unwrap()).unwrap();
+        varlink.publish(&root).unwrap();
+        let connect = |varlink: &mut Varlink| {
+            let client = UnixStream::connect(Varlink::path(&root)).unwrap();
+            assert!(varlink.turn().unwrap().is_empty());
+            client
+        };
+        let mut silent: Vec<UnixStream> = (0..CONNECTIONS_MAX + 3).map(|_| connect(&mut varlink)).collect();
+        let mut client = connect(&mut varlink);
+        client.write_all(b"{\"method\":\"io.systemd.Journal.Rotate\"}\0").unwrap();
+        let asked = varlink.turn().unwrap();
+        asked.iter().for_each(|asked| varlink.answer(asked, &Ok(())));
+        let mut answer = [0; 17];
+        client.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer[..], b"{\"parameters\":{}}".get(..17).unwrap());
+        // Four too many came.
+        let gone = silent.iter_mut().map(|client| {
+            client.set_nonblocking(true).unwrap();
+            matches!(client.read(&mut [0]), Ok(0))
+        });
+        assert_eq!(gone.collect::<Vec<_>>(), [vec![true; 4], vec![false; CONNECTIONS_MAX - 1]].concat());
         fs::remove_dir_all(&root).unwrap();
     }
 }

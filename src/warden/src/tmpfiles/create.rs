@@ -1,5 +1,6 @@
 //! `--create`: what lines ask for is made, and what is there gets its owner, mode and attributes.
 
+use super::acl::Lists;
 use super::line::{Item, Kind};
 use super::place::{Below, Owner, Place, Was, adjust, each_below, matches, names_in, type_of};
 use crate::exec::safe_path::Missing;
@@ -49,7 +50,7 @@ pub fn create(item: &Item) -> Result<(), String> {
 fn at_each(item: &Item, owner: &Owner, path: &Path) -> Result<(), Errno> {
     let place = Place::reach(path, Missing::Fail)?;
     let below = match item.kind {
-        Kind::AdjustTree | Kind::XattrTree | Kind::AttributeTree => Below::All,
+        Kind::AdjustTree | Kind::XattrTree | Kind::AttributeTree | Kind::AccessListTree => Below::All,
         _ => Below::Alone,
     };
     match item.kind {
@@ -71,6 +72,14 @@ fn at_each(item: &Item, owner: &Owner, path: &Path) -> Result<(), Errno> {
         Kind::Attribute | Kind::AttributeTree => {
             each_below(&place, below, &mut |at| set_attributes(at, item))
         }
+        Kind::AccessList | Kind::AccessListTree => match Lists::parse(&text_of_argument(item)) {
+            Ok(lists) => each_below(&place, below, &mut |at| lists.set(at, item.force)),
+            // As systemd-tmpfiles: a group that isn't there is no reason for the boot to fail.
+            Err(why) => {
+                eprintln!("hostel-warden tmpfiles: {}: {why}; ignoring the list", item.path);
+                Ok(())
+            }
+        },
         _ => Ok(()),
     }
 }
@@ -234,10 +243,14 @@ fn opened(at: &OwnedFd) -> Result<Option<OwnedFd>, Errno> {
     }
 }
 
+fn text_of_argument(item: &Item) -> String {
+    String::from_utf8_lossy(item.argument.as_deref().unwrap_or_default()).into_owned()
+}
+
 /// `name=value`, separated by white space.
 fn set_xattrs(at: &OwnedFd, item: &Item) -> Result<(), Errno> {
     let Some(file) = opened(at)? else { return Ok(()) };
-    let text = String::from_utf8_lossy(item.argument.as_deref().unwrap_or_default()).into_owned();
+    let text = text_of_argument(item);
     let (words, _) = crate::conf_d::words(&text, text.len()).map_err(|_| Errno::INVAL)?;
     for word in words.into_iter().flatten() {
         let (name, value) = word.split_once('=').ok_or(Errno::INVAL)?;
@@ -263,7 +276,7 @@ const ATTRIBUTES: [(char, IFlags); 10] = [
 /// `+aC`, `-i` or `=d`. A file system that has no such attribute does without.
 fn set_attributes(at: &OwnedFd, item: &Item) -> Result<(), Errno> {
     let Some(file) = opened(at)? else { return Ok(()) };
-    let text = String::from_utf8_lossy(item.argument.as_deref().unwrap_or_default()).into_owned();
+    let text = text_of_argument(item);
     let (how, letters) = match text.split_at_checked(1) {
         Some((how @ ("+" | "-" | "="), letters)) => (how, letters),
         _ => ("+", text.as_str()),

@@ -51,6 +51,10 @@ pub enum Kind {
     Attribute,
     /// `H`: attributes of chattr(1) of all below.
     AttributeTree,
+    /// `a`: access control lists.
+    AccessList,
+    /// `A`: access control lists of all below.
+    AccessListTree,
 }
 
 /// What is set, perhaps only on what the line makes.
@@ -143,6 +147,8 @@ impl Kind {
             'T' => Kind::XattrTree,
             'h' => Kind::Attribute,
             'H' => Kind::AttributeTree,
+            'a' => Kind::AccessList,
+            'A' => Kind::AccessListTree,
             _ => return None,
         })
     }
@@ -173,9 +179,6 @@ impl Item {
             return Err(format!("there is no modifier `{unknown}` of a type"));
         }
         let has = |modifier: char| modifiers.contains(modifier);
-        if matches!(letter, 'a' | 'A') {
-            return Err("access control lists are not set here: use group and mode".to_owned());
-        }
         let kind = Kind::of(letter).ok_or_else(|| format!("there is no type `{kind}`"))?;
         let kind = if kind == Kind::File && has('+') { Kind::Truncate } else { kind };
         let path = match conf_d::resolve(&path.ok_or("the path is missing")?, facts) {

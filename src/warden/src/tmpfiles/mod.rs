@@ -3,9 +3,9 @@
 //!
 //! `line` reads what is asked for, `place` reaches a path safely, `create` and `clean` do the work; what `--remove`
 //! removes is here. First all is removed and cleaned, then made; lines with a path before lines with a pattern, and a
-//! directory before what is in it. Subvolumes are directories: quota and snapshots are the host's. Access control lists
-//! (`a`, `A`) are not set, which is said.
+//! directory before what is in it. Subvolumes are directories: quota and snapshots are the host's.
 
+mod acl;
 mod clean;
 mod create;
 mod line;

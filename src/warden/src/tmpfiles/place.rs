@@ -62,7 +62,7 @@ pub fn type_of(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
 }
 
-fn text_of(path: &str) -> String {
+pub(super) fn text_of(path: &str) -> String {
     read_small(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }
 
