@@ -52,6 +52,7 @@ my %kinds = (
     million => sub {
         my $socket = client("/run/systemd/private") or die "private: $!";
         my ($count, $asked, $answered, $errors) = (1_000_000, 0, 0, 0);
+        my ($returns, $signals) = (2, 4);
         my $out = "\0AUTH EXTERNAL 30\r\nBEGIN\r\n";
         my ($in, $greeted) = ("", 0);
         my $ping = call($name, "/org/freedesktop/systemd1", "org.freedesktop.DBus.Peer", "Ping", 0);
@@ -75,12 +76,14 @@ my %kinds = (
             my $at = 0;
             while ($greeted && defined(my $length = length_of(substr $in, $at, 16))) {
                 last if length($in) - $at < $length;
-                ord(substr $in, $at + 1, 1) == 2 ? $answered++ : $errors++;
+                my $kind = ord substr $in, $at + 1, 1;
+                $answered++ if $kind == $returns;
+                $errors++ if $kind != $returns && $kind != $signals;
                 $at += $length;
             }
             substr($in, 0, $at, "");
         }
-        print "$answered answered, $errors other messages\n";
+        print "$answered answered, $errors errors\n";
     },
     # Clients of systemctl's socket that ask and never read, that are silent, and that talk nonsense.
     private => sub {

@@ -30,8 +30,6 @@ use crate::page::PlanPage;
 /// The message bus; dbus-broker has it as an alias.
 const DBUS: &str = "dbus.service";
 
-/// Connections that may wait while nobody answers.
-const BACKLOG: i32 = 128;
 /// At least so long between two starts of the process.
 const REST: Duration = Duration::from_millis(500);
 /// At least so long between two looks whether dbus is up.
@@ -99,7 +97,7 @@ impl ManagerSocket {
         }
         bind(&self.socket, &SocketAddrUnix::new(path)?)?;
         rustix::fs::chmod(path, Mode::RUSR | Mode::WUSR)?;
-        Ok(listen(&self.socket, BACKLOG)?)
+        Ok(listen(&self.socket, super::BACKLOG)?)
     }
 
     /// Another plan is in force: its descriptor, what is in it, and the page that shows its units' states.

@@ -57,6 +57,9 @@ usage: hostel-warden serve [--root DIR] [--log-size BYTES] [--log-files COUNT]
 Started by hostel-init, with the channel to it as descriptor 3 and the plan as descriptor 4.
 ";
 
+/// Connections that may wait for a warden: as many as the kernel takes, for a client that finds no place among them fails.
+const BACKLOG: i32 = 4096;
+
 /// How it was started.
 pub struct Options {
     /// Folder that stands for the guest's root: `/`, but for tests.

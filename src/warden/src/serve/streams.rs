@@ -36,8 +36,6 @@ const PLACE: &str = "run/systemd/journal/stdout";
 const STREAMS_MAX: usize = 240;
 /// Of them, of one user other than root: nobody can take all of them.
 const OF_ONE_USER_MAX: usize = 60;
-/// Connections that may wait.
-const BACKLOG: i32 = 128;
 /// Streams that get their turn before anything else is looked at.
 const TURNS: usize = 64;
 /// Bytes of the slots' numbers in the stash, and its mark, which is there when they are none.
@@ -147,7 +145,7 @@ impl Streams {
         }
         bind(&self.listener, &SocketAddrUnix::new(&path)?)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o666))?;
-        Ok(listen(&self.listener, BACKLOG)?)
+        Ok(listen(&self.listener, super::BACKLOG)?)
     }
 
     /// Its place in the guest with this root.

@@ -27,8 +27,8 @@ pub const HELD: &str = "journal-varlink";
 const PLACE: &str = "run/systemd/journal/io.systemd.journal";
 /// Connections at a time.
 const CONNECTIONS_MAX: usize = 16;
-/// Connections that may wait.
-const BACKLOG: i32 = 16;
+/// Connections that are taken in a turn.
+const ACCEPTED_MAX: usize = 64;
 /// Bytes of a request.
 const REQUEST_MAX: usize = 16 * 1024;
 /// Token of the listening socket.
@@ -111,7 +111,7 @@ impl Varlink {
         }
         bind(&self.listener, &SocketAddrUnix::new(&path)?)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
-        Ok(listen(&self.listener, BACKLOG)?)
+        Ok(listen(&self.listener, super::BACKLOG)?)
     }
 
     /// What to wait for.
@@ -128,41 +128,44 @@ impl Varlink {
             Err(Errno::INTR) => return Ok(Vec::new()),
             Err(error) => return Err(error.into()),
         };
-        // First: an answer is to reach who asked, so nobody's seat is taken between the two.
-        if events.iter().any(|event| event.data.u64() == LISTENER) {
-            self.accept();
-        }
+        let is_new = events.iter().any(|event| event.data.u64() == LISTENER);
         let seats = events.iter().map(|event| event.data.u64()).filter(|at| *at != LISTENER);
-        Ok(seats.filter_map(|at| self.read(at as usize)).collect())
+        let mut asked: Vec<Asked> = seats.filter_map(|at| self.read(at as usize)).collect();
+        for _ in 0..if is_new { ACCEPTED_MAX } else { 0 } {
+            let Some(at) = self.accept(&asked) else { break };
+            // It has mostly asked already, and may lose its seat to the next.
+            asked.extend(self.read(at));
+        }
+        Ok(asked)
     }
 
-    fn accept(&mut self) {
-        let Ok(fd) = accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) else {
-            return;
-        };
-        let at = self.seat();
+    /// Takes a connection that waits, and says where it is.
+    fn accept(&mut self, asked: &[Asked]) -> Option<usize> {
+        let at = self.seat(asked)?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let fd = accept_with(&self.listener, flags).ok()?;
         let data = epoll::EventData::new_u64(at as u64);
-        if epoll::add(&self.set, &fd, data, epoll::EventFlags::IN).is_err() {
-            return;
-        }
+        epoll::add(&self.set, &fd, data, epoll::EventFlags::IN).ok()?;
         let connection = Some(Connection { fd, request: Vec::new(), number: self.accepted });
         self.accepted += 1;
         match self.connections.get_mut(at) {
             Some(seat) => *seat = connection,
             None => self.connections.push(connection),
         }
+        Some(at)
     }
 
-    /// A place for one more. Where there is none, whoever has been here the longest goes: an honest one asks at once.
-    fn seat(&self) -> usize {
-        let free = self.connections.iter().position(Option::is_none);
-        free.unwrap_or_else(|| match self.connections.len() {
-            CONNECTIONS_MAX => {
-                let number = |at: &usize| self.connections[*at].as_ref().map(|connection| connection.number);
-                (0..CONNECTIONS_MAX).min_by_key(number).unwrap_or_default()
-            }
-            fewer => fewer,
-        })
+    /// A place for one more. Where there is none, whoever has been here the longest goes, for an honest one asks at once;
+    /// but who waits for an answer stays.
+    fn seat(&self, asked: &[Asked]) -> Option<usize> {
+        if let Some(free) = self.connections.iter().position(Option::is_none) {
+            return Some(free);
+        }
+        if self.connections.len() < CONNECTIONS_MAX {
+            return Some(self.connections.len());
+        }
+        let silent = (0..CONNECTIONS_MAX).filter(|at| asked.iter().all(|asked| asked.at != *at));
+        silent.min_by_key(|at| self.connections[*at].as_ref().map(|connection| connection.number))
     }
 
     /// Reads a connection: what it asks for, if the request is whole.
