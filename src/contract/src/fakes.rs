@@ -4,7 +4,7 @@
 //! /proc/meminfo. It is answered by `hostel-warden fakes`, which may be killed at any point. What must outlive it is in
 //! the *store*: a socket in whose queue one message waits with all descriptors, and which everybody only peeks at. The
 //! spawner fills it, init holds it (`HOSTEL_FAKES_FD`) and gives it to each warden. It is the standard input of whoever
-//! answers, which writes one byte to its standard output when it does.
+//! answers.
 //!
 //! The message's bytes are the names of its descriptors, each with a newline behind it, in their order.
 

@@ -12,11 +12,17 @@ use crate::error::{Doing, Error, Result};
 use crate::sys;
 use crate::sys::process::{ForkOptions, Forked, exit_now, fork};
 use hostel_contract::{fakes, paths};
-use rustix::fs::{CWD, FileType, MemfdFlags, Mode, OFlags, SealFlags};
+use hostel_fuse::names;
+use hostel_fuse::protocol::{self, IN_HEADER, REQUEST_MAX, Request, errno};
+use hostel_fuse::tree::Tree;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{CWD, FileType, MemfdFlags, Mode, OFlags, RawDir, SealFlags};
 use rustix::io::Errno;
-use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
+use rustix::mount::{MountAttrFlags, OpenTreeFlags, mount_bind, open_tree};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::pipe::PipeFlags;
 use std::ffi::CString;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -31,7 +37,8 @@ pub struct Opened {
 
 /// Opens what only the host's user may open, in the new user namespace.
 pub(super) fn open(helper: &mut Helper) -> Result<()> {
-    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    // Whoever answers sleeps in read(2).
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
     let mut opened = Opened::default();
     match rustix::fs::open("/dev/fuse", flags, Mode::empty()) {
         Ok(fuse) => opened.fuse = Some(fuse),
@@ -101,8 +108,7 @@ pub(super) fn mount(inside: &mut Inside) -> Result<()> {
     if let Err(error) = attach_at("fuse", &options, NO_SUID_DEV_EXEC, paths::FAKES) {
         return inside.note(&format!("{error}: the guest's /proc and /sys show the host's values"));
     }
-    let memory = memory()?;
-    let mut named = vec![(fakes::FUSE.to_owned(), fuse), (fakes::MEMORY.to_owned(), memory)];
+    let mut named = vec![(fakes::FUSE.to_owned(), fuse), (fakes::MEMORY.to_owned(), memory()?)];
     named.extend(files);
     named.push((fakes::KMSG.to_owned(), kernel_log(inside)?));
     // Whoever answers a single command is followed by nobody: who called would wait for ever.
@@ -118,12 +124,14 @@ pub(super) fn mount(inside: &mut Inside) -> Result<()> {
         }
     }
     let store = store(&named)?;
-    drop(named);
-    start_answering(&store)?;
     dev::real_time_clock(inside)?;
+    let (_, fuse) = &named[0];
+    let binding = start_answering(&store, fuse)?;
+    look_all_up()?;
     for path in fakes::BOUND.iter().copied().chain(fakes::knobs().map(|(path, ..)| path)) {
-        bind(inside, path)?;
+        bind(path)?;
     }
+    drop(binding);
     // The parent of a single command holds nothing, and starts nobody: who answers now is the only one.
     inside.store = Some(store).filter(|_| inside.plan.arguments.is_empty());
     Ok(())
@@ -157,18 +165,26 @@ fn store(named: &[(String, OwnedFd)]) -> Result<OwnedFd> {
     Ok(store)
 }
 
-/// Starts who answers first: a child of the guest's process 1, of which init knows nothing. Returns when it answers.
-fn start_answering(store: &OwnedFd) -> Result<()> {
+/// Starts who answers first: a child of the guest's process 1, of which init knows nothing. It tells the kernel the names
+/// of the files while they are bound, and becomes `hostel-warden fakes` when what is returned here has been dropped:
+/// nobody waits for that, and what is read meanwhile is answered a moment later.
+fn start_answering(store: &OwnedFd, fuse: &OwnedFd) -> Result<OwnedFd> {
     let doing = || "starting who answers the fakes";
-    let (ready, tell) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).doing(doing)?;
+    let (bound, binding) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).doing(doing)?;
     let program =
         CString::new(format!("{}/hostel-warden", paths::BIN)).map_err(|e| Error::Invalid(e.to_string()))?;
     match fork(ForkOptions::default()).doing(doing)? {
-        Forked::Parent(_) => {}
+        Forked::Parent(_) => Ok(binding),
         Forked::Child => {
-            let placed = sys::fds::put_at_standard(store.as_fd(), 0)
-                .and_then(|()| sys::fds::put_at_standard(tell.as_fd(), 1))
-                .and_then(|()| sys::fds::close_on_exec_from(3));
+            drop(binding);
+            let named = answer_names(fuse, &bound);
+            // Nothing that is read from whoever called is to be kept open by it.
+            let nowhere = rustix::fs::open("/dev/null", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+            let placed = named.and(nowhere).map_err(std::io::Error::from).and_then(|nowhere| {
+                sys::fds::put_at_standard(store.as_fd(), 0)?;
+                sys::fds::put_at_standard(nowhere.as_fd(), 1)?;
+                sys::fds::close_on_exec_from(3)
+            });
             if placed.is_ok() {
                 sys::signal::default_dispositions();
                 let _ = sys::signal::unblock_all();
@@ -178,12 +194,45 @@ fn start_answering(store: &OwnedFd) -> Result<()> {
             exit_now(127)
         }
     }
-    drop(tell);
-    let mut answer = [0];
-    match rustix::io::retry_on_intr(|| rustix::io::read(&ready, &mut answer)).doing(doing)? {
-        1 => Ok(()),
-        _ => Err(Error::Invalid("hostel-warden can't answer the guest's /proc: it has said why".into())),
+}
+
+/// Answers what is about names, until all files are bound.
+fn answer_names(fuse: &OwnedFd, bound: &OwnedFd) -> rustix::io::Result<()> {
+    let tree = Tree::new();
+    let mut room = vec![0; REQUEST_MAX];
+    loop {
+        let mut both = [PollFd::new(fuse, PollFlags::IN), PollFd::new(bound, PollFlags::IN)];
+        rustix::io::retry_on_intr(|| poll(&mut both, None))?;
+        if both[0].revents().is_empty() {
+            return Ok(());
+        }
+        let length = match rustix::io::read(fuse, &mut room) {
+            // Who asked has gone.
+            Err(Errno::INTR | Errno::NOENT) => continue,
+            other => other?,
+        };
+        let Some(request) = Request::parse(&room).filter(Request::is_answered) else { continue };
+        let body = room.get(IN_HEADER..length).unwrap_or_default();
+        let reply = names::answer(&tree, &request, body, &|node| names::unread(&tree, node));
+        let answer = match reply.unwrap_or(Err(errno::NOT_IMPLEMENTED)) {
+            Ok(bytes) => [&protocol::success(request.unique, bytes.len())[..], &bytes].concat(),
+            Err(errno) => protocol::failure(request.unique, errno).to_vec(),
+        };
+        rustix::io::write(fuse, &answer)?;
     }
+}
+
+/// Has the kernel know all names: it is told those of a folder in one answer, and asks for no name after that.
+fn look_all_up() -> Result<()> {
+    let mut room = [MaybeUninit::uninit(); 8192];
+    for folder in Tree::new().folders {
+        let path = format!("{}/{}", paths::FAKES, folder.path);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = rustix::fs::open(&path, flags, Mode::empty()).doing(|| format!("opening {path}"))?;
+        // What doesn't fit is asked for when it is bound.
+        let _ = RawDir::new(&opened, &mut room).next();
+    }
+    Ok(())
 }
 
 /// A FIFO in the place of /proc/kmsg, which is the host's: who reads the kernel's log waits for a line that never comes.
@@ -201,14 +250,11 @@ fn kernel_log(inside: &Inside) -> Result<OwnedFd> {
     Ok(fifo)
 }
 
-/// Binds one over what it stands for. What this kernel doesn't have needs no fake.
-fn bind(inside: &Inside, path: &str) -> Result<()> {
-    let place = match open_below(inside.root()?, path, OFlags::empty()) {
-        Err(Errno::NOENT) => return Ok(()),
-        other => other.doing(|| format!("opening /{path}"))?,
-    };
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let fake = open_tree(CWD, format!("{}/{path}", paths::FAKES), flags)
-        .doing(|| format!("opening what stands for /{path}"))?;
-    attach(&fake, &place, path)
+/// Binds one over what it stands for, by one system call: nobody else runs in the guest yet, and all of these places are
+/// the kernel's. What this kernel doesn't have needs no fake.
+fn bind(path: &str) -> Result<()> {
+    match mount_bind(format!("{}/{path}", paths::FAKES), format!("/{path}")) {
+        Err(Errno::NOENT) => Ok(()),
+        other => other.doing(|| format!("binding what stands for /{path}")),
+    }
 }

@@ -13,9 +13,9 @@
 //!
 //! The guest's root can write to it: then the guest reads what its root wrote.
 
-use super::protocol::{IN_HEADER, REQUEST_MAX, Request};
-use crate::sys::{NOTIFICATION, SharedMemory, receive_call};
+use crate::sys::{NOTIFICATION, SharedMemory, end_when_init_says, receive_call};
 use hostel_contract::fakes::MEMORY_SIZE;
+use hostel_fuse::protocol::{IN_HEADER, REQUEST_MAX, Request};
 use rustix::io::Errno;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering;
@@ -87,6 +87,11 @@ impl Memory {
         self.store(OVER, 1);
     }
 
+    /// Has this process end as soon as init says that the guest does.
+    pub fn end_when_over(&self) {
+        end_when_init_says(&self.0, OVER);
+    }
+
     /// Receives the next request; false: there is none.
     pub fn receive(&self, fuse: BorrowedFd<'_>) -> Result<bool, Errno> {
         match self.0.receive(fuse, REQUEST, REQUEST_MAX) {
@@ -99,8 +104,12 @@ impl Memory {
 
     /// The request that waits for an answer, with its bytes. A copy: what the guest changes from here on has no effect.
     pub fn request(&self, bytes: &mut [u8]) -> Option<Request> {
-        self.0.read(REQUEST, bytes);
-        Request::parse(bytes).filter(|request| request.unique != 0)
+        let (header, body) = bytes.split_at_mut_checked(IN_HEADER)?;
+        self.0.read(REQUEST, header);
+        let request = Request::parse(header).filter(|request| request.unique != 0)?;
+        let length = (request.length as usize).saturating_sub(IN_HEADER).min(body.len());
+        self.0.read(REQUEST + IN_HEADER, &mut body[..length]);
+        Some(request)
     }
 
     /// It is answered.

@@ -15,14 +15,13 @@
 //! is answered), *answering* (the loop), *over* (init has told every process to end: nobody answers any more).
 
 mod calls;
+mod files;
 mod knobs;
 mod memory;
-mod protocol;
 mod rtc;
 mod server;
 mod sources;
 mod store;
-mod tree;
 mod values;
 
 pub use memory::is_over;

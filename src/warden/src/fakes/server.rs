@@ -4,21 +4,20 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use hostel_contract::fakes::{FUSE, MEMORY, RTC};
-use rustix::event::{PollFd, PollFlags, poll};
+use hostel_fuse::names::{self, FOLDER_LIFE_MS};
+use hostel_fuse::protocol::{self, Attributes, Extent, IN_HEADER, REQUEST_MAX, Request, op};
+use hostel_fuse::tree::{Node, Tree};
 use rustix::io::Errno;
 
 use super::Role;
+use super::files::{FILES, place_of_knob};
+use super::knobs::{self, Knob};
 use super::memory::{Clock, Content, Memory};
-use super::protocol::{self, Attributes, Extent, IN_HEADER, Item, REQUEST_MAX, Request, op};
 use super::rtc;
 use super::sources::{Sources, boot_ns, real_ns};
 use super::store::Store;
-use super::tree::{FILES, Node, Tree};
 use super::values::Made;
-use crate::sys::{ask_for_short_turns, next_termination, termination};
-
-/// Looks for a next request after each, before we sleep: some 20 us in all on a processor that nobody else wants.
-const LOOKS: u32 = 32;
+use crate::sys::{ask_for_short_turns, next_termination};
 
 /// Turns that the scheduler is asked for: an answer takes less.
 pub const TURN_NS: u64 = 200_000;
@@ -30,17 +29,15 @@ pub fn serve() -> io::Result<()> {
     ask_for_short_turns(TURN_NS);
     // What the one before us received.
     let _ = server.answer();
-    rustix::io::write(rustix::stdio::stdout(), b"1")?;
     server.run()
 }
 
 struct Server {
     fuse: OwnedFd,
-    /// Where SIGTERM arrives.
-    termination: OwnedFd,
     memory: Memory,
     sources: Sources,
     tree: Tree,
+    knobs: Vec<Knob>,
     request: Vec<u8>,
     text: String,
 }
@@ -72,38 +69,21 @@ impl Server {
             return Ok(None);
         }
         let memory = Memory::map(memory)?;
+        memory.end_when_over();
         let fuse = store.get(FUSE)?.try_clone_to_owned()?;
-        let (sources, tree) = (Sources::open(store)?, Tree::new());
+        let (sources, tree, knobs) = (Sources::open(store)?, Tree::new(), knobs::all());
         let (request, text) = (vec![0; REQUEST_MAX], String::with_capacity(64 << 10));
-        Ok(Some(Server { fuse, termination: termination()?, memory, sources, tree, request, text }))
+        Ok(Some(Server { fuse, memory, sources, tree, knobs, request, text }))
     }
 
+    /// It sleeps in read(2) itself: a first read of a file takes as many system calls as there are requests for it, and
+    /// one more.
     fn run(&mut self) -> io::Result<()> {
-        // How often we look once more before we sleep: whoever was told that a file has changed reads it next, and to
-        // be woken takes longer than to answer.
-        let mut looks = 0;
         loop {
             match self.memory.receive(self.fuse.as_fd()) {
                 // ENOENT: who asked has gone. Anything else is of one request, not of the next.
-                Ok(true) => match self.answer() {
-                    Err(Errno::NODEV) => return Ok(()),
-                    _ => looks = LOOKS,
-                },
-                Ok(false) if looks > 0 => {
-                    looks -= 1;
-                    rustix::thread::sched_yield();
-                }
-                Ok(false) => {
-                    let mut both = [&self.fuse, &self.termination].map(|fd| PollFd::new(fd, PollFlags::IN));
-                    let waited = poll(&mut both, None);
-                    if !matches!(waited, Ok(_) | Err(Errno::INTR)) {
-                        waited?;
-                    }
-                    let is_told = !both[1].revents().is_empty();
-                    if is_told && is_over(&self.memory, self.termination.as_fd()) {
-                        return Ok(());
-                    }
-                }
+                Ok(true) if self.answer() == Err(Errno::NODEV) => return Ok(()),
+                Ok(_) => {}
                 // The file system is gone.
                 Err(Errno::NODEV) => return Ok(()),
                 Err(errno) => return Err(errno.into()),
@@ -148,16 +128,14 @@ impl Server {
     }
 
     fn operate(&mut self, request: &Request, body: &[u8]) -> Answer {
+        if let Some(reply) = names::answer(&self.tree, request, body, &|node| self.known(node)) {
+            return match reply {
+                Ok(bytes) => Answer::Bytes(bytes),
+                Err(errno) => Errno::from_raw_os_error(errno).into(),
+            };
+        }
         let node = || self.tree.node(request.node).ok_or(Errno::STALE);
         match request.operation {
-            op::INIT => match protocol::init(body) {
-                Some(bytes) => Answer::Bytes(bytes),
-                None => Errno::PROTO.into(),
-            },
-            op::LOOKUP => match node() {
-                Ok(Node::Folder(folder)) => self.look_up(folder, protocol::name(body)),
-                _ => Errno::NOTDIR.into(),
-            },
             op::GETATTR => match node() {
                 Ok(node) => Answer::Bytes(protocol::attributes(&self.attributes(node))),
                 Err(errno) => errno.into(),
@@ -170,10 +148,6 @@ impl Server {
                 }
                 (Ok(Node::Knob(knob)), Some(extent)) => part(self.remembered(knob), extent),
                 _ => Errno::ISDIR.into(),
-            },
-            op::READDIR => match (node(), Extent::parse(body)) {
-                (Ok(Node::Folder(folder)), Some(extent)) => self.list(folder, extent),
-                _ => Errno::NOTDIR.into(),
             },
             op::WRITE => match (node(), protocol::written(body)) {
                 (Ok(Node::Knob(knob)), Some((extent, bytes))) => self.write(knob, extent, bytes),
@@ -196,54 +170,35 @@ impl Server {
         }
     }
 
-    fn look_up(&mut self, folder: usize, name: &[u8]) -> Answer {
-        let items = &self.tree.folders[folder].items;
-        let found = items.iter().find(|(item, _)| item.as_bytes() == name).map(|(_, node)| *node);
-        match found {
-            Some(node) => Answer::Bytes(protocol::entry(&self.known(node))),
-            None => Errno::NOENT.into(),
-        }
-    }
-
     /// What is to be told of a name that was looked up: no content is made for it, since all names are looked up when a
     /// guest starts, and few are read. The kernel asks again before the first read.
     fn known(&self, node: Node) -> Attributes {
-        let (place, mode) = match node {
-            Node::Folder(_) => return self.of_folder(node),
-            Node::Knob(knob) => (Tree::place_of_knob(knob), KNOB_MODE),
-            Node::File(file) => (file, FILES[file].mode),
+        let place = match node {
+            Node::Folder(_) => return names::folder(&self.tree, node),
+            Node::Knob(knob) => place_of_knob(knob),
+            Node::File(file) => file,
         };
-        self.of_content(node, self.memory.content(place), mode, 0)
+        self.of_content(node, self.memory.content(place), 0)
     }
 
     fn attributes(&mut self, node: Node) -> Attributes {
         match node {
-            Node::Folder(_) => self.of_folder(node),
+            Node::Folder(_) => names::folder(&self.tree, node),
             Node::Knob(knob) => {
                 let content = self.remembered(knob);
                 // It changes by writes only, of which the kernel knows.
-                self.of_content(node, content, KNOB_MODE, FOLDER_LIFE_MS)
+                self.of_content(node, content, FOLDER_LIFE_MS)
             }
             Node::File(file) => {
                 let content = self.fresh(file);
-                self.of_content(node, content, FILES[file].mode, FILES[file].life_ms)
+                self.of_content(node, content, FILES[file].life_ms)
             }
         }
     }
 
-    fn of_folder(&self, node: Node) -> Attributes {
-        let (node, mode) = (self.tree.number(node), libc::S_IFDIR | 0o555);
-        Attributes { node, size: 0, changed_ns: 0, mode, life_ms: FOLDER_LIFE_MS }
-    }
-
-    fn of_content(&self, node: Node, content: Content, permissions: u32, life_ms: u64) -> Attributes {
-        Attributes {
-            node: self.tree.number(node),
-            size: content.length as u64,
-            changed_ns: content.changed_ns,
-            mode: libc::S_IFREG | permissions,
-            life_ms,
-        }
+    fn of_content(&self, node: Node, content: Content, life_ms: u64) -> Attributes {
+        let of_file = names::unread(&self.tree, node);
+        Attributes { size: content.length as u64, changed_ns: content.changed_ns, life_ms, ..of_file }
     }
 
     /// The content of a file, no older than half of what it is good for: whoever has just been told a size finds the same
@@ -263,12 +218,12 @@ impl Server {
 
     /// What a knob has: what was written last, or what the host had when it was first looked at.
     fn remembered(&mut self, knob: usize) -> Content {
-        let place = Tree::place_of_knob(knob);
+        let place = place_of_knob(knob);
         let content = self.memory.content(place);
         if content.length > 0 {
             return content;
         }
-        let path = self.tree.knobs[knob].path;
+        let path = self.knobs[knob].path;
         let host = path.strip_prefix("proc/").and_then(|path| self.sources.once(path));
         // One that even the guest's root may not read.
         let host = host.unwrap_or("0\n");
@@ -279,9 +234,9 @@ impl Server {
     fn write(&mut self, knob: usize, extent: Extent, bytes: &[u8]) -> Answer {
         let content = self.remembered(knob);
         let now = String::from_utf8_lossy(&self.memory.bytes(content)).into_owned();
-        let taken = self.tree.knobs[knob].take(bytes, &now).filter(|_| extent.offset == 0);
+        let taken = self.knobs[knob].take(bytes, &now).filter(|_| extent.offset == 0);
         let Some(value) = taken else { return Errno::INVAL.into() };
-        self.memory.set_content(Tree::place_of_knob(knob), value.as_bytes(), boot_ns(), real_ns());
+        self.memory.set_content(place_of_knob(knob), value.as_bytes(), boot_ns(), real_ns());
         Answer::Bytes(protocol::taken(extent.size))
     }
 
@@ -296,13 +251,6 @@ impl Server {
             }
             Err(errno) => errno.into(),
         }
-    }
-
-    fn list(&self, folder: usize, extent: Extent) -> Answer {
-        let items = self.tree.folders[folder].items.iter();
-        let items =
-            items.map(|(name, node)| Item(self.tree.number(*node), matches!(node, Node::Folder(_)), name));
-        Answer::Bytes(protocol::list(items, extent))
     }
 }
 
@@ -323,8 +271,3 @@ fn part(content: Content, extent: Extent) -> Answer {
     let length = (content.length - from).min(extent.size as usize);
     Answer::Part { content, from, length }
 }
-
-/// Permissions of a knob.
-const KNOB_MODE: u32 = 0o644;
-/// Folders never change.
-const FOLDER_LIFE_MS: u64 = 3_600_000;

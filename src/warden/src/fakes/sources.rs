@@ -25,15 +25,21 @@ pub struct Sources {
     store: Store,
     proc: OwnedFd,
     kept: HashMap<&'static str, OwnedFd>,
+    /// What was read, and when, of files that are not read each time.
+    samples: HashMap<&'static str, (u64, String)>,
     room: Vec<u8>,
 }
+
+/// Files of the kernel's own /proc that are one record each, and so come whole where there is room.
+const SINGLE: [&str; 7] =
+    ["loadavg", "meminfo", "pressure/cpu", "pressure/io", "pressure/memory", "stat", "uptime"];
 
 impl Sources {
     /// With what the spawner opened.
     pub fn open(store: Store) -> io::Result<Sources> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let proc = rustix::fs::open(KERNEL_PROC, flags, Mode::empty())?;
-        Ok(Sources { store, proc, kept: HashMap::new(), room: vec![0; 64 << 10] })
+        Ok(Sources { store, proc, kept: HashMap::new(), samples: HashMap::new(), room: vec![0; 64 << 10] })
     }
 
     /// The untouched proc.
@@ -48,7 +54,20 @@ impl Sources {
             self.kept.insert(name, file);
         }
         let file = self.kept.get(name)?;
-        read(file.as_fd(), Comes::InParts, &mut self.room)
+        let comes = if SINGLE.contains(&name) { Comes::Whole } else { Comes::InParts };
+        read(file.as_fd(), comes, &mut self.room)
+    }
+
+    /// The same, read again only where what was read before is older than so many nanoseconds: of what costs the kernel
+    /// much, and hardly changes.
+    pub fn kernel_within(&mut self, name: &'static str, age_ns: u64) -> Option<&str> {
+        let now = boot_ns();
+        let is_good = |(at, _): &(u64, String)| now.saturating_sub(*at) < age_ns;
+        if !self.samples.get(name).is_some_and(is_good) {
+            let text = self.kernel(name)?.to_owned();
+            self.samples.insert(name, (now, text));
+        }
+        self.samples.get(name).map(|(_, text)| text.as_str())
     }
 
     /// A file of the kernel's own /proc that is read once; `None` as above.
@@ -71,7 +90,7 @@ impl Sources {
 /// How the kernel gives a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Comes {
-    /// At once, where there is room: files of cgroups.
+    /// At once, where there is room: files of cgroups, and of one record.
     Whole,
     /// Some records at a time, until there are none.
     InParts,

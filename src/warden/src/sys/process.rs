@@ -1,9 +1,10 @@
 //! What a process sets about itself before it becomes another program.
 
-use super::check;
+use super::{SharedMemory, check};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 /// What becomes of SIGPIPE in the new program: `IgnoreSIGPIPE=`.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -163,4 +164,31 @@ pub fn next_termination(fd: BorrowedFd<'_>) -> Option<u32> {
     let read = rustix::io::read(fd, &mut bytes).ok()?;
     let pid = bytes.get(PID..PID + 4).filter(|_| read == SIZE)?;
     Some(u32::from_ne_bytes(pid.try_into().ok()?))
+}
+
+/// Ends this process at once when process 1 sends SIGTERM, and sets a word to 1 before. What others send means nothing.
+///
+/// For who sleeps in a read(2) that knows no other way to be woken.
+pub fn end_when_init_says(memory: &SharedMemory, offset: usize) {
+    static WORD: AtomicPtr<AtomicU64> = AtomicPtr::new(std::ptr::null_mut());
+    extern "C" fn told(_: libc::c_int, info: *const libc::siginfo_t, _: *const libc::c_void) {
+        // SAFETY: the kernel gives a whole siginfo_t to a handler that asked for it.
+        if unsafe { (*info).si_pid() } != 1 {
+            return;
+        }
+        // SAFETY: null, or a word of a mapping that lives as long as the process.
+        if let Some(word) = unsafe { WORD.load(Ordering::Acquire).as_ref() } {
+            word.store(1, Ordering::Release);
+        }
+        // SAFETY: _exit(2) may be called by a handler of signals.
+        unsafe { libc::_exit(0) };
+    }
+    WORD.store(std::ptr::from_ref(memory.word(offset)).cast_mut(), Ordering::Release);
+    // SAFETY: the handler calls nothing but _exit(2); an all-zero sigaction blocks no other signal meanwhile.
+    unsafe {
+        let mut action = std::mem::zeroed::<libc::sigaction>();
+        action.sa_sigaction = told as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
+        libc::sigaction(libc::SIGTERM, &raw const action, std::ptr::null_mut());
+    }
 }

@@ -14,8 +14,8 @@ use std::mem::MaybeUninit;
 
 /// The three spans of the load average, in seconds.
 const SPANS: [f64; 3] = [60.0, 300.0, 900.0];
-/// Looks that follow each other faster are one.
-const PAUSE_NS: u64 = 1_000_000_000;
+/// Looks that follow each other faster are one: the kernel's own changes as often (LOAD_FREQ of linux/sched/loadavg.h).
+const PAUSE_NS: u64 = 5_000_000_000;
 /// A smaller part of the time in which somebody waited is noise, and no reason to count.
 const WAITED: f64 = 0.05;
 /// Tasks that are looked at, at most.

@@ -18,7 +18,26 @@ pub mod op {
     pub const DESTROY: u32 = 38;
     pub const IOCTL: u32 = 39;
     pub const BATCH_FORGET: u32 = 42;
+    pub const READDIRPLUS: u32 = 44;
 }
+
+/// Numbers of errno(3) that are answered.
+pub mod errno {
+    #![allow(missing_docs, reason = "ENOENT, ENOTDIR, EINVAL, ENOSYS, EPROTO, ESTALE")]
+    pub const NO_ENTRY: i32 = 2;
+    pub const NOT_A_FOLDER: i32 = 20;
+    pub const INVALID: i32 = 22;
+    pub const NOT_IMPLEMENTED: i32 = 38;
+    pub const PROTOCOL: i32 = 71;
+    pub const STALE: i32 = 116;
+}
+
+/// S_IFDIR, the type in the mode of a folder.
+pub const FOLDER: u32 = 0o040_000;
+/// S_IFREG, the same of a file.
+pub const FILE: u32 = 0o100_000;
+/// S_IFMT: the bits of the type.
+const TYPE: u32 = 0o170_000;
 
 /// Bytes in front of every request.
 pub const IN_HEADER: usize = 40;
@@ -129,7 +148,7 @@ const ATTR: usize = 88;
 fn attr(attributes: &Attributes) -> [u8; ATTR] {
     let Attributes { node, size, changed_ns, mode, .. } = *attributes;
     let (seconds, nanoseconds) = (changed_ns / 1_000_000_000, (changed_ns % 1_000_000_000) as u32);
-    let links: u32 = if mode & libc::S_IFMT == libc::S_IFDIR { 2 } else { 1 };
+    let links: u32 = if mode & TYPE == FOLDER { 2 } else { 1 };
     let mut out = [0; ATTR];
     let longs = [node, size, 0, seconds, seconds, seconds];
     for (room, value) in out.chunks_exact_mut(8).zip(longs) {
@@ -167,8 +186,8 @@ pub fn entry(of: &Attributes) -> Vec<u8> {
 
 /// struct fuse_init_out, for what the kernel offers; `None` where it is older than protocol 7.31.
 pub fn init(body: &[u8]) -> Option<Vec<u8>> {
-    /// FUSE_ASYNC_READ, PARALLEL_DIROPS, AUTO_INVAL_DATA, NO_OPEN_SUPPORT, NO_OPENDIR_SUPPORT.
-    const WANTED: u32 = 1 | 1 << 18 | 1 << 12 | 1 << 17 | 1 << 24;
+    /// FUSE_ASYNC_READ, PARALLEL_DIROPS, AUTO_INVAL_DATA, DO_READDIRPLUS, NO_OPEN_SUPPORT, NO_OPENDIR_SUPPORT.
+    const WANTED: u32 = 1 | 1 << 18 | 1 << 12 | 1 << 13 | 1 << 17 | 1 << 24;
     const READ_AHEAD: u32 = 128 * 1024;
     let (major, minor, offered) = (u32_at(body, 0)?, u32_at(body, 4)?, u32_at(body, 12)?);
     if major != 7 || minor < 31 {
@@ -199,22 +218,41 @@ pub fn taken(size: u32) -> Vec<u8> {
     [size.to_le_bytes(), [0; 4]].concat()
 }
 
-/// What stands in a folder: number, whether it is a folder, name.
-pub struct Item<'a>(pub u64, pub bool, pub &'a str);
+/// What stands in a folder.
+pub struct Item<'a> {
+    /// What is known of it.
+    pub known: Attributes,
+    /// Its name.
+    pub name: &'a str,
+}
 
-/// A folder's list from an offset on (how many entries were had), as far as it fits.
+/// A folder's list from an offset on (how many entries were had), as far as it fits: struct fuse_dirent.
 pub fn list<'a>(items: impl Iterator<Item = Item<'a>>, extent: Extent) -> Vec<u8> {
+    listed(items, extent, |_| Vec::new())
+}
+
+/// The same with what is known of each: struct fuse_direntplus.
+pub fn list_with_attributes<'a>(items: impl Iterator<Item = Item<'a>>, extent: Extent) -> Vec<u8> {
+    listed(items, extent, entry)
+}
+
+fn listed<'a>(
+    items: impl Iterator<Item = Item<'a>>,
+    extent: Extent,
+    before: impl Fn(&Attributes) -> Vec<u8>,
+) -> Vec<u8> {
     let mut out = Vec::new();
-    for (at, Item(node, folder, name)) in items.enumerate().skip(extent.offset as usize) {
-        let kind = if folder { libc::S_IFDIR } else { libc::S_IFREG } >> 12;
-        let length = 24 + name.len();
+    for (at, Item { known, name }) in items.enumerate().skip(extent.offset as usize) {
+        let before = before(&known);
+        let length = before.len() + 24 + name.len();
         if out.len() + length.next_multiple_of(8) > extent.size as usize {
             break;
         }
-        out.extend_from_slice(&node.to_le_bytes());
+        out.extend_from_slice(&before);
+        out.extend_from_slice(&known.node.to_le_bytes());
         out.extend_from_slice(&(at as u64 + 1).to_le_bytes());
         out.extend_from_slice(&(name.len() as u32).to_le_bytes());
-        out.extend_from_slice(&kind.to_le_bytes());
+        out.extend_from_slice(&((known.mode & TYPE) >> 12).to_le_bytes());
         out.extend_from_slice(name.as_bytes());
         out.resize(out.len().next_multiple_of(8), 0);
     }
@@ -276,7 +314,9 @@ mod tests {
     #[test]
     fn given_a_list_that_does_not_fit_when_read_on_then_nothing_is_left_out_or_said_twice() {
         let names = ["one", "two", "a-name-of-some-length", "four"];
-        let items = || names.iter().enumerate().map(|(at, name)| Item(at as u64 + 2, false, name));
+        let known =
+            |at| Attributes { node: at as u64 + 2, size: 0, changed_ns: 0, mode: FILE | 0o444, life_ms: 0 };
+        let items = || names.iter().enumerate().map(|(at, name)| Item { known: known(at), name });
         let (mut seen, mut offset) = (Vec::new(), 0);
         loop {
             let page = list(items(), Extent { offset, size: 64 });
