@@ -74,6 +74,7 @@ const PACKAGES: [Package; 2] = [
             ("usr/share/fish/vendor_completions.d/hostel.fish", From::Completions("fish")),
             ("usr/share/man/man1/hostel.1.gz", From::Manual("hostel.1")),
             ("usr/share/man/man5/hostel-guest.5.gz", From::Manual("hostel-guest.5")),
+            ("usr/share/man/man7/hostel-fakes.7.gz", From::Manual("hostel-fakes.7")),
             ("usr/share/doc/hostel/copyright", From::Repository("LICENSE")),
         ],
     },

@@ -3,11 +3,11 @@
 //! The kernel mounts FUSE in a user namespace only on a connection that was opened there, and /dev/fuse may be root's
 //! alone: so the helper opens it inside the new user namespace, while it still is the user that it was on the host.
 //! What is to outlive whoever answers goes into the store (`hostel_contract::fakes`), which init holds.
-//! A kernel or host without FUSE costs the guest its fakes, with a line, and nothing else.
+//! A kernel or host without FUSE costs the guest what changes all the time, with a line: the rest are plain files.
 
 use crate::context::mounts::{FsOption, NO_SUID_DEV_EXEC, attach, new_fs, open_below};
 use crate::context::spawn::{Helper, Inside};
-use crate::context::{calls, dev};
+use crate::context::{calls, dev, plain_fakes, processors};
 use crate::error::{Doing, Error, Result};
 use crate::sys;
 use crate::sys::process::{ForkOptions, Forked, exit_now, fork};
@@ -26,6 +26,10 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+/// What a guest without FUSE has instead.
+const WITHOUT_FUSE: &str = "memory, load and counters in the guest's /proc are the host's, values of its knobs are not \
+    checked, and it has no /dev/rtc";
+
 /// What the helper opened, for the inside.
 #[derive(Default)]
 pub struct Opened {
@@ -42,12 +46,7 @@ pub(super) fn open(helper: &mut Helper) -> Result<()> {
     let mut opened = Opened::default();
     match rustix::fs::open("/dev/fuse", flags, Mode::empty()) {
         Ok(fuse) => opened.fuse = Some(fuse),
-        Err(errno) => {
-            let text = format!(
-                "/dev/fuse can't be opened ({errno}): the guest's /proc and /sys show the host's values"
-            );
-            return helper.note(&text);
-        }
+        Err(errno) => return helper.note(&format!("/dev/fuse can't be opened ({errno}): {WITHOUT_FUSE}")),
     }
     let read = |name: String, path: PathBuf| {
         let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
@@ -86,7 +85,9 @@ fn limiting_memory_cgroup() -> Option<PathBuf> {
 pub(super) fn mount(inside: &mut Inside) -> Result<()> {
     let Opened { fuse, files } = std::mem::take(&mut inside.opened);
     // Init of ours sees to it that somebody answers; the guest's own wouldn't.
-    let Some(fuse) = fuse.filter(|_| !inside.plan.handed_over) else { return Ok(()) };
+    if inside.plan.handed_over {
+        return Ok(());
+    }
     for folder in ["fakes", "kernel", "kernel/proc", "kernel/sys"] {
         let path = format!("{}/{folder}", paths::RUN);
         rustix::fs::mkdir(&path, Mode::from_raw_mode(0o755)).doing(|| format!("making {path}"))?;
@@ -96,6 +97,27 @@ pub(super) fn mount(inside: &mut Inside) -> Result<()> {
     if !inside.plan.shares_network() {
         attach_at("sysfs", &[], NO_SUID_DEV_EXEC | MountAttrFlags::MOUNT_ATTR_RDONLY, paths::KERNEL_SYS)?;
     }
+    match fuse.map(|fuse| connected(&fuse).map(|()| fuse)) {
+        Some(Ok(fuse)) => answered(inside, fuse, files)?,
+        Some(Err(error)) => {
+            inside.note(&format!("{error}: {WITHOUT_FUSE}"))?;
+            plain(inside)?;
+        }
+        None => plain(inside)?,
+    }
+    processors::compose()
+}
+
+/// Files in the place of FUSE. Where even that is not permitted, there are none.
+fn plain(inside: &Inside) -> Result<()> {
+    match plain_fakes::mount() {
+        Ok(()) => bind_all(),
+        Err(error) => inside.note(&format!("{error}: the guest's /proc and /sys show the host's values")),
+    }
+}
+
+/// Mounts the file system of a connection.
+fn connected(fuse: &OwnedFd) -> Result<()> {
     let connection = fuse.as_raw_fd().to_string();
     let options = [
         FsOption::Value("fd", &connection),
@@ -105,9 +127,11 @@ pub(super) fn mount(inside: &mut Inside) -> Result<()> {
         FsOption::Flag("allow_other"),
         FsOption::Flag("default_permissions"),
     ];
-    if let Err(error) = attach_at("fuse", &options, NO_SUID_DEV_EXEC, paths::FAKES) {
-        return inside.note(&format!("{error}: the guest's /proc and /sys show the host's values"));
-    }
+    attach_at("fuse", &options, NO_SUID_DEV_EXEC, paths::FAKES)
+}
+
+/// Has a mounted connection answered, and binds its files.
+fn answered(inside: &mut Inside, fuse: OwnedFd, files: Vec<(String, OwnedFd)>) -> Result<()> {
     let mut named = vec![(fakes::FUSE.to_owned(), fuse), (fakes::MEMORY.to_owned(), memory()?)];
     named.extend(files);
     named.push((fakes::KMSG.to_owned(), kernel_log(inside)?));
@@ -128,16 +152,19 @@ pub(super) fn mount(inside: &mut Inside) -> Result<()> {
     let (_, fuse) = &named[0];
     let binding = start_answering(&store, fuse)?;
     look_all_up()?;
-    for path in fakes::BOUND.iter().copied().chain(fakes::knobs().map(|(path, ..)| path)) {
-        bind(path)?;
-    }
+    bind_all()?;
     drop(binding);
     // The parent of a single command holds nothing, and starts nobody: who answers now is the only one.
     inside.store = Some(store).filter(|_| inside.plan.arguments.is_empty());
     Ok(())
 }
 
-fn attach_at(kind: &str, options: &[FsOption<'_>], attributes: MountAttrFlags, place: &str) -> Result<()> {
+pub(super) fn attach_at(
+    kind: &str,
+    options: &[FsOption<'_>],
+    attributes: MountAttrFlags,
+    place: &str,
+) -> Result<()> {
     let fs = new_fs(kind, options, attributes)?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let point = rustix::fs::open(place, flags, Mode::empty()).doing(|| format!("opening {place}"))?;
@@ -250,8 +277,12 @@ fn kernel_log(inside: &Inside) -> Result<OwnedFd> {
     Ok(fifo)
 }
 
+fn bind_all() -> Result<()> {
+    fakes::BOUND.iter().copied().chain(fakes::knobs().map(|(path, ..)| path)).try_for_each(bind)
+}
+
 /// Binds one over what it stands for, by one system call: nobody else runs in the guest yet, and all of these places are
-/// the kernel's. What this kernel doesn't have needs no fake.
+/// the kernel's. What this kernel doesn't have needs no fake, and what has no fake stays.
 fn bind(path: &str) -> Result<()> {
     match mount_bind(format!("{}/{path}", paths::FAKES), format!("/{path}")) {
         Err(Errno::NOENT) => Ok(()),

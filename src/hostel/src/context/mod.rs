@@ -24,7 +24,9 @@ pub mod idmap;
 pub mod limits;
 pub mod mapped;
 mod mounts;
+mod plain_fakes;
 mod process;
+mod processors;
 pub mod root;
 mod spawn;
 

@@ -9,6 +9,7 @@ mod memory;
 
 use super::memory::{Clock, Memory};
 use super::sources::Sources;
+use hostel_fuse::constants;
 use std::fmt::Write;
 
 /// Counters that never go back, by their place in the memory.
@@ -37,25 +38,19 @@ pub struct Made<'a> {
 /// Writes a file's content behind what there is.
 pub type Make = fn(&mut Made<'_>, &mut String);
 
-/// A file that has no content of its own guest: always this.
+/// A file that says the same in every guest.
 macro_rules! constant {
-    ($name:ident, $text:expr) => {
+    ($name:ident, $path:expr) => {
         pub fn $name(_: &mut Made<'_>, out: &mut String) {
-            out.push_str($text);
+            out.push_str(constants::of($path).unwrap_or_default());
         }
     };
 }
 
-// The host's boot loader has nothing to say to a guest; what parses it (runit's gettys, dracut) finds no option.
-constant!(cmdline, "ro\n");
-// The host's disks and arrays are none of the guest's.
-constant!(mdstat, "Personalities : \nunused devices: <none>\n");
-constant!(partitions, "major minor  #blocks  name\n\n");
-constant!(
-    slabinfo,
-    "slabinfo - version: 2.1\n# name            <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab> : \
-     tunables <limit> <batchcount> <sharedfactor> : slabdata <active_slabs> <num_slabs> <sharedavail>\n"
-);
+constant!(cmdline, "proc/cmdline");
+constant!(mdstat, "proc/mdstat");
+constant!(partitions, "proc/partitions");
+constant!(slabinfo, "proc/slabinfo");
 
 /// A file that has requests only, and no content.
 pub fn nothing(_: &mut Made<'_>, _: &mut String) {}

@@ -1,0 +1,177 @@
+//! The fakes of a guest with limits, on the stock kernel of Debian 12 under QEMU: values agree with the cgroup's, and whoever
+//! answers may be killed at the edge of the guest's memory. What lxcfs' `tests/test_proc` looks at is among it.
+
+use hostel_tests::machine::{KERNEL12, Said};
+
+/// What readers and callers do until it is enough; what goes wrong is on the guest's disk.
+const READER: &str = r#"#!/bin/sh
+while [ ! -e /run/enough ]; do
+  awk 'BEGIN { for (i = 1; i < ARGC; i++) { f = "/proc/" ARGV[i]; size = 0
+    while ((got = (getline line < f)) > 0) size += length(line)
+    close(f); if (got < 0) print "FAILED: " f; if (size < 9) print "SHORT: " f } }' \
+    meminfo stat uptime loadavg vmstat >> /root/wrong 2>&1
+  sleep 1
+done
+"#;
+const CALLER: &str = r#"#!/bin/sh
+while [ ! -e /run/enough ]; do
+  free > /dev/null || echo "FAILED: free" >> /root/wrong
+  date -s @1000000000 > /dev/null || echo "FAILED: date" >> /root/wrong
+  sleep 1
+done
+"#;
+/// Reads a file that is larger than the guest's memory, again and again: the kernel takes pages back all the time.
+const HOG: &str = r#"#!/bin/sh
+dd if=/dev/zero of=/root/big bs=1M count=120 2>/dev/null
+while [ ! -e /run/enough ]; do cat /root/big > /dev/null; done
+"#;
+
+/// A machine's step that writes a program of the guest's root.
+fn program(name: &str, text: &str) -> String {
+    format!("cat > /small/root/{name} <<'EOF'\n{text}EOF\nchmod +x /small/root/{name}")
+}
+
+/// The same of a unit that default.target wants.
+fn unit(name: &str, command: &str) -> String {
+    format!(
+        "printf '[Unit]\\nDefaultDependencies=no\\n[Service]\\nExecStart={command}\\n' > /small/etc/systemd/system/{name}\n\
+         echo Wants={name} >> /small/etc/systemd/system/default.target"
+    )
+}
+
+/// Applets that the guest's scripts call and its root has not.
+const APPLETS: &str = "for a in free date wc nproc uptime cut; do ln -sf busybox /small/bin/$a; done";
+
+fn kilobytes(meminfo: &str, key: &str) -> u64 {
+    let line = meminfo.lines().find(|line| line.starts_with(key));
+    let number = line.and_then(|line| line.split_ascii_whitespace().nth(1)?.parse().ok());
+    number.unwrap_or_else(|| panic!("no {key} in {meminfo}"))
+}
+
+mod long {
+    use super::*;
+
+    #[test]
+    #[ignore = "boots a stock kernel under QEMU: cargo xtask test --all"]
+    fn given_limits_when_a_guest_looks_at_its_proc_then_it_agrees_with_its_cgroup_and_with_what_tools_print()
+    {
+        const CGROUP: &str = "/sys/fs/cgroup/hostel/g";
+        let cgroup = |file: &str| format!("cat {CGROUP}/{file}");
+        let inside = |command: &str| format!("hostel exec g -- sh -c '{command}'");
+        let steps = [
+            ("applets", APPLETS.to_owned()),
+            (
+                "create",
+                "hostel create g --from dir:/small --set memory=64M --set swap=0 --set cpus=0".to_owned(),
+            ),
+            ("start", "hostel start g".to_owned()),
+            // What lxcfs' test_proc looks at.
+            ("meminfo", inside("cat /proc/meminfo")),
+            ("current", cgroup("memory.current")),
+            ("processors", inside("grep -c ^processor /proc/cpuinfo")),
+            ("online", inside("cat /sys/devices/system/cpu/online")),
+            ("stat", inside("cat /proc/stat")),
+            (
+                "stat never empty",
+                inside(
+                    "i=0; while [ $i -lt 100 ]; do [ $(cat /proc/stat | wc -c) -gt 0 ] || echo empty; i=$((i+1)); done",
+                ),
+            ),
+            ("listed", inside("ls -l /proc/uptime /proc/cpuinfo /proc/stat /proc/meminfo")),
+            // And what more there is.
+            ("nproc", inside("nproc")),
+            ("folders", inside("ls -d /sys/devices/system/cpu/cpu[0-9]*")),
+            ("node", inside("cat /sys/devices/system/node/node0/cpulist")),
+            ("free", inside("free -k")),
+            ("load", inside("i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done")),
+            ("stat after", format!("{}; {}", inside("head -n 1 /proc/stat"), cgroup("cpu.stat"))),
+            ("uptime", inside("cat /proc/uptime; uptime")),
+            (
+                "dirty",
+                inside(
+                    "dd if=/dev/zero of=/dev/shm/x bs=1M count=20 2>/dev/null; cat /proc/meminfo; rm /dev/shm/x",
+                ),
+            ),
+            ("more", "hostel set g memory=80M && sleep 1".to_owned()),
+            ("meminfo of more", inside("grep MemTotal /proc/meminfo")),
+            ("stop", "hostel stop g".to_owned()),
+        ];
+        let steps: Vec<(&str, &str)> = steps.iter().map(|(name, text)| (*name, text.as_str())).collect();
+        let said: Said = KERNEL12.run(&steps).unwrap();
+        ["create", "start", "listed", "load", "more", "stop"].map(|step| said.done(step));
+        let meminfo = said.done("meminfo");
+        assert_eq!(kilobytes(meminfo, "MemTotal"), 65_536);
+        let used = kilobytes(meminfo, "MemTotal") - kilobytes(meminfo, "MemFree");
+        let current = said.number("current") / 1024;
+        assert!(used.abs_diff(current) < 4096, "{used} kB told, {current} kB in the cgroup");
+        assert_eq!((said.number("processors"), said.number("nproc")), (1, 1));
+        assert_eq!((said.done("online"), said.done("node")), ("0", "0"));
+        assert_eq!(said.done("folders"), "/sys/devices/system/cpu/cpu0");
+        let stat = said.done("stat");
+        assert_eq!(stat.lines().filter(|line| line.starts_with("cpu")).count(), 2, "{stat}");
+        assert!(["intr ", "ctxt ", "btime ", "processes "].iter().all(|key| stat.contains(key)), "{stat}");
+        assert_eq!(said.done("stat never empty"), "");
+        assert!(said.done("free").contains(" 65536 "), "{}", said.done("free"));
+
+        let after = said.done("stat after");
+        let ticks: Vec<u64> =
+            after.lines().next().unwrap_or_default().split(' ').filter_map(|w| w.parse().ok()).collect();
+        let usage =
+            after.lines().find_map(|line| line.strip_prefix("usage_usec ")?.parse::<u64>().ok()).unwrap();
+        let (told, used) = (ticks[0] + ticks[2], usage / 10_000);
+        assert!(told <= used && used < told + 200, "{told} ticks told, {used} in the cgroup");
+        let up: Vec<f64> =
+            said.done("uptime").split_ascii_whitespace().take(2).filter_map(|w| w.parse().ok()).collect();
+        assert!(up[1] <= up[0], "idle for longer than up, with one processor: {up:?}");
+        let dirty = said.done("dirty");
+        assert!(kilobytes(dirty, "Shmem") >= 20 << 10, "{dirty}");
+        assert!(said.done("meminfo of more").contains(" 81920 kB"), "a limit shows as soon as it is changed");
+    }
+
+    #[test]
+    #[ignore = "boots a stock kernel under QEMU: cargo xtask test --all"]
+    fn given_a_hundred_readers_at_the_limit_of_memory_when_whoever_answers_is_killed_1000_times_then_no_read_fails()
+     {
+        let steps = [
+            ("applets", APPLETS.to_owned()),
+            ("reader", program("reader", READER)),
+            ("caller", program("caller", CALLER)),
+            ("hog", program("hog", HOG)),
+            (
+                "readers",
+                unit("readers.service", "/bin/sh -c \"for i in $(seq 90); do /root/reader & done; wait\""),
+            ),
+            (
+                "callers",
+                unit("callers.service", "/bin/sh -c \"for i in $(seq 10); do /root/caller & done; wait\""),
+            ),
+            ("hogs", unit("hog.service", "/root/hog")),
+            ("create", "hostel create g --from dir:/small --set memory=96M --set swap=0".to_owned()),
+            ("start", "hostel start g; sleep 20".to_owned()),
+            (
+                "reclaimed before",
+                "sed -n 's/^pgsteal_direct //p' /sys/fs/cgroup/hostel/g/memory.stat".to_owned(),
+            ),
+            (
+                "kills",
+                "k=0; while [ $k -lt 1000 ]; do for p in $(busybox pgrep -f 'hostel-warden fakes'); do \
+                 kill -9 $p && k=$((k+1)); done; sleep 0.1; done; echo $k"
+                    .to_owned(),
+            ),
+            ("reclaimed", "sed -n 's/^pgsteal_direct //p' /sys/fs/cgroup/hostel/g/memory.stat".to_owned()),
+            ("out of memory", "sed -n 's/^oom_kill //p' /sys/fs/cgroup/hostel/g/memory.events".to_owned()),
+            ("enough", "hostel exec g -- sh -c ': > /run/enough; sleep 15; cat /root/wrong'".to_owned()),
+            ("still", "hostel exec g -- ps".to_owned()),
+            ("stop", "hostel stop g".to_owned()),
+        ];
+        let steps: Vec<(&str, &str)> = steps.iter().map(|(name, text)| (*name, text.as_str())).collect();
+        let said: Said = KERNEL12.run(&steps).unwrap();
+        ["create", "start"].map(|step| said.done(step));
+        assert!(said.number("kills") >= 1000);
+        assert!(said.number("reclaimed") > said.number("reclaimed before"), "memory was short");
+        assert_eq!(said.number("out of memory"), 0, "and nobody was killed for it");
+        assert_eq!(said.done("enough"), "");
+        assert!(!said.done("still").contains("/root/reader"), "a reader hangs: {}", said.done("still"));
+        said.done("stop");
+    }
+}
