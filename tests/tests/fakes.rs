@@ -289,7 +289,7 @@ mod long {
             guest.shell_within(
                 Duration::from_secs(200),
                 "export DEBIAN_FRONTEND=noninteractive; apt-get -qq install --yes --no-install-recommends \
-                 util-linux-extra kmod chrony",
+                 util-linux-extra kmod chrony udev",
             );
             for (name, command) in ABOUT_THE_MACHINE {
                 let done = as_service(&guest, Duration::from_secs(120), command);

@@ -98,7 +98,9 @@ mod long {
         ];
         let steps: Vec<(&str, &str)> = steps.iter().map(|(name, text)| (*name, text.as_str())).collect();
         let said: Said = KERNEL12.run(&steps).unwrap();
-        ["create", "start", "listed", "load", "more", "stop"].map(|step| said.done(step));
+        for step in ["create", "start", "listed", "load", "more", "stop"] {
+            said.done(step);
+        }
         let meminfo = said.done("meminfo");
         assert_eq!(kilobytes(meminfo, "MemTotal"), 65_536);
         let used = kilobytes(meminfo, "MemTotal") - kilobytes(meminfo, "MemFree");
@@ -166,7 +168,9 @@ mod long {
         ];
         let steps: Vec<(&str, &str)> = steps.iter().map(|(name, text)| (*name, text.as_str())).collect();
         let said: Said = KERNEL12.run(&steps).unwrap();
-        ["create", "start"].map(|step| said.done(step));
+        for step in ["create", "start"] {
+            said.done(step);
+        }
         assert!(said.number("kills") >= 1000);
         assert!(said.number("reclaimed") > said.number("reclaimed before"), "memory was short");
         assert_eq!(said.number("out of memory"), 0, "and nobody was killed for it");

@@ -13,8 +13,8 @@ use crate::sys;
 use crate::sys::process::{ForkOptions, Forked, exit_now, fork};
 use hostel_contract::{fakes, paths};
 use hostel_fuse::names;
-use hostel_fuse::protocol::{self, IN_HEADER, REQUEST_MAX, Request, errno};
-use hostel_fuse::tree::Tree;
+use hostel_fuse::protocol::{self, IN_HEADER, REQUEST_MAX, Request, errno, op};
+use hostel_fuse::tree::{Node, Tree};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{CWD, FileType, MemfdFlags, Mode, OFlags, RawDir, SealFlags};
 use rustix::io::Errno;
@@ -240,8 +240,15 @@ fn answer_names(fuse: &OwnedFd, bound: &OwnedFd) -> rustix::io::Result<()> {
         };
         let Some(request) = Request::parse(&room).filter(Request::is_answered) else { continue };
         let body = room.get(IN_HEADER..length).unwrap_or_default();
-        let reply = names::answer(&tree, &request, body, &|node| names::unread(&tree, node));
-        let answer = match reply.unwrap_or(Err(errno::NOT_IMPLEMENTED)) {
+        let reply = match (request.operation, tree.node(request.node)) {
+            // Of the root, on the way to all others.
+            (op::GETATTR, Some(node @ Node::Folder(_))) => {
+                Ok(protocol::attributes(&names::folder(&tree, node)))
+            }
+            _ => names::answer(&tree, &request, body, &|node| names::unread(&tree, node))
+                .unwrap_or(Err(errno::NOT_IMPLEMENTED)),
+        };
+        let answer = match reply {
             Ok(bytes) => [&protocol::success(request.unique, bytes.len())[..], &bytes].concat(),
             Err(errno) => protocol::failure(request.unique, errno).to_vec(),
         };
