@@ -241,6 +241,46 @@ fn given_readers_when_whoever_answers_is_killed_again_and_again_then_no_read_fai
     killed_while_read(&guest, 10, 25, Duration::from_secs(60));
 }
 
+/// Runs a command in a small root, called through others.
+fn in_small_root(purpose: &str, through: &[&str], script: &str) -> hostel_tests::run::Outcome {
+    let root = std::env::temp_dir().join(format!("hostel-fakes-{purpose}-{}", std::process::id()));
+    hostel_tests::small::make(&root).unwrap();
+    let source = format!("dir:{}", root.display());
+    let tool = hostel_tests::cli::hostel(&["run", "--rm", &source, "--", "/bin/busybox", "sh", "-c", script]);
+    let mut command = Command::new(through[0]);
+    command.args(&through[1..]).arg(tool.get_program()).args(tool.get_args());
+    let outcome = run(&mut command, Duration::from_secs(60));
+    std::fs::remove_dir_all(&root).unwrap();
+    outcome.and_then(|outcome| outcome.success()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+#[ignore = "runs a command in a context: cargo xtask test"]
+fn given_a_part_of_the_processors_when_a_guest_looks_at_sys_then_it_has_no_folders_of_the_others() {
+    // A kernel may know no nodes.
+    let looks = "cd /sys/devices/system; busybox ls -d cpu/cpu[0-9]*; cat cpu/online; busybox nproc; busybox ls cpu; \
+                 [ ! -e node ] || busybox cat node/node0/cpulist";
+    let said = in_small_root("processors", &["taskset", "-c", "0"], looks);
+    let lines: Vec<&str> = said.stdout.lines().collect();
+    assert_eq!(lines.get(..3), Some(&["cpu/cpu0", "0", "1"][..]), "{said:?}");
+    assert!(lines.contains(&"kernel_max"), "the other files are there: {said:?}");
+    assert!(["0", "vulnerabilities"].contains(&lines[lines.len() - 1]), "{said:?}");
+}
+
+#[test]
+#[ignore = "runs a command in a context: cargo xtask test"]
+fn given_a_host_without_fuse_when_a_guest_runs_then_knobs_are_remembered_and_a_line_says_what_is_lost() {
+    let host = || std::fs::read_to_string("/proc/sys/vm/swappiness").unwrap();
+    let before = host();
+    let script = "cat /proc/cmdline; echo 17 > /proc/sys/vm/swappiness; cat /proc/sys/vm/swappiness; echo $(($(cat \
+                  /proc/meminfo | busybox wc -c) > 0)); busybox unshare -r true && echo nested";
+    let hidden = "mount --bind /dev/null /dev/fuse && exec \"$@\"";
+    let said = in_small_root("plain", &["unshare", "-m", "sh", "-c", hidden, "sh"], script);
+    assert_eq!(said.stdout, "ro\n17\n1\nnested\n", "{said:?}");
+    assert!(said.stderr.contains("memory, load and counters"), "{said:?}");
+    assert_eq!(host(), before);
+}
+
 mod long {
     use super::*;
     use hostel_tests::stock::MACHINE;

@@ -48,8 +48,10 @@ pub(super) fn list() -> String {
 /// Composes both, where there is something to hide. After the lists were bound: they are bound again.
 pub(super) fn compose() -> Result<()> {
     let own = own();
-    let Ok(all) = std::fs::read_to_string(format!("/{CPU}/present")) else { return Ok(()) };
-    if own.is_empty() || numbers(&all).iter().all(|cpu| own.contains(cpu)) {
+    // By the folders: the lists are fakes already.
+    let Ok(folders) = std::fs::read_dir(format!("/{CPU}")) else { return Ok(()) };
+    let mut all = folders.flatten().filter_map(|folder| number_of(folder.file_name().to_str()?, "cpu"));
+    if own.is_empty() || all.all(|cpu| own.contains(&cpu)) {
         return Ok(());
     }
     replace(CPU, &|name| match number_of(name, "cpu") {
