@@ -201,8 +201,17 @@ fn many_guests(scratch: &Scratch, program: &Path) -> Result<[f64; 2], Error> {
             let source = source.clone();
             thread::spawn(move || {
                 let (readers, seconds) = (READERS.to_string(), SECONDS.to_string());
-                let mut command =
-                    cli::hostel(&["run", "--rm", &source, "--", "/bin/reads", "load", &readers, &seconds]);
+                let mut command = cli::hostel(&[
+                    "run",
+                    "--rm",
+                    "--volatile",
+                    &source,
+                    "--",
+                    "/bin/reads",
+                    "load",
+                    &readers,
+                    &seconds,
+                ]);
                 command.args(OF_LOAD.map(|name| format!("/proc/{name}")));
                 run(&mut command, LIMIT).and_then(|outcome| outcome.success())
             })
