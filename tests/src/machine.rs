@@ -27,7 +27,26 @@ const TOOL_LIMIT: Duration = Duration::from_secs(120);
 /// What a kernel needs to reach its disk, in the initramfs.
 const FOR_DISK: &[&str] = &["virtio_pci", "virtio_blk", "ext4", "crc32c_generic"];
 /// What guests need beside it.
-const FOR_GUESTS: &[&str] = &["overlay", "veth", "macvlan", "ipvlan", "bridge", "dummy", "fuse", "nf_tables"];
+const FOR_GUESTS: &[&str] = &[
+    "overlay",
+    "veth",
+    "macvlan",
+    "ipvlan",
+    "bridge",
+    "dummy",
+    "fuse",
+    "nf_tables",
+    "nft_chain_nat",
+    "nft_nat",
+    "nft_fib_inet",
+    "nft_ct",
+    "nft_masq",
+    "sch_ingress",
+    "cls_bpf",
+    "quota_v2",
+];
+/// What its folder was made for: with other modules it is made again.
+const RECIPE: &str = "recipe";
 /// Where a step's output begins and ends on the serial line.
 const BEGIN: &str = "@@begin ";
 const END: &str = "@@end ";
@@ -45,6 +64,26 @@ pub struct Kernel {
 pub const KERNEL12: Kernel = Kernel { name: "kernel-debian12", suite: "bookworm" };
 /// Debian 13's: 6.12.
 pub const KERNEL13: Kernel = Kernel { name: "kernel-debian13", suite: "trixie" };
+
+/// What a machine's disk has beside the programs.
+#[derive(Clone, Copy, Debug)]
+pub struct Disk<'a> {
+    /// Name and shell text of what is to be done, one after the other.
+    pub steps: &'a [(&'a str, &'a str)],
+    /// Files of this machine's, and their places there, without the first slash.
+    pub files: &'a [(PathBuf, String)],
+    /// Its size.
+    pub megabytes: u32,
+    /// How long the machine may run.
+    pub limit: Duration,
+}
+
+impl<'a> Disk<'a> {
+    /// A small one for these steps.
+    pub fn of(steps: &'a [(&'a str, &'a str)]) -> Disk<'a> {
+        Disk { steps, files: &[], megabytes: 256, limit: RUN_LIMIT }
+    }
+}
 
 /// What a step came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,10 +118,14 @@ impl Said {
         step.said.trim()
     }
 
-    /// The same as a number.
+    /// The last line of it as a number: before that the kernel may have said something.
     pub fn number(&self, name: &str) -> u64 {
         let said = self.done(name);
-        said.parse().unwrap_or_else(|_| panic!("`{name}` is no number: {said}\n{}", self.console))
+        said.lines()
+            .last()
+            .unwrap_or_default()
+            .parse()
+            .unwrap_or_else(|_| panic!("`{name}` is no number: {said}\n{}", self.console))
     }
 }
 
@@ -93,7 +136,9 @@ impl Kernel {
 
     /// Fetches it, if it is not in the cache yet: `vmlinuz`, and `modules`, all that is needed, each uncompressed.
     pub(crate) fn fetch(&self) -> io::Result<()> {
-        if self.folder().is_dir() {
+        let modules: Vec<&str> = FOR_DISK.iter().chain(FOR_GUESTS).copied().collect();
+        let recipe = modules.join(" ");
+        if fs::read_to_string(self.folder().join(RECIPE)).is_ok_and(|made_for| made_for == recipe) {
             return Ok(());
         }
         let scratch = cache::folder().join(format!("{}.scratch", self.name));
@@ -115,37 +160,45 @@ impl Kernel {
         fs::copy(kernel.ok_or_else(|| io::Error::other("the package has no kernel"))?, part.join("vmlinuz"))?;
         // A module is loaded after those that it depends on: the order is kept.
         let mut order = Vec::new();
-        for name in FOR_DISK.iter().chain(FOR_GUESTS) {
+        for name in modules {
             take_module(&scratch, &part.join("modules"), name, &mut order)?;
         }
         fs::write(part.join("order"), order.join("\n"))?;
+        fs::write(part.join(RECIPE), recipe)?;
         remove(&scratch)?;
+        remove(&self.folder())?;
         fs::rename(&part, self.folder())
     }
 
     /// Runs commands in a machine with this kernel: name and shell text of each. They find `hostel` in their PATH and
     /// a small root that boots in /small.
     pub fn run(&self, steps: &[(&str, &str)]) -> io::Result<Said> {
+        self.run_disk(&Disk::of(steps))
+    }
+
+    /// The same with a disk that has more.
+    pub fn run_disk(&self, disk: &Disk<'_>) -> io::Result<Said> {
         self.fetch()?;
         let folder =
             std::env::temp_dir().join(format!("hostel-machine-{}-{}", self.name, std::process::id()));
         remove(&folder)?;
         fs::create_dir(&folder)?;
-        let said = self.run_in(&folder, steps);
+        let said = self.run_in(&folder, disk);
         remove(&folder)?;
         said
     }
 
-    fn run_in(&self, folder: &Path, steps: &[(&str, &str)]) -> io::Result<Said> {
-        let disk = self.disk(folder, steps)?;
+    fn run_in(&self, folder: &Path, disk: &Disk<'_>) -> io::Result<Said> {
+        let limit = disk.limit;
+        let disk = self.disk(folder, disk)?;
         let mut machine = self.machine(folder, &disk)?;
-        let console = run(&mut machine, RUN_LIMIT).map_err(io::Error::other)?.stdout.replace('\r', "");
+        let console = run(&mut machine, limit).map_err(io::Error::other)?.stdout.replace('\r', "");
         Ok(Said::of(console))
     }
 
-    /// Makes a disk for these steps.
-    pub(crate) fn disk(&self, folder: &Path, steps: &[(&str, &str)]) -> io::Result<PathBuf> {
-        disk(folder, &self.folder(), steps)
+    /// Makes a disk.
+    pub(crate) fn disk(&self, folder: &Path, disk: &Disk<'_>) -> io::Result<PathBuf> {
+        make_disk(folder, &self.folder(), disk)
     }
 
     /// QEMU with this kernel and a disk, not yet started.
@@ -176,7 +229,7 @@ impl Kernel {
             fs::copy(self.folder().join("modules").join(module), root.join(module))?;
             script += &format!("$bb insmod /{module}\n");
         }
-        script += "$bb mount -t devtmpfs dev /dev; $bb mount -t ext4 /dev/vda /root || $bb poweroff -f\n";
+        script += "$bb mount -t devtmpfs dev /dev; $bb mount -t ext4 -o prjquota /dev/vda /root || $bb poweroff -f\n";
         script += &format!("$bb umount /dev; exec $bb switch_root /root {init}\n");
         write_program(&root.join("init"), &script)?;
         let archive = folder.join("initramfs.cpio");
@@ -189,7 +242,7 @@ impl Kernel {
 }
 
 /// The disk: a BusyBox, the programs, a root for guests, and what is to be done.
-fn disk(folder: &Path, kernel: &Path, steps: &[(&str, &str)]) -> io::Result<PathBuf> {
+fn make_disk(folder: &Path, kernel: &Path, disk: &Disk<'_>) -> io::Result<PathBuf> {
     let root = folder.join("disk");
     small::make(&root)?;
     for name in paths::PROGRAMS {
@@ -199,7 +252,7 @@ fn disk(folder: &Path, kernel: &Path, steps: &[(&str, &str)]) -> io::Result<Path
     small::make_bootable(&root.join("small"))?;
     let applets = [
         "mount", "mkdir", "seq", "dd", "ps", "grep", "sed", "awk", "date", "poweroff", "ip", "ping", "ls",
-        "rm", "mv", "cp", "ln", "head", "sync",
+        "rm", "mv", "cp", "ln", "head", "sync", "chmod",
     ];
     for applet in applets {
         for bin in [root.join("bin"), root.join("small/bin")] {
@@ -211,7 +264,12 @@ fn disk(folder: &Path, kernel: &Path, steps: &[(&str, &str)]) -> io::Result<Path
          mkdir -p /dev/pts /dev/shm; mount -t devpts devpts /dev/pts; mount -t tmpfs tmpfs /dev/shm\n\
          mount -t tmpfs tmpfs /run; mount -t tmpfs tmpfs /tmp; mount -t cgroup2 cgroup /sys/fs/cgroup; ip link set lo up\n",
     );
-    for (name, text) in steps {
+    for (from, to) in disk.files {
+        let to = root.join(to);
+        to.parent().map_or(Ok(()), fs::create_dir_all)?;
+        fs::copy(from, to)?;
+    }
+    for (name, text) in disk.steps {
         script += &format!("echo '{BEGIN}{name}'\n(\n{text}\n) 2>&1\necho \"{END}$?\"\n");
     }
     script += "poweroff -f\n";
@@ -219,7 +277,10 @@ fn disk(folder: &Path, kernel: &Path, steps: &[(&str, &str)]) -> io::Result<Path
     fs::copy(kernel.join("order"), root.join("etc/modules"))?;
     let image = folder.join("disk.img");
     let mut make = Command::new("mke2fs");
-    make.args(["-q", "-t", "ext4", "-E", "root_owner=0:0", "-d"]).arg(&root).arg(&image).arg("256M");
+    make.args(["-q", "-t", "ext4", "-O", "project,quota", "-E", "root_owner=0:0,quotatype=prjquota", "-d"])
+        .arg(&root)
+        .arg(&image)
+        .arg(format!("{}M", disk.megabytes));
     done(&mut make, TOOL_LIMIT)?;
     Ok(image)
 }

@@ -10,7 +10,7 @@ use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::machine::{Kernel, Said};
+use crate::machine::{Disk, Kernel, Said};
 
 /// How long a boot may take until it has got to where it is to be killed: by plain emulation, on a loaded machine.
 const BOOT_LIMIT: Duration = Duration::from_secs(900);
@@ -31,7 +31,7 @@ impl Plugged {
         let folder = std::env::temp_dir().join(format!("hostel-plug-{}-{}", kernel.name, std::process::id()));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir(&folder)?;
-        let disk = kernel.disk(&folder, steps)?;
+        let disk = kernel.disk(&folder, &Disk::of(steps))?;
         Ok(Plugged { kernel, folder, disk })
     }
 

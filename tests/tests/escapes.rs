@@ -29,6 +29,9 @@ const OTHERS: &str = include_str!("../escapes/others.pl");
 const ABSTRACT: &str = include_str!("../escapes/abstract.pl");
 const KEYRING: &str = include_str!("../escapes/keyring.pl");
 const WITH_KEY: &str = include_str!("../escapes/with-key.pl");
+const FAKE_PROC: &str = include_str!("../escapes/fake-proc.pl");
+const FILE_CAPABILITIES: &str = include_str!("../escapes/file-capabilities.pl");
+const READ_CAPABILITIES: &str = include_str!("../escapes/read-capabilities.pl");
 const WATCH: &str = include_str!("../escapes/watch.pl");
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -63,6 +66,8 @@ fn given_a_default_guest_when_published_escapes_are_tried_in_it_then_each_is_hel
     keys_stay_with_the_caller(&guest);
     terminals_are_the_guests(&guest);
     nobody_is_taken_for_root(&guest);
+    who_comes_in_trusts_no_proc(&guest);
+    capabilities_of_files_are_the_guests(&guest);
     who_comes_in_cannot_be_looked_into(&guest);
     homes_lead_nowhere(&guest);
 }
@@ -135,6 +140,30 @@ fn guest_call(guest: &Guest, arguments: &[&str]) -> Outcome {
     cli::attempt(arguments).unwrap_or_else(|error| panic!("in {}: {error}", guest.name))
 }
 
+/// CVE-2015-1334: who joins is as confined where the guest's /proc is a fake, and writes nothing into it.
+fn who_comes_in_trusts_no_proc(guest: &Guest) {
+    let confined = || attempt(guest, FAKE_PROC, &["confined"]);
+    let before = confined();
+    assert!(before.contains("Seccomp:") && before.contains("user user:["), "{before}");
+    assert_eq!(attempt(guest, FAKE_PROC, &["cover"]), "covered\n");
+    let after = confined();
+    let entered = run_with_input(&mut cli::hostel(&["enter", &guest.name]), b"echo inside\n", LIMIT).unwrap();
+    assert_eq!(attempt(guest, FAKE_PROC, &["uncover"]), "held\n", "a fake /proc");
+    assert_eq!(after, before, "as with a /proc of the kernel's");
+    assert_eq!(entered.stdout, "inside\n", "{}", entered.said());
+}
+
+/// What the guest's root gives to a file is good for its own users alone: the kernel keeps the root's id with it.
+fn capabilities_of_files_are_the_guests(guest: &Guest) {
+    assert_eq!(attempt(guest, FILE_CAPABILITIES, &[]), "set\n");
+    let file = format!("/proc/{}/root/tmp/capable", guest.init);
+    let mut read = Command::new("perl");
+    let said = run(read.args(["-e", READ_CAPABILITIES, &file]), LIMIT).unwrap().said();
+    let root: u32 =
+        said.trim().strip_prefix("version 3 root ").and_then(|root| root.parse().ok()).unwrap_or(0);
+    assert!(root >= 65536, "capabilities for a root of the host's: {said}");
+}
+
 /// CVE-2016-9962, CVE-2019-5736: whoever joins is hidden until it is the guest's own; and the program that the host ran is
 /// as it was, also where the guest has it executed once more.
 fn who_comes_in_cannot_be_looked_into(guest: &Guest) {
@@ -177,15 +206,22 @@ fn given_mount_points_that_are_swapped_for_links_while_a_guest_is_made_then_noth
     let root = guest.shared_root();
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let source = format!("dir:{}", root.display());
+    let settings = ["bind=/usr/share/doc /data/bound ro", "tmpfs=/data/memory", "devices=/dev/net/tun"];
+    let settings = settings.iter().flat_map(|setting| ["--set", setting]);
+    let call: Vec<&str> =
+        ["run"].into_iter().chain(settings).chain([source.as_str(), "--", "true"]).collect();
+    fs::create_dir_all(root.join("data/bound")).unwrap();
     let until = Instant::now() + Duration::from_secs(4);
     let swapper = std::thread::spawn(move || {
         while Instant::now() < until {
-            ["dev", "proc", "run", "sys"].iter().for_each(|place| swap(&root.join(place)));
+            ["dev", "proc", "data", "data/bound", "run", "sys"]
+                .iter()
+                .for_each(|place| swap(&root.join(place)));
         }
     });
     let mut made = 0;
     while Instant::now() < until {
-        let outcome = cli::attempt(&["run", &source, "--", "true"]).unwrap_or_else(|error| panic!("{error}"));
+        let outcome = cli::attempt(&call).unwrap_or_else(|error| panic!("{error}"));
         made += u32::from(outcome.status.success());
         let refused = outcome.said().contains("making the context, step");
         assert!(outcome.status.success() || refused, "{}", outcome.said());
@@ -193,6 +229,34 @@ fn given_mount_points_that_are_swapped_for_links_while_a_guest_is_made_then_noth
     swapper.join().unwrap();
     assert!(made > 0, "some were made between two swaps");
     assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap().lines().count(), mounts.lines().count());
+}
+
+/// CVE-2026-41579: an image whose /dev is a link; and the other folders that something is made in or mounted on.
+#[test]
+#[ignore = "makes guests: cargo xtask test"]
+fn given_a_root_whose_folders_are_links_when_a_guest_is_made_then_it_is_refused_and_nothing_is_written_there()
+{
+    let guest = Guest::small("links").create();
+    let root = guest.shared_root();
+    let outside = root.with_extension("outside");
+    fs::create_dir(&outside).unwrap();
+    let source = format!("dir:{}", root.display());
+    let relative = Path::new("../../../../../../../../..").join(outside.strip_prefix("/").unwrap());
+    for place in ["dev", "proc", "run", "sys"] {
+        for target in [&outside, &relative] {
+            let aside = root.join("aside");
+            fs::rename(root.join(place), &aside).unwrap();
+            std::os::unix::fs::symlink(target, root.join(place)).unwrap();
+            let outcome = cli::attempt(&["run", &source, "--", "true"]);
+            fs::remove_file(root.join(place)).unwrap();
+            fs::rename(&aside, root.join(place)).unwrap();
+            let outcome = outcome.unwrap_or_else(|error| panic!("{error}"));
+            let said = outcome.said();
+            assert!(!outcome.status.success() && said.contains("is a link"), "/{place}: {said}");
+            assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "/{place} led outside");
+        }
+    }
+    fs::remove_dir(&outside).unwrap();
 }
 
 /// For a moment a folder is a link to one of the host's.

@@ -1,4 +1,4 @@
-//! A guest's limits and network, where the kernel enforces them: on stock Debian kernels, under QEMU.
+//! A guest's limits, network and filters, where the kernel enforces them: on stock Debian kernels, under QEMU.
 
 use hostel_tests::machine::{KERNEL12, KERNEL13, Kernel, Said};
 
@@ -49,6 +49,35 @@ const STEPS: &[(&str, &str)] = &[
          b=$(now); echo $(( (b - a) * 10 ))",
     ),
     ("io free", "hostel set g io= && cat /sys/fs/cgroup/hostel/g/io.max"),
+    // The disk: at the edge, beyond it, and changed while in force. The guest's layer has some files of its own.
+    ("disk", "hostel set g disk=16M inodes=200"),
+    ("disk fits", "hostel exec g -- dd if=/dev/zero of=/big bs=64k count=96"),
+    ("disk full", "hostel exec g -- dd if=/dev/zero of=/more bs=64k count=160"),
+    ("disk taken", "hostel exec g -- ls -ln / | awk '/big|more/ {s += $5} END {print int(s / 1024)}'"),
+    ("disk in stats", "hostel stats g --prometheus | grep disk"),
+    ("disk raised", "hostel set g disk=24M && hostel exec g -- dd if=/dev/zero of=/more bs=64k count=160"),
+    (
+        "inodes full",
+        "hostel exec g -- sh -c 'i=0; while [ $i -lt 400 ] && true >/many$i; do i=$((i+1)); done 2>/dev/null; echo $i'",
+    ),
+    ("one more inode", "hostel exec g -- sh -c ': >/another'"),
+    (
+        "inodes raised",
+        "hostel set g inodes=210 && hostel exec g -- sh -c 'i=0; while [ $i -lt 400 ] && true >/new$i; do i=$((i+1)); done 2>/dev/null; echo $i'",
+    ),
+    (
+        "disk free",
+        "hostel set g disk= inodes= && hostel exec g -- dd if=/dev/zero of=/big bs=64k count=512 && hostel exec g -- sh -c ': >/another'",
+    ),
+    (
+        "disk in memory",
+        "cp -a /small /other && hostel create m --from dir:/other --volatile --set disk=2M --set inodes=64 && hostel start m && \
+         ! hostel exec m -- dd if=/dev/zero of=/big bs=64k count=64 && hostel exec m -- sh -c 'ls -ln /big' | awk '{print $5}'; hostel rm --force m",
+    ),
+    (
+        "no quota",
+        "mkdir -p /tmp/store && cp -a /small /tmp/other && hostel --store /tmp/store create t --from dir:/tmp/other --set disk=2M && hostel --store /tmp/store start t",
+    ),
     // What the kernel refuses is not kept.
     ("bad cpus", "hostel set g cpus=77"),
     ("bad cpus kept", "hostel show g | grep cpus"),
@@ -83,6 +112,42 @@ const STEPS: &[(&str, &str)] = &[
         "hostel set g bridge= gateway= kind=device parent=d0 name=lan0 && hostel start g && hostel exec g -- ip addr show lan0",
     ),
     ("device gone", "ip link show d0"),
+    ("device back", "hostel stop g && hostel set g kind= parent= name= address="),
+    // Programs for the kernel: devices, sources at a cable, addresses of a shared stack. A note says where one isn't taken.
+    ("device filter", "hostel set g 'devices=/dev/vda r' && hostel start g"),
+    ("device read", "hostel exec g -- dd if=/dev/vda of=/dev/null bs=512 count=1"),
+    ("device written", "hostel exec g -- sh -c 'exec 3<>/dev/vda'"),
+    ("device stop", "hostel stop g; hostel set g devices= kind=veth bridge=br0 address=10.8.0.2/24"),
+    ("cable", "hostel start g"),
+    ("own source", "hostel exec g -- ping -c 1 -W 10 10.8.0.1"),
+    (
+        "foreign source",
+        "hostel exec g -- ip addr add 10.8.0.77/24 dev eth0 && ! hostel exec g -- ping -I 10.8.0.77 -c 1 -W 3 10.8.0.1",
+    ),
+    (
+        "published",
+        "hostel stop g; hostel set g publish=8080:80 && hostel start g && hostel exec g -- busybox httpd -p 80 -h /etc && \
+         busybox wget -q -O - http://10.8.0.1:8080/os-release; s=$?; hostel stop g; exit $s",
+    ),
+    (
+        "shared",
+        "ip link add s0 type bridge && echo 0 >/proc/sys/net/ipv6/conf/s0/accept_dad && ip link set s0 up\n\
+         for n in 2 3; do ip addr add 10.7.0.$n/24 dev s0; ip -6 addr add fd07::$n/64 dev s0\n\
+         hostel create s$n --from dir:/small --volatile --set kind=shared --set address=10.7.0.$n/24,fd07::$n/64 && hostel start s$n || exit 1; done",
+    ),
+    // One port for both, below 1024, on every address: of either kind.
+    (
+        "shared binds",
+        "for n in 2 3; do hostel exec s$n -- busybox httpd -p 80 -h /etc; hostel exec s$n -- busybox httpd -p 0.0.0.0:81 -h /etc; done\n\
+         busybox netstat -tln | awk '/:8[01] / {print $4}'",
+    ),
+    ("shared foreign", "hostel exec s2 -- busybox httpd -p 10.7.0.3:82 -h /etc"),
+    (
+        "shared connects",
+        "hostel exec s2 -- sh -c 'sleep 10 | busybox nc 10.7.0.3 81' >/dev/null 2>&1 & sleep 4\n\
+         busybox netstat -tn | awk '/ESTABLISHED/ && $5 == \"10.7.0.3:81\" {print $4}'",
+    ),
+    ("shared stop", "hostel rm --force s2; hostel rm --force s3"),
 ];
 
 fn check(kernel: Kernel) {
@@ -108,6 +173,7 @@ fn check(kernel: Kernel) {
     assert_ne!(said.step("hog").status, 0, "{:?}", said.step("hog"));
     assert!(said.number("hog killed") >= 1);
     assert!(said.done("hog status").contains("g: running"), "the guest lives: {:?}", said.step("hog status"));
+    assert!(said.done("hog status").contains("memory ran out"), "{:?}", said.step("hog status"));
     let stats = said.done("in stats");
     assert!(stats.contains("hostel_memory_limit_bytes{guest=\"g\"} 50331648"), "{stats}");
     assert!(!stats.contains("hostel_oom_kills_total{guest=\"g\"} 0"), "{stats}");
@@ -133,6 +199,53 @@ fn check(kernel: Kernel) {
     said.done("two guests");
     assert!(said.done("device").contains("10.8.0.2/24"), "{:?}", said.step("device"));
     assert_ne!(said.step("device gone").status, 0, "the card is the guest's");
+    check_disk(&said);
+    check_filters(&said);
+}
+
+/// Space and inodes, at the edge.
+fn check_disk(said: &Said) {
+    assert!(said.done("disk in stats").contains("hostel_disk_limit_bytes{guest=\"g\"} 16777216"));
+    for step in ["disk", "disk fits", "disk raised", "disk free"] {
+        said.done(step);
+    }
+    assert_ne!(said.step("disk full").status, 0, "{:?}", said.step("disk full"));
+    let taken = said.number("disk taken");
+    assert!((8000..=16_384).contains(&taken), "of 16 MiB, with the root, the two files have {taken} KiB");
+    let made = said.number("inodes full");
+    assert!((100..200).contains(&made), "of 200 inodes {made} were left for new files");
+    assert_ne!(said.step("one more inode").status, 0);
+    assert_eq!(said.number("inodes raised"), 10, "so many more were permitted");
+    let in_memory = said.number("disk in memory");
+    assert!((1 << 20..=2 << 20).contains(&in_memory), "of 2 MiB the file has {in_memory} bytes");
+    let refused = said.step("no quota");
+    assert!(refused.status != 0 && refused.said.contains("limits.disk"), "{refused:?}");
+}
+
+/// What programs of BPF do, and rules of nf_tables.
+fn check_filters(said: &Said) {
+    for step in ["device filter", "cable", "shared"] {
+        assert!(
+            !said.done(step).contains("no filter") && !said.done(step).contains("foreign"),
+            "{:?}",
+            said.step(step)
+        );
+    }
+    said.done("device read");
+    assert_ne!(said.step("device written").status, 0, "{:?}", said.step("device written"));
+    said.done("own source");
+    said.done("foreign source");
+    assert!(said.done("published").contains("BusyBox"), "{:?}", said.step("published"));
+    let mut bound: Vec<&str> = said.done("shared binds").lines().collect();
+    bound.sort_unstable();
+    assert_eq!(
+        bound,
+        ["10.7.0.2:81", "10.7.0.3:81", "fd07::2:80", "fd07::3:80"],
+        "{:?}",
+        said.step("shared binds")
+    );
+    assert_ne!(said.step("shared foreign").status, 0, "{:?}", said.step("shared foreign"));
+    assert!(said.done("shared connects").starts_with("10.7.0.2:"), "{:?}", said.step("shared connects"));
 }
 
 mod long {

@@ -1,27 +1,34 @@
 //! Networks of guests, in network namespaces of their own: the host's stack with some of its addresses, and a cable behind
 //! which nobody pretends to be somebody else.
 
+use hostel_tests::Guest;
 use hostel_tests::cache::DEBIAN12;
 use hostel_tests::paths;
 use hostel_tests::run::{Outcome, run};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Runs a script of `tests/network` in a network namespace, and gives what it says, line by line.
-fn lines(script: &str) -> Vec<String> {
+/// Runs a script of `tests/network` in a network namespace, with guests of this root, and gives what it says, line by line.
+fn lines_of(script: &str, root: &Path) -> Vec<String> {
     let scripts = paths::repository().join("tests/network");
     let path = std::env::join_paths(
         std::iter::once(paths::programs())
             .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
     );
     let mut command = Command::new("unshare");
-    command.args(["--net", "sh"]).arg(scripts.join(script)).arg(DEBIAN12.root()).arg(&scripts);
+    command.args(["--net", "sh"]).arg(scripts.join(script)).arg(root).arg(&scripts);
     command.arg(format!("test-net-{}", std::process::id())).env("PATH", path.unwrap());
     let outcome =
         run(&mut command, LIMIT).and_then(Outcome::success).unwrap_or_else(|error| panic!("{error}"));
     outcome.stdout.lines().map(str::to_owned).collect()
+}
+
+/// The same with guests of Debian 12.
+fn lines(script: &str) -> Vec<String> {
+    lines_of(script, &DEBIAN12.root())
 }
 
 fn assert_all(said: &[String], expected: &[&str]) {
@@ -86,4 +93,60 @@ fn given_a_guest_that_routes_between_two_others_then_what_it_permits_passes_and_
             "c tcp fd02::2 refused",
         ],
     );
+}
+
+#[test]
+#[ignore = "runs guests: cargo xtask test"]
+fn given_published_ports_when_they_are_asked_for_from_anywhere_then_the_guest_answers_and_nothing_is_left() {
+    let said = lines("publish.sh");
+    let expected = [
+        // Who asks from outside is seen as such.
+        "outside tcp 192.0.2.1 192.0.2.2",
+        "outside udp 192.0.2.1 192.0.2.2",
+        "outside tcp 2001:db8::1 2001:db8::2",
+        "host tcp 10.99.2.1 10.99.2.1",
+        "host tcp fd99:2::1 fd99:2::1",
+        // Not by the loopback; and of one address alone where one was named.
+        "host tcp 127.0.0.1 refused",
+        "host tcp ::1 refused",
+        "guest tcp 2001:db8::1 fd99:2::1",
+        "guest udp 192.0.2.1 10.99.2.1",
+    ];
+    assert_all(&said, &expected);
+    let with = |beginning: &str| -> Vec<&String> {
+        said.iter().filter(|line| line.starts_with(beginning)).collect()
+    };
+    assert_eq!(with("outside tcp 192.0.2.1").len(), 2, "{said:#?}");
+    assert!(with("host tcp 10.99.2.1").iter().any(|line| line.ends_with("refused")), "{said:#?}");
+    assert!(with("same ").iter().any(|line| line.contains("leads to guest")), "{said:#?}");
+    assert!(with("taken ").iter().any(|line| line.contains("has port 7070")), "{said:#?}");
+    assert!(
+        with("afterwards ").iter().all(|line| line.ends_with("refused") || line.contains("udp")),
+        "{said:#?}"
+    );
+    assert!(with("left ").is_empty(), "{said:#?}");
+}
+
+#[test]
+#[ignore = "boots guests: cargo xtask test"]
+fn given_guests_at_a_bridge_when_they_come_and_go_then_each_finds_the_others_by_name() {
+    let guest = Guest::small("names").create();
+    let said = lines_of("names.sh", &guest.shared_root());
+    let named = ["10.99.3.2 NAME-a", "fd99:3::2 NAME-a", "10.99.3.3 NAME-b second"];
+    let mut expected: Vec<String> = Vec::new();
+    for who in ["a", "b"] {
+        expected.extend(named.map(|line| format!("{who} knows {line}")));
+    }
+    expected.push("a reaches 10.99.3.3".into());
+    expected.extend(named[..2].iter().map(|line| format!("later a knows {line}")));
+    assert_eq!(said, expected);
+}
+
+#[test]
+#[ignore = "boots a guest: cargo xtask test"]
+fn given_a_guest_without_an_address_when_it_asks_for_one_itself_then_it_gets_it_by_dhcp_and_by_advertisement()
+{
+    let said = lines("asks.sh");
+    let expected = ["by DHCP 10.99.4.1", "by advertisement fd99:4:", "default via 10.99.4.1"];
+    assert_all(&said, &expected);
 }

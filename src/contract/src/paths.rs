@@ -45,6 +45,11 @@ pub const FAKES: &str = "/run/hostel/fakes";
 pub const KERNEL_PROC: &str = "/run/hostel/kernel/proc";
 /// An untouched sysfs, read-only, for the same.
 pub const KERNEL_SYS: &str = "/run/hostel/kernel/sys";
+/// Where the spawner mounts the list of guests that share the host's networks, in a guest that has one: a folder with the
+/// file [`HOST_NAMES_FILE`], in the form of hosts(5), replaced whenever a guest comes or goes.
+pub const HOST_NAMES: &str = "/run/hostel/names";
+/// See [`HOST_NAMES`].
+pub const HOST_NAMES_FILE: &str = "hosts";
 /// The leaf of init and the warden below the root of the guest's cgroups.
 pub const INIT_SCOPE: &str = "init.scope";
 /// Folder of the log sink in the guest.

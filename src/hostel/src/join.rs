@@ -14,6 +14,7 @@ use crate::context::caps::Confines;
 use crate::context::cgroup::{GuestCgroup, fork_into};
 use crate::context::idmap::IdMap;
 use crate::context::leave_keyring;
+use crate::context::limits::share_process_limits;
 use crate::error::{Doing, Error, Result};
 use crate::lifecycle::Life;
 use crate::name::GuestName;
@@ -118,6 +119,10 @@ impl Guest {
                 | libc::CLONE_NEWIPC
                 | libc::CLONE_NEWCGROUP
                 | time;
+            // While the guest's process 1 has the number that the host knows.
+            if let Some(init) = self.record.init.and_then(|init| Pid::from_raw(init.pid)) {
+                share_process_limits(init);
+            }
             join_namespaces(self.init.as_fd(), all).doing(|| "joining the guest's namespaces")?;
             let groups: Option<&[u32]> = self.groups.then_some(&[]);
             become_user(0, 0, groups).doing(|| "becoming the guest's root")?;

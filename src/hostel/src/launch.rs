@@ -1,12 +1,13 @@
 //! From a guest's definition to its running init: what `start`, `run` and a reboot have in common.
 
 use crate::config::Config;
-use crate::context::{self, Console, ContextPlan, Running, StepTime, cgroup, idmap, root};
+use crate::config::publish::Publish;
+use crate::context::{self, Console, ContextPlan, Running, StepTime, cgroup, idmap, quota, root};
 use crate::error::{Doing, Error, Result, exit};
 use crate::handover;
 use crate::journal::Mark;
 use crate::name::GuestName;
-use crate::network::Network;
+use crate::network::{self, Network};
 use crate::places::Places;
 use crate::policy::{BURST, Policy};
 use crate::process::ProcessId;
@@ -119,8 +120,10 @@ pub fn launch(places: &Places, lock: &Lock, launch: &Launch) -> Result<Launched>
 
 fn attempt(places: &Places, lock: &Lock, launch: &Launch) -> Result<Launched> {
     let guest = &launch.guest;
-    let root = root::RootPlan::of(guest, places);
+    let mut root = root::RootPlan::of(guest, places);
     root.check()?;
+    let capacity = quota::Capacity::of(&launch.config);
+    quota::shape(&mut root.top, capacity);
     let own = ProcessId::own().ok_or_else(|| Error::Invalid("this process isn't in /proc".into()))?;
     let tree = find_tree(places);
     let network = Network::wanted(&launch.config, guest)?;
@@ -134,12 +137,25 @@ fn attempt(places: &Places, lock: &Lock, launch: &Launch) -> Result<Launched> {
         started: now(),
         cgroup: tree.as_ref().map(|tree| tree.of(&guest.name).outer().to_path_buf()),
         interface: network.as_ref().and_then(Network::on_host).map(str::to_owned),
+        published: network.iter().flat_map(Network::published).map(ToString::to_string).collect(),
+        hosts: network
+            .as_ref()
+            .filter(|network| network.is_named())
+            .map(|network| {
+                let host_name = launch.config.text("context", "hostname");
+                network::names::lines(network, &guest.name, host_name)
+            })
+            .unwrap_or_default(),
         shares_network: network.as_ref().is_some_and(Network::is_shared),
         handed_over: launch.hands_over(),
         layers: layers(&root)?,
         restarts: launch.restarts.clone(),
     };
-    claim_layers(places, lock, &record)?;
+    network.as_ref().map_or(Ok(()), network::ports::check_free)?;
+    claim(places, lock, &record)?;
+    let names = network.as_ref().filter(|network| network.is_named());
+    let names = names.map(|_| network::names::folder(places)).transpose()?;
+    quota::apply(guest, places, quota::Capacity::of(&Config::default()), capacity)?;
     launch.run_scripts(places, &[Point::Initialize, Point::PrepreStart], None)?;
 
     let (map, lost) = idmap::IdMap::decide(guest.ids);
@@ -149,6 +165,7 @@ fn attempt(places: &Places, lock: &Lock, launch: &Launch) -> Result<Launched> {
         root,
         config: launch.config.clone(),
         network,
+        names,
         map,
         tree,
         programs: launch.programs.clone(),
@@ -158,7 +175,10 @@ fn attempt(places: &Places, lock: &Lock, launch: &Launch) -> Result<Launched> {
         console: launch.console,
         hidden: hidden(places, guest),
     };
-    let context = context::make(plan)?;
+    let context = context::make(plan).inspect_err(|_| {
+        // The error that led here is the one to show.
+        let _ = crate::lifecycle::leave_host(places, &record);
+    })?;
     context.notes.iter().for_each(|note| say(note));
     if launch.trace {
         print_times(&context.times);
@@ -169,6 +189,9 @@ fn attempt(places: &Places, lock: &Lock, launch: &Launch) -> Result<Launched> {
     let released = (|| {
         launch.run_scripts(places, &[Point::PreStart], Some(init.as_raw_nonzero().get()))?;
         lock.write(&record)?;
+        if !record.hosts.is_empty() {
+            network::names::update(places, None)?;
+        }
         context.release()
     })();
     match released {
@@ -176,7 +199,7 @@ fn attempt(places: &Places, lock: &Lock, launch: &Launch) -> Result<Launched> {
         Err(error) => {
             // It has said so, or finds that nobody releases it; it ends.
             let _ = waitpid(Some(init), WaitOptions::empty());
-            crate::lifecycle::leave_host(&record)?;
+            crate::lifecycle::leave_host(places, &record)?;
             Err(error)
         }
     }
@@ -263,9 +286,9 @@ fn layers(plan: &root::RootPlan) -> Result<Vec<Layer>> {
     Ok(layers)
 }
 
-/// Writes the record, by which the layers are taken, unless a running guest has one of them in a way that forbids it:
-/// what one writes nobody else may use.
-fn claim_layers(places: &Places, lock: &Lock, record: &Record) -> Result<()> {
+/// Writes the record, by which layers and ports are taken, unless a running guest has one of them in a way that forbids it:
+/// what one writes nobody else may use, and a port leads to one guest.
+fn claim(places: &Places, lock: &Lock, record: &Record) -> Result<()> {
     use rustix::fs::{FlockOperation, flock};
     let file = places.run.join(".layers.lock");
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
@@ -288,8 +311,26 @@ fn claim_layers(places: &Places, lock: &Lock, record: &Record) -> Result<()> {
                 ),
             });
         }
+        if let Some(port) = same_port(&record.published, &other.published)
+            && in_use()
+        {
+            return Err(Error::Busy {
+                guest: record.guest.name.clone(),
+                why: format!(
+                    "can't have its ports: {port} of this host leads to guest {name} (network.publish)"
+                ),
+            });
+        }
     }
     lock.write(record)
+}
+
+/// The other's port that is ours too.
+fn same_port<'a>(ours: &[String], others: &'a [String]) -> Option<&'a String> {
+    let collides = |one: &str, other: &str| {
+        Publish::parse(one).zip(Publish::parse(other)).is_some_and(|(one, other)| one.collides(&other))
+    };
+    others.iter().find(|other| ours.iter().any(|own| collides(own, other)))
 }
 
 /// The other's layer that forbids ours.

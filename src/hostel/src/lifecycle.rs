@@ -126,7 +126,7 @@ pub fn clean_up(places: &Places, record: &Record, lock: &Lock) -> Result<HowEnde
     };
     end_processes(record)?;
     after(Point::PostStop);
-    leave_host(record)?;
+    leave_host(places, record)?;
     after(Point::PostpostStop);
     let end = LastEnd::from_record(lock.folder()).unwrap_or(LastEnd { how: HowEnded::Unknown, time: now() });
     if record.throwaway {
@@ -147,12 +147,16 @@ fn end_processes(record: &Record) -> Result<()> {
     record.cgroup.as_ref().map_or(Ok(()), |cgroup| GuestCgroup::existing(cgroup).empty(KILL_PATIENCE))
 }
 
-/// Removes what a guest that has ended still has on the host: its cgroups, and the host's end of its cable.
-pub fn leave_host(record: &Record) -> Result<()> {
+/// Removes what a guest that has ended still has on the host: its cgroups, its name, the host's end of its cable.
+pub fn leave_host(places: &Places, record: &Record) -> Result<()> {
+    if !record.hosts.is_empty() {
+        network::names::update(places, Some(&record.guest.name))?;
+    }
     if let Some(cgroup) = &record.cgroup {
         GuestCgroup::existing(cgroup).remove(KILL_PATIENCE)?;
     }
-    record.interface.as_deref().map_or(Ok(()), network::disconnect)
+    let disconnect = |interface| network::disconnect(interface, &record.published);
+    record.interface.as_deref().map_or(Ok(()), disconnect)
 }
 
 /// Removes what a guest that runs once had in the store.

@@ -68,6 +68,12 @@ pub struct Record {
     /// The host's end of its cable.
     #[serde(default)]
     pub interface: Option<String>,
+    /// Ports of the host's that lead to it: see [`crate::config::publish`].
+    #[serde(default)]
+    pub published: Vec<String>,
+    /// What others find it by: lines of hosts(5).
+    #[serde(default)]
+    pub hosts: Vec<String>,
     /// It has the host's network stack.
     #[serde(default)]
     pub shares_network: bool,

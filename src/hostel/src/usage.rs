@@ -5,6 +5,7 @@
 
 use crate::context::cgroup::GuestCgroup;
 use crate::record::Record;
+use crate::sys::quota::Quota;
 use serde::Serialize;
 use std::fs;
 use std::path::Path;
@@ -51,6 +52,14 @@ pub struct Usage {
     pub read_bytes: Option<u64>,
     /// Bytes written to devices.
     pub written_bytes: Option<u64>,
+    /// Bytes that it has on disk, where that is limited.
+    pub disk: Option<u64>,
+    /// The limit.
+    pub disk_max: Option<u64>,
+    /// Inodes that it has on disk, where they are limited.
+    pub inodes: Option<u64>,
+    /// The limit.
+    pub inodes_max: Option<u64>,
     /// Part of the last ten seconds in which some task waited for processors, memory, devices; in percent.
     pub pressure: Pressure,
 }
@@ -136,7 +145,7 @@ fn cpu_usec(stat: &[u8]) -> u64 {
 }
 
 /// What a guest uses now.
-pub fn usage(record: &Record) -> Usage {
+pub fn usage(record: &Record, disk: Option<Quota>) -> Usage {
     let processes = processes(record);
     let of_processes = Usage {
         cpu_usec: Some(processes.iter().map(|process| process.cpu_usec).sum()),
@@ -149,6 +158,7 @@ pub fn usage(record: &Record) -> Usage {
     let keyed = |file: &str, key: &str| text(file).and_then(|text| of_key(&text, key));
     let number = |file: &str| text(file).and_then(|text| text.trim().parse::<u64>().ok());
     let io = |key: &str| text("io.stat").map(|text| sum_of(&text, key));
+    let limit = |most: u64| (most > 0).then_some(most);
     let pressure = |file: &str| text(file).and_then(|text| some_avg10(&text));
     Usage {
         cpu_usec: keyed("cpu.stat", "usage_usec").or(of_processes.cpu_usec),
@@ -161,6 +171,10 @@ pub fn usage(record: &Record) -> Usage {
         tasks_refused: text("pids.events.local").and_then(|_| keyed("pids.events", "max")),
         read_bytes: io("rbytes"),
         written_bytes: io("wbytes"),
+        disk: disk.map(|disk| disk.bytes),
+        disk_max: disk.and_then(|disk| limit(disk.bytes_max)),
+        inodes: disk.map(|disk| disk.inodes),
+        inodes_max: disk.and_then(|disk| limit(disk.inodes_max)),
         pressure: Pressure {
             cpu: pressure("cpu.pressure"),
             memory: pressure("memory.pressure"),
@@ -168,6 +182,40 @@ pub fn usage(record: &Record) -> Usage {
         },
     }
 }
+
+impl Usage {
+    /// What limits have done to it, and what it waits for: nothing where all is well.
+    pub fn troubles(&self) -> Vec<String> {
+        let some = |number: Option<u64>| number.filter(|number| *number > 0);
+        let waits = [
+            ("processors", self.pressure.cpu),
+            ("memory", self.pressure.memory),
+            ("devices", self.pressure.io),
+        ];
+        let waits: Vec<String> = waits
+            .iter()
+            .filter_map(|(what, part)| Some((what, part.filter(|part| *part >= WORTH_SAYING)?)))
+            .map(|(what, part)| format!("{what} {part:.0} %"))
+            .collect();
+        let full =
+            |used: Option<u64>, most: Option<u64>| used.zip(most).is_some_and(|(used, most)| used >= most);
+        [
+            some(self.oom_kills).map(|count| format!("processes killed because memory ran out: {count}")),
+            some(self.tasks_refused).map(|count| format!("processes refused by the limit of tasks: {count}")),
+            some(self.throttled_usec)
+                .map(|usec| format!("held back by the limit of processors for {:.1} s", usec as f64 / 1e6)),
+            full(self.disk, self.disk_max).then(|| "its disk is full, by its limit".to_owned()),
+            full(self.inodes, self.inodes_max).then(|| "it has no more inodes, by its limit".to_owned()),
+            (!waits.is_empty()).then(|| format!("waited in the last 10 s for {}", waits.join(", "))),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+/// Part of the time, in percent, below which waiting is nobody's business.
+const WORTH_SAYING: f64 = 10.0;
 
 /// The number behind a key in a flat keyed file.
 fn of_key(text: &str, key: &str) -> Option<u64> {
@@ -198,6 +246,22 @@ mod tests {
         let stat = b"42 (a) 9 9 (b) S 1 2 3 4 5 6 7 8 9 10 50 25 13 14";
         assert_eq!(cpu_usec(stat), 75 * 1_000_000 / rustix::param::clock_ticks_per_second());
         assert_eq!(cpu_usec(b"42 (x"), 0);
+    }
+
+    #[test]
+    fn given_limits_that_were_reached_when_told_then_each_is_a_line_and_without_any_there_is_none() {
+        assert_eq!(Usage::default().troubles(), Vec::<String>::new());
+        let usage = Usage {
+            oom_kills: Some(2),
+            tasks_refused: Some(0),
+            disk: Some(4096),
+            disk_max: Some(4096),
+            pressure: Pressure { cpu: Some(1.0), memory: Some(42.0), io: None },
+            ..Usage::default()
+        };
+        let said = usage.troubles();
+        assert_eq!(said.len(), 3, "{said:?}");
+        assert!(said[0].ends_with("memory ran out: 2") && said[2].ends_with("memory 42 %"), "{said:?}");
     }
 
     #[test]

@@ -49,6 +49,23 @@ fn given_a_cable_when_the_guest_runs_then_both_ends_talk_and_nothing_is_left_aft
 
 #[test]
 #[ignore = "needs root and the built programs: cargo xtask test --all"]
+fn given_space_and_inodes_when_a_guest_writes_to_memory_then_it_gets_no_more_than_that() {
+    let tool = Tool::new();
+    tool.create(&["--volatile", "--set=disk=2M", "--set=inodes=64"]);
+    tool.done(&["start", &tool.guest]);
+    let inside = |script: &str| tool.call(&["exec", &tool.guest, "--", "sh", "-c", script]);
+    assert_eq!(inside("busybox dd if=/dev/zero of=/small bs=64k count=16 2>/dev/null").code, 0);
+    assert_ne!(inside("busybox dd if=/dev/zero of=/large bs=64k count=64 2>/dev/null").code, 0);
+    inside("busybox rm /large");
+    let made = inside("i=0; while [ $i -lt 100 ] && true >/many$i; do i=$((i+1)); done 2>/dev/null; echo $i");
+    let made: u32 = made.stdout.trim().parse().unwrap_or(0);
+    assert!((10..64).contains(&made), "of 64 inodes {made} were left");
+    let said = tool.done(&["set", &tool.guest, "disk=4M"]).stderr;
+    assert!(said.contains("disk: when guest"), "a tmpfs that is there keeps its size: {said}");
+}
+
+#[test]
+#[ignore = "needs root and the built programs: cargo xtask test --all"]
 fn given_limits_of_processes_when_the_guest_runs_then_its_init_has_them() {
     let tool = Tool::new();
     tool.create(&["--volatile", "--set=process=nofile=200:300,core=0"]);
@@ -56,6 +73,9 @@ fn given_limits_of_processes_when_the_guest_runs_then_its_init_has_them() {
     let limits = tool.done(&["exec", &tool.guest, "--", "/bin/cat", "/proc/1/limits"]).stdout;
     let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
     assert_eq!(line.split_whitespace().collect::<Vec<_>>()[3..5], ["200", "300"], "{line}");
+    // Who comes in has no more.
+    let entered = tool.done(&["exec", &tool.guest, "--", "sh", "-c", "ulimit -n; ulimit -Hn"]).stdout;
+    assert_eq!(entered, "200\n300\n");
     let said = tool.done(&["set", &tool.guest, "process=nofile=100"]).stderr;
     assert!(said.contains("when guest"), "a change that waits for the next start is named: {said}");
 }

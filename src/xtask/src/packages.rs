@@ -26,6 +26,9 @@ pub const FOR_TESTS: &[Need] = &[
     need("newuidmap", "uidmap"),
     need("nsenter", "util-linux"),
     need("busybox", "busybox-static"),
+    // Networks of guests: who gives out addresses, and what is left of published ports.
+    need("dnsmasq", "dnsmasq-base"),
+    need("nft", "nftables"),
     need("script", "bsdutils"),
     need("setpriv", "util-linux"),
     need("ssh", "openssh-client"),
@@ -50,6 +53,10 @@ pub const FOR_BENCHES: &[Need] = &[
     need("unshare", "util-linux"),
     // One of them is some lines of C.
     need("gcc", "gcc"),
+    // A machine in which guests storm.
+    need("qemu-system-x86_64", "qemu-system-x86"),
+    need("mke2fs", "e2fsprogs"),
+    need("xz", "xz-utils"),
 ];
 
 /// What `--all` needs beside it: Ansible, and virtual machines with stock kernels.

@@ -121,7 +121,7 @@ fn once(places: &Places, lock: &mut Option<Lock>, wanted: &Launch, args: &RunArg
         eprintln!("hostel: {:>8} us  from init's begin to its end", began.elapsed().as_micros());
     }
     let stopping = Record::read(places, name)?.is_some_and(|record| record.state == State::Stopping);
-    lifecycle::leave_host(&launched.record)?;
+    lifecycle::leave_host(places, &launched.record)?;
     *lock = Some(held);
     watched?;
     let how =

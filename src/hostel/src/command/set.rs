@@ -5,6 +5,7 @@ use crate::command::{print, print_json};
 use crate::config::{self, Config, Effect, Key};
 use crate::context::cgroup::GuestCgroup;
 use crate::context::limits;
+use crate::context::quota::{self, Capacity};
 use crate::error::{Doing, Error, Result, exit};
 use crate::journal;
 use crate::launch::say;
@@ -13,7 +14,7 @@ use crate::name::GuestName;
 use crate::network;
 use crate::places::Places;
 use crate::record::Lock;
-use crate::store::Guest;
+use crate::store::{Guest, Writes};
 use std::collections::BTreeMap;
 use std::process::Command;
 
@@ -108,8 +109,10 @@ fn put(places: &Places, name: &GuestName, before: &Config, after: &Config, text:
             Some(cgroup) => limits::change(&in_cgroup, before, after, GuestCgroup::existing(cgroup).outer())?,
             None => limits::refuse(after)?,
         }
-        let later: Vec<&str> =
-            changed.iter().filter(|key| key.effect == Effect::Start).map(|key| key.name).collect();
+        quota::apply(&record.guest, places, Capacity::of(before), Capacity::of(after))?;
+        let in_memory = record.guest.writes == Writes::Memory;
+        let waits = |key: &Key| key.effect == Effect::Start || key.effect == Effect::Quota && in_memory;
+        let later: Vec<&str> = changed.iter().filter(|key| waits(key)).map(|key| key.name).collect();
         if !later.is_empty() {
             say(&format!("{}: when guest {name} is started again", later.join(", ")));
         }

@@ -3,6 +3,7 @@
 use crate::cli::StatusArgs;
 use crate::command::{print, print_json, span};
 use crate::context::cgroup::GuestCgroup;
+use crate::context::quota;
 use crate::error::{Result, exit};
 use crate::join;
 use crate::lifecycle::{self, Life};
@@ -11,6 +12,7 @@ use crate::record::Record;
 use crate::store::ended::{HowEnded, LastEnd};
 use crate::store::{Guest, now};
 use crate::unit_status::{Clocks, GuestStatus, Unit};
+use crate::usage::{self, Usage};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -36,6 +38,8 @@ struct Facts {
     wardens: u32,
     ready_usec: Option<u64>,
     last: Option<LastEnd>,
+    /// What it uses; `null` when it doesn't run.
+    usage: Option<Usage>,
     #[serde(flatten)]
     clocks: Clocks,
     units: Vec<Unit>,
@@ -70,6 +74,7 @@ fn gather(places: &Places, args: &StatusArgs) -> Result<Facts> {
         wardens: 0,
         ready_usec: None,
         last,
+        usage: None,
         clocks: Clocks::default(),
         units: Vec::new(),
     };
@@ -86,6 +91,7 @@ fn gather(places: &Places, args: &StatusArgs) -> Result<Facts> {
             facts.clocks = clocks.unwrap_or_default();
             facts.processes =
                 record.cgroup.as_deref().map(|cgroup| GuestCgroup::existing(cgroup).processes());
+            facts.usage = Some(usage::usage(&record, quota::used(&record.guest, places)));
             facts.cgroup = record.cgroup;
             if record.handed_over {
                 facts.state = "handed-over";
@@ -148,6 +154,9 @@ fn print_words(facts: &Facts, all: bool) {
     text += &format!("\n  root: {root} ({})\n", guest.source);
     if let Some(processes) = facts.processes {
         text += &format!("  processes: {processes}\n");
+    }
+    for trouble in facts.usage.iter().flat_map(Usage::troubles) {
+        text += &format!("  {trouble}\n");
     }
     for (clock, ahead) in [("clock", facts.clocks.wall_ahead), ("/dev/rtc", facts.clocks.rtc_ahead)] {
         let Some(ahead) = ahead else { continue };

@@ -2,6 +2,7 @@
 
 use crate::cli::{PsArgs, StatsArgs, TopArgs};
 use crate::command::{print, print_json, span};
+use crate::context::quota;
 use crate::error::{Error, Result, exit};
 use crate::escape::printable_line;
 use crate::lifecycle::{self, Life};
@@ -95,7 +96,10 @@ fn facts(places: &Places, names: &[GuestName]) -> Result<Vec<Facts>> {
     let records = running(places, names)?;
     Ok(records
         .iter()
-        .map(|record| Facts { guest: record.guest.name.clone(), usage: usage::usage(record) })
+        .map(|record| Facts {
+            guest: record.guest.name.clone(),
+            usage: usage::usage(record, quota::used(&record.guest, places)),
+        })
         .collect())
 }
 
@@ -191,6 +195,10 @@ const METRICS: &[Metric] = &[
     ("hostel_tasks_refused_total", "counter", "Processes refused by the limit.", |u| count(u.tasks_refused)),
     ("hostel_read_bytes_total", "counter", "Bytes read from devices.", |u| count(u.read_bytes)),
     ("hostel_written_bytes_total", "counter", "Bytes written to devices.", |u| count(u.written_bytes)),
+    ("hostel_disk_bytes", "gauge", "Bytes on disk, where they are limited.", |u| count(u.disk)),
+    ("hostel_disk_limit_bytes", "gauge", "Bytes on disk at most.", |u| count(u.disk_max)),
+    ("hostel_inodes", "gauge", "Inodes, where they are limited.", |u| count(u.inodes)),
+    ("hostel_inodes_limit", "gauge", "Inodes at most.", |u| count(u.inodes_max)),
     ("hostel_cpu_waiting_ratio", "gauge", "Part of the last 10 s waited for processors.", |u| {
         part(u.pressure.cpu)
     }),

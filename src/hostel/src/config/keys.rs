@@ -15,6 +15,9 @@ pub enum Effect {
         /// Its content without a limit.
         free: &'static str,
     },
+    /// A quota of the file system that the guest writes to: `context::quota`. Of a running guest too, but for one that writes
+    /// to memory.
+    Quota,
     /// Made with the context; a running guest gets it when it is started again.
     Start,
     /// Looked up when it is needed.
@@ -42,6 +45,10 @@ const fn limit(
     free: &'static str,
 ) -> Key {
     Key { section: "limits", name, form, effect: Effect::Cgroup { controller, file, free } }
+}
+
+const fn quota(name: &'static str, form: Form) -> Key {
+    Key { section: "limits", name, form, effect: Effect::Quota }
 }
 
 const fn at_start(section: &'static str, name: &'static str, form: Form) -> Key {
@@ -81,6 +88,8 @@ pub static KEYS: &[Key] = &[
     limit("io", Form::Devices, "io", "io.max", ""),
     limit("huge-pages-2m", Form::Size, "hugetlb", "hugetlb.2MB.max", "max"),
     limit("huge-pages-1g", Form::Size, "hugetlb", "hugetlb.1GB.max", "max"),
+    quota("disk", Form::Size),
+    quota("inodes", Form::Count),
     at_start("limits", "process", Form::ProcessLimits),
     at_start("context", "hostname", Form::HostName),
     at_start("context", "domain", Form::HostName),
@@ -100,6 +109,8 @@ pub static KEYS: &[Key] = &[
     at_start("network", "gateway", Form::Addresses),
     at_start("network", "host-address", Form::Networks),
     at_start("network", "routed", Form::Networks),
+    at_start("network", "publish", Form::Publish),
+    at_start("network", "names", Form::Switch),
     at_start("boot", "init", Form::Word(INITS)),
     life("marks", Form::Names),
     life("depends", Form::Names),
@@ -128,7 +139,7 @@ impl Key {
     pub fn controller(&self) -> Option<&'static str> {
         match self.effect {
             Effect::Cgroup { controller, .. } => Some(controller),
-            Effect::Start | Effect::Lookup => None,
+            Effect::Quota | Effect::Start | Effect::Lookup => None,
         }
     }
 }

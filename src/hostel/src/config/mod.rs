@@ -6,6 +6,7 @@
 
 pub mod given;
 mod keys;
+pub mod publish;
 pub mod value;
 
 use crate::error::{Doing, Error, Result};

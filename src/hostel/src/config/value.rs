@@ -1,8 +1,10 @@
 //! What a value of guest.toml may be, and what it means. Pure.
 
 use super::given;
+use super::publish::Publish;
 use crate::name::GuestName;
 use ipnet::IpNet;
+use rustix::process::Resource;
 use std::net::IpAddr;
 use toml_edit::Value;
 
@@ -33,6 +35,8 @@ pub enum Form {
     Networks,
     /// Addresses.
     Addresses,
+    /// Ports of the host's that lead to the guest: `8080:80`.
+    Publish,
     /// A block device and what may be done with it: `/dev/sda rbps=10M wiops=100`.
     Devices,
     /// Limits of setrlimit(2): `nofile=1024`, `nofile=1024:4096`.
@@ -80,6 +84,7 @@ impl Form {
             self,
             Form::Networks
                 | Form::Addresses
+                | Form::Publish
                 | Form::Devices
                 | Form::ProcessLimits
                 | Form::Binds
@@ -114,6 +119,7 @@ impl Form {
             Form::CardAddress => card_address(text).map(|_| text.to_ascii_lowercase()),
             Form::Networks => text.parse::<IpNet>().ok().map(|net| net.to_string()),
             Form::Addresses => text.parse::<IpAddr>().ok().map(|address| address.to_string()),
+            Form::Publish => Publish::parse(text).map(|publish| publish.to_string()),
             Form::Devices => device(text),
             Form::HostName => given::is_host_name(text).then(|| text.to_owned()),
             Form::Binds => given::Bind::parse(text).map(|_| words(text)),
@@ -151,6 +157,7 @@ impl Form {
             Form::CardAddress => "write an address as in \"02:00:00:00:00:01\", for one card alone (its first number is even)".into(),
             Form::Networks => "write addresses with their prefix, as in [\"10.0.0.2/24\", \"fd00::2/64\"]".into(),
             Form::Addresses => "write addresses, as in [\"10.0.0.1\", \"fd00::1\"]".into(),
+            Form::Publish => "write [\"8080:80\"], [\"192.0.2.1:53:53/udp\"] or [\"[2001:db8::1]:80\"]: an address of the host's (none: each but the loopback), its port, the guest's port, tcp or udp".into(),
             Form::Devices => format!("write [\"/dev/sda {}=10M\"], with one or more of {}", DEVICE_LIMITS[0], DEVICE_LIMITS.join(", ")),
             Form::Names => "write names, as in [\"default\"]: each begins with a letter or digit and goes on with letters, digits, '.', '_' and '-'".into(),
             Form::Seconds => "write a number of seconds, as in 90".into(),
@@ -256,28 +263,29 @@ fn process_limit(text: &str) -> Option<String> {
     }
 }
 
+/// Limits of setrlimit(2), by their names in small letters.
+pub const RESOURCES: [(&str, Resource); 16] = [
+    ("as", Resource::As),
+    ("core", Resource::Core),
+    ("cpu", Resource::Cpu),
+    ("data", Resource::Data),
+    ("fsize", Resource::Fsize),
+    ("locks", Resource::Locks),
+    ("memlock", Resource::Memlock),
+    ("msgqueue", Resource::Msgqueue),
+    ("nice", Resource::Nice),
+    ("nofile", Resource::Nofile),
+    ("nproc", Resource::Nproc),
+    ("rss", Resource::Rss),
+    ("rtprio", Resource::Rtprio),
+    ("rttime", Resource::Rttime),
+    ("sigpending", Resource::Sigpending),
+    ("stack", Resource::Stack),
+];
+
 /// A limit of setrlimit(2) by its name.
-pub fn resource(name: &str) -> Option<rustix::process::Resource> {
-    use rustix::process::Resource;
-    Some(match name.to_ascii_lowercase().as_str() {
-        "as" => Resource::As,
-        "core" => Resource::Core,
-        "cpu" => Resource::Cpu,
-        "data" => Resource::Data,
-        "fsize" => Resource::Fsize,
-        "locks" => Resource::Locks,
-        "memlock" => Resource::Memlock,
-        "msgqueue" => Resource::Msgqueue,
-        "nice" => Resource::Nice,
-        "nofile" => Resource::Nofile,
-        "nproc" => Resource::Nproc,
-        "rss" => Resource::Rss,
-        "rtprio" => Resource::Rtprio,
-        "rttime" => Resource::Rttime,
-        "sigpending" => Resource::Sigpending,
-        "stack" => Resource::Stack,
-        _ => return None,
-    })
+pub fn resource(name: &str) -> Option<Resource> {
+    RESOURCES.iter().find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, resource)| *resource)
 }
 
 #[cfg(test)]
@@ -306,6 +314,7 @@ mod tests {
             (Form::Networks, "[\"10.0.0.2/24\", \"fd00::2/64\"]", "10.0.0.2/24|fd00::2/64"),
             (Form::Networks, "\"10.0.0.2/24\"", "10.0.0.2/24"),
             (Form::Addresses, "[\"10.0.0.1\"]", "10.0.0.1"),
+            (Form::Publish, "[\"8080:80\", \"53/udp\"]", "8080:80/tcp|53:53/udp"),
             (Form::Devices, "[\"/dev/sda rbps=10M wiops=5\"]", "/dev/sda rbps=10485760 wiops=5"),
             (Form::Names, "[\"a-b\", \"c\"]", "a-b|c"),
             (Form::Seconds, "90", "90"),
@@ -348,6 +357,7 @@ mod tests {
             (Form::Networks, "[\"10.0.0.2/33\"]"),
             (Form::Networks, "[1, [2]]"),
             (Form::Addresses, "[\"10.0.0\"]"),
+            (Form::Publish, "[\"0:80\"]"),
             (Form::Devices, "[\"/dev/sda\"]"),
             (Form::Devices, "[\"/dev/sda rbps=0\"]"),
             (Form::Devices, "[\"sda rbps=1\"]"),

@@ -19,6 +19,7 @@ use crate::store::Ids;
 use crate::sys;
 use crate::sys::fds::{receive_with, send_with};
 use crate::sys::process::{ForkOptions, Forked, exit_now, fork};
+use hostel_contract::paths;
 use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use rustix::mount::{
@@ -37,10 +38,18 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn of(config: &Config) -> Wanted {
+    fn of(config: &Config, names: Option<&Path>) -> Wanted {
         let list = |name: &str| config.list("context", name).iter();
+        // No configuration could have it mounted there.
+        let names = names.map(|folder| Bind {
+            source: folder.into(),
+            place: paths::HOST_NAMES.trim_start_matches('/').into(),
+            read_only: true,
+            no_exec: true,
+            id_mapped: false,
+        });
         Wanted {
-            binds: list("bind").filter_map(|text| Bind::parse(text)).collect(),
+            binds: list("bind").filter_map(|text| Bind::parse(text)).chain(names).collect(),
             devices: list("devices").filter_map(|text| DeviceNode::parse(text)).collect(),
         }
     }
@@ -81,7 +90,7 @@ impl HostNode {
 
 /// Devices that the filter lets through, beside those that every guest has.
 pub(super) fn allowed(config: &Config) -> Result<Vec<Allowed>> {
-    let nodes = Wanted::of(config).devices;
+    let nodes = Wanted::of(config, None).devices;
     let allow = |node: &DeviceNode| -> Result<Allowed> {
         let host = HostNode::of(node)?;
         let access = if node.read { devices::READ } else { 0 } | if node.write { devices::WRITE } else { 0 };
@@ -100,7 +109,7 @@ enum Source {
 
 /// The maker's step: makes the mounts that need the host's rights, and sends them inside.
 pub(super) fn send(outside: &mut Outside) -> Result<()> {
-    let wanted = Wanted::of(&outside.plan.config);
+    let wanted = Wanted::of(&outside.plan.config, outside.plan.names.as_deref());
     let (Ids::Range { first }, Some(helper)) = (outside.plan.guest.ids, outside.helper()) else {
         return Ok(());
     };
@@ -257,7 +266,7 @@ fn place_below(root: BorrowedFd<'_>, place: &str, kind: FileType) -> Result<Owne
 /// The step of process 1, while the host's paths still show: mounts all of it onto the guest's root.
 pub(super) fn mount(inside: &mut Inside) -> Result<()> {
     let plan = std::rc::Rc::clone(&inside.plan);
-    let wanted = Wanted::of(&plan.config);
+    let wanted = Wanted::of(&plan.config, plan.names.as_deref());
     for (number, place) in wanted.places().iter().enumerate() {
         let mount = match plan.guest.ids {
             Ids::Range { .. } => inside.receive_mount()?,

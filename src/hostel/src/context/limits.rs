@@ -2,10 +2,10 @@
 //!
 //! A limit that this host can't enforce is refused with the reason, before anything is changed.
 
-use crate::config::value::resource;
+use crate::config::value::{RESOURCES, resource};
 use crate::config::{Config, Effect, KEYS, Key};
 use crate::error::{Doing, Error, Result};
-use rustix::process::{Pid, Rlimit, prlimit};
+use rustix::process::{Pid, Rlimit, getrlimit, prlimit, setrlimit};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -33,7 +33,7 @@ struct Write {
 pub fn apply(config: &Config, cgroup: &Path) -> Result<()> {
     let by_default = |key: &&Key| match key.effect {
         Effect::Cgroup { file, .. } => DEFAULTS.contains(&file) && cgroup.join(file).exists(),
-        Effect::Start | Effect::Lookup => false,
+        Effect::Quota | Effect::Start | Effect::Lookup => false,
     };
     let wanted: Vec<&Key> = config.set().map(|(key, _)| key).chain(KEYS.iter().filter(by_default)).collect();
     write_all(&writes(&wanted, config, &Config::default())?, cgroup)
@@ -206,6 +206,18 @@ pub fn limit_process(config: &Config, init: Pid) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// Has the caller go no further than a process of the guest's: for who joins it. What the caller may do less is as it is.
+pub fn share_process_limits(init: Pid) {
+    let lower = |one: Option<u64>, other: Option<u64>| one.into_iter().chain(other).min();
+    for (_, resource) in RESOURCES {
+        let Ok(theirs) = crate::sys::process::limit_of(init, resource) else { continue };
+        let own = getrlimit(resource);
+        let maximum = lower(own.maximum, theirs.maximum);
+        let current = lower(lower(own.current, theirs.current), maximum);
+        let _ = setrlimit(resource, Rlimit { current, maximum });
+    }
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ mod mounts;
 mod plain_fakes;
 mod process;
 mod processors;
+pub mod quota;
 pub mod root;
 mod spawn;
 
@@ -66,6 +67,8 @@ pub struct ContextPlan {
     pub handed_over: bool,
     /// Its standard descriptors.
     pub console: Console,
+    /// The folder with the names of other guests, where it is to have that.
+    pub names: Option<PathBuf>,
     /// Folders of the host that its root would show, and which are none of its business.
     pub hidden: Vec<PathBuf>,
 }

@@ -37,8 +37,8 @@ pub enum Top {
     Itself,
     /// Into a layer in this folder, above.
     Layer(PathBuf),
-    /// Into memory, above.
-    Memory,
+    /// Into memory, above: a tmpfs with these options.
+    Memory(Vec<(&'static str, String)>),
     /// Nowhere: it can only be read.
     Nowhere,
 }
@@ -49,7 +49,7 @@ impl RootPlan {
         let top = match &guest.writes {
             Writes::Root => Top::Itself,
             Writes::Layer(id) => Top::Layer(id.folder(places)),
-            Writes::Memory => Top::Memory,
+            Writes::Memory => Top::Memory(Vec::new()),
         };
         RootPlan { lower: guest.lower(places), top }
     }
@@ -108,7 +108,7 @@ pub fn for_range(plan: &RootPlan, user_namespace: &OwnedFd, root: u32) -> Result
         plan.lower.iter().map(|layer| mapped_tree(layer, user_namespace)).collect::<Result<Vec<_>>>()?;
     let upper = match &plan.top {
         Top::Itself | Top::Nowhere => Upper::None,
-        Top::Memory => Upper::Memory { owner: root },
+        Top::Memory(options) => Upper::Memory { owner: root, options: options.clone() },
         Top::Layer(folder) => Upper::Layer(mapped_tree(folder, user_namespace)?),
     };
     // The thread's mount namespace is private to it; what it opens is the process's.
@@ -143,7 +143,7 @@ pub fn for_user(plan: &RootPlan) -> Result<OwnedFd> {
     let lower = plan.lower.iter().map(|layer| plain_tree(layer)).collect::<Result<Vec<_>>>()?;
     let upper = match &plan.top {
         Top::Itself | Top::Nowhere => Upper::None,
-        Top::Memory => Upper::Memory { owner: 0 },
+        Top::Memory(options) => Upper::Memory { owner: 0, options: options.clone() },
         Top::Layer(folder) => Upper::Layer(plain_tree(folder)?),
     };
     overlay(lower, upper, Attributes::User)
@@ -151,8 +151,8 @@ pub fn for_user(plan: &RootPlan) -> Result<OwnedFd> {
 
 /// What an overlay writes to.
 enum Upper {
-    /// A new tmpfs. Owner 0 of the guest is this id here.
-    Memory { owner: u32 },
+    /// A new tmpfs with these options. Owner 0 of the guest is this id here.
+    Memory { owner: u32, options: Vec<(&'static str, String)> },
     /// A mount that has a layer's folders.
     Layer(OwnedFd),
     /// Nothing.
@@ -197,8 +197,10 @@ fn overlay(lower: Vec<OwnedFd>, upper: Upper, attributes: Attributes) -> Result<
         Upper::Layer(tree) => {
             move_mount(&tree, "", &scratch, "top", onto_root).doing(|| "attaching the upper layer")?
         }
-        Upper::Memory { owner } => {
-            let tree = new_tmpfs(&[("mode", "0755")])?;
+        Upper::Memory { owner, options } => {
+            let options = options.iter().map(|(key, value)| (*key, value.as_str()));
+            let options: Vec<(&str, &str)> = options.chain([("mode", "0755")]).collect();
+            let tree = new_tmpfs(&options)?;
             move_mount(&tree, "", &scratch, "top", onto_root).doing(|| "attaching the upper layer")?;
             for name in [TREE, WORK] {
                 rustix::fs::mkdirat(&tree, name, Mode::RWXU).doing(|| "making the upper layer")?;

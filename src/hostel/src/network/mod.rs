@@ -3,13 +3,17 @@
 //! [`Network`] says what is wanted, from the configuration; [`connect`] makes it while the guest's process 1 exists and
 //! does not run yet. The host's side is made in the host's namespace, the guest's by a thread that has joined the
 //! guest's. All of it goes with the guest's namespace, in the kernel's own time; the host's end of a cable is taken away
-//! at once, by [`disconnect`].
+//! at once, by [`disconnect`], and so are published ports.
 
+pub mod names;
 mod netlink;
+mod nftables;
+pub mod ports;
 pub mod shared;
 mod source_filter;
 
 use crate::config::Config;
+use crate::config::publish::Publish;
 use crate::config::value::card_address;
 use crate::error::{Doing, Error, Result};
 use crate::store::{Guest, Ids};
@@ -71,6 +75,10 @@ pub struct Network {
     gateways: Vec<IpAddr>,
     /// Networks that it routes, whose addresses may come from it too.
     routed: Vec<IpNet>,
+    /// Ports of the host's that lead to it.
+    published: Vec<Publish>,
+    /// Others find it by its name, and it finds them.
+    named: bool,
 }
 
 impl Network {
@@ -96,6 +104,12 @@ impl Network {
                 .or_else(|| (!keeps_card).then(|| made_up_card(guest))),
             addresses: networks("address"),
             routed: networks("routed"),
+            published: config
+                .list("network", "publish")
+                .iter()
+                .filter_map(|port| Publish::parse(port))
+                .collect(),
+            named: text("names") != Some("false"),
             gateways: config.list("network", "gateway").iter().filter_map(|a| a.parse().ok()).collect(),
         }))
     }
@@ -103,6 +117,16 @@ impl Network {
     /// The guest has no stack of its own.
     pub fn is_shared(&self) -> bool {
         self.kind == Kind::Shared
+    }
+
+    /// Ports of the host's that lead to it.
+    pub fn published(&self) -> &[Publish] {
+        &self.published
+    }
+
+    /// Others find it by its name, and it finds them.
+    pub fn is_named(&self) -> bool {
+        self.named
     }
 
     /// The interface that is left on the host while the guest runs.
@@ -117,13 +141,24 @@ fn kind(config: &Config) -> Result<Option<Kind>> {
     let said = |name: &str| !config.list("network", name).is_empty();
     let kind = text("kind").unwrap_or_else(|| "none".into());
     let of_others: &[&str] = match &*kind {
-        "none" => {
-            &["parent", "bridge", "name", "card-address", "address", "gateway", "host-address", "routed"]
+        "none" => &[
+            "parent",
+            "bridge",
+            "name",
+            "card-address",
+            "address",
+            "gateway",
+            "host-address",
+            "routed",
+            "publish",
+            "names",
+        ],
+        "shared" => {
+            &["parent", "bridge", "name", "card-address", "gateway", "host-address", "routed", "publish"]
         }
-        "shared" => &["parent", "bridge", "name", "card-address", "gateway", "host-address", "routed"],
         "veth" => &["parent"],
-        "macvlan" => &["bridge", "host-address", "routed"],
-        _ => &["bridge", "host-address", "card-address", "routed"],
+        "macvlan" => &["bridge", "host-address", "routed", "publish"],
+        _ => &["bridge", "host-address", "card-address", "routed", "publish"],
     };
     if let Some(other) = of_others.iter().find(|name| said(name)) {
         return Err(Error::Invalid(format!(
@@ -135,6 +170,20 @@ fn kind(config: &Config) -> Result<Option<Kind>> {
             "network.host-address and network.bridge exclude each other: a bridge has its own addresses"
                 .into(),
         ));
+    }
+    let kinds = |name: &str| -> Vec<bool> {
+        let addresses = config.list("network", name).iter().filter_map(|net| net.parse().ok());
+        addresses.map(|net: IpNet| net.addr().is_ipv4()).collect()
+    };
+    let published = config.list("network", "publish").iter().filter_map(|port| Publish::parse(port));
+    let own = kinds("address");
+    if let Some(port) = published
+        .into_iter()
+        .find(|port| port.address.map_or(own.is_empty(), |host| !own.contains(&host.is_ipv4())))
+    {
+        return Err(Error::Invalid(format!(
+            "network.publish: {port} needs an address of the guest's of the same kind: set network.address"
+        )));
     }
     let parent = || {
         text("parent").ok_or_else(|| {
@@ -209,7 +258,7 @@ pub fn share(network: &Network, first_id: u32, cgroup: Option<&Path>) -> Result<
 }
 
 /// Connects a guest whose process 1 exists and doesn't run yet. What comes back is said to the user.
-pub fn connect(network: &Network, pid: u32, pidfd: BorrowedFd<'_>) -> Result<Option<String>> {
+pub fn connect(network: &Network, pid: u32, pidfd: BorrowedFd<'_>) -> Result<Vec<String>> {
     let mut host = Netlink::open()?;
     let mut lost = None;
     make_card(&mut host, network, pid)?;
@@ -227,6 +276,7 @@ pub fn connect(network: &Network, pid: u32, pidfd: BorrowedFd<'_>) -> Result<Opt
         }
         host.bring_up(end, None, None)?;
     }
+    let unreached = ports::open(network)?;
     // A thread, since a process can't come back from another user's network namespace.
     std::thread::scope(|scope| {
         let inside = scope.spawn(|| inside(network, pidfd));
@@ -234,7 +284,7 @@ pub fn connect(network: &Network, pid: u32, pidfd: BorrowedFd<'_>) -> Result<Opt
             .join()
             .unwrap_or_else(|_| Err(Error::Invalid("the thread that made the network has ended".into())))
     })
-    .map(|()| lost)
+    .map(|()| lost.into_iter().chain(unreached).collect())
 }
 
 /// Makes the guest's card, in the guest's namespace.
@@ -310,8 +360,11 @@ fn inside(network: &Network, pidfd: BorrowedFd<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Takes the host's end of a cable away, if it's still there.
-pub fn disconnect(interface: &str) -> Result<()> {
+/// Takes the host's end of a cable away, if it's still there, and the ports that led to it.
+pub fn disconnect(interface: &str, published: &[String]) -> Result<()> {
+    if !published.is_empty() {
+        nftables::withdraw(interface)?;
+    }
     let mut host = Netlink::open()?;
     match host.index(interface) {
         Ok(index) => host.remove(index),
@@ -377,6 +430,11 @@ mod tests {
             ),
             ("[network]\nkind = \"macvlan\"\n", "needs network.parent"),
             ("[network]\nkind = \"shared\"\n", "needs network.address"),
+            ("[network]\nkind = \"veth\"\npublish = [\"80\"]\n", "set network.address"),
+            (
+                "[network]\nkind = \"ipvlan\"\nparent = \"x\"\npublish = [\"80\"]\n",
+                "network.publish means nothing",
+            ),
             ("[network]\nkind = \"veth\"\nparent = \"eth0\"\n", "network.parent means nothing"),
             (
                 "[network]\nkind = \"veth\"\nbridge = \"b\"\nhost-address = [\"10.0.0.1/24\"]\n",

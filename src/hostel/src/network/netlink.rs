@@ -64,11 +64,7 @@ pub enum Card<'a> {
 impl Netlink {
     /// Opens one.
     pub fn open() -> Result<Netlink> {
-        let doing = || "opening a netlink socket";
-        let mut socket = Socket::new(NETLINK_ROUTE).doing(doing)?;
-        socket.bind_auto().doing(doing)?;
-        socket.connect(&SocketAddr::new(0, 0)).doing(doing)?;
-        Ok(Netlink { socket, sequence: 0 })
+        Ok(Netlink { socket: open_socket(NETLINK_ROUTE)?, sequence: 0 })
     }
 
     /// Number of the interface with a name. Errors: ENODEV.
@@ -255,6 +251,15 @@ impl Netlink {
             _ => Ok(None),
         }
     }
+}
+
+/// A socket to the kernel, of a protocol of netlink(7)'s.
+pub(super) fn open_socket(protocol: isize) -> Result<Socket> {
+    let doing = || "opening a netlink socket";
+    let mut socket = Socket::new(protocol).doing(doing)?;
+    socket.bind_auto().doing(doing)?;
+    socket.connect(&SocketAddr::new(0, 0)).doing(doing)?;
+    Ok(socket)
 }
 
 fn link(index: u32) -> LinkMessage {

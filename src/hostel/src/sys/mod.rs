@@ -10,6 +10,7 @@ pub mod landlock;
 pub mod mount;
 pub mod network;
 pub mod process;
+pub mod quota;
 pub mod signal;
 pub mod terminal;
 

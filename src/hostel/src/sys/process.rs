@@ -1,7 +1,7 @@
 //! Forking, namespaces, credentials, and the way into another program.
 
 use super::check;
-use rustix::process::Pid;
+use rustix::process::{Pid, Resource, Rlimit};
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -190,4 +190,14 @@ pub fn install_filter(program: &[libc::sock_filter]) -> io::Result<()> {
     // program before it takes it.
     check(unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const filter) })
         .map(drop)
+}
+
+/// A limit of another process: prlimit(2), which rustix has for setting only. Errors: EPERM, ESRCH.
+pub fn limit_of(process: Pid, resource: Resource) -> io::Result<Rlimit> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let pid = process.as_raw_nonzero().get();
+    // SAFETY: the kernel writes one rlimit there, which outlives the call, and reads nothing.
+    check(unsafe { libc::prlimit(pid, resource as libc::c_uint, std::ptr::null(), &raw mut limit) }.into())?;
+    let known = |value| (value != libc::RLIM_INFINITY).then_some(value);
+    Ok(Rlimit { current: known(limit.rlim_cur), maximum: known(limit.rlim_max) })
 }

@@ -12,6 +12,7 @@ mod datagrams;
 mod enclosed;
 mod fakes;
 mod forward;
+mod hosts;
 mod journal_log;
 mod journald_conf;
 mod lines;

@@ -16,6 +16,7 @@ use rustix::event::{Timespec, epoll};
 use super::channel::{Channel, Message, Next};
 use super::datagrams::Datagrams;
 use super::fakes::Fakes;
+use super::hosts::Hosts;
 use super::manager::ManagerSocket;
 use super::pipes::Pipes;
 use super::sink::{Sink, Taken};
@@ -55,6 +56,7 @@ const STREAMS: u64 = 6;
 const VARLINK: u64 = 7;
 const REQUESTS: u64 = 8;
 const FAKES: u64 = 9;
+const HOSTS: u64 = 10;
 
 /// Why nothing is received at the moment.
 struct Trouble {
@@ -92,6 +94,8 @@ pub struct Serve<'a> {
     pub stopping: bool,
     /// Timers and path units of the plan in force.
     triggers: Option<Triggers>,
+    /// Names of other guests.
+    hosts: Hosts,
     /// The log can't be written.
     trouble: Option<Trouble>,
     /// When a batch was written.
@@ -131,6 +135,11 @@ impl<'a> Serve<'a> {
             epoll::add(&set, requests.fd(), epoll::EventData::new_u64(REQUESTS), epoll::EventFlags::IN)
                 .during("wait for the pipes of other inits")?;
         }
+        let hosts = Hosts::of(&options.root);
+        if let Some(fd) = hosts.fd() {
+            epoll::add(&set, fd, epoll::EventData::new_u64(HOSTS), epoll::EventFlags::IN)
+                .during("wait for names of guests")?;
+        }
         let pipes = Pipes::new().during("make the epoll set of the log pipes")?;
         let (next_plan, stopping, triggers, trouble, listening) = (None, false, None, None, false);
         let (written, is_full) = (None, false);
@@ -148,6 +157,7 @@ impl<'a> Serve<'a> {
             next_plan,
             stopping,
             triggers,
+            hosts,
             trouble,
             written,
             is_full,
@@ -160,6 +170,7 @@ impl<'a> Serve<'a> {
     /// Serves until init says that the guest stops, or closes the channel.
     pub fn run(mut self) -> Result<(), ServeError> {
         self.turn_fakes();
+        self.put_hosts();
         self.write_out();
         if self.stopping {
             return self.end();
@@ -185,6 +196,9 @@ impl<'a> Serve<'a> {
             self.turn_manager();
             self.turn_requests();
             self.turn_fakes();
+            if self.hosts.has_changed() {
+                self.put_hosts();
+            }
             self.channel.send_pending();
         }
     }
@@ -260,6 +274,13 @@ impl<'a> Serve<'a> {
             self.complain(&format!(
                 "files of /proc and /sys that are the guest's own can't be answered: {error}"
             ));
+        }
+    }
+
+    /// Has names of other guests found by all programs of this one.
+    fn put_hosts(&mut self) {
+        if let Err(error) = self.hosts.put() {
+            self.complain(&format!("/etc/hosts doesn't have the other guests' names: {error}"));
         }
     }
 
@@ -407,7 +428,7 @@ impl<'a> Serve<'a> {
             at.saturating_duration_since(now) + Duration::from_millis(1)
         });
         let timeout = timeout.and_then(|left| Timespec::try_from(left).ok());
-        let mut events = [MaybeUninit::<epoll::Event>::uninit(); 10];
+        let mut events = [MaybeUninit::<epoll::Event>::uninit(); 11];
         match epoll::wait(&self.set, &mut events, timeout.as_ref()) {
             Ok((events, _)) => {
                 let is_log = |token| matches!(token, PIPES | DATAGRAM_SOCKETS | STREAMS);

@@ -12,6 +12,8 @@ mod fleet;
 mod journal;
 mod marks;
 mod memory;
+mod neighbours;
+mod network;
 mod probe;
 mod root;
 mod size;
@@ -35,6 +37,9 @@ const BENCHES: &[Bench] = &[
     Bench { name: "clones", run: clones::table },
     Bench { name: "fleet", run: fleet::table },
     Bench { name: "journal", run: journal::table },
+    Bench { name: "network", run: network::table },
+    Bench { name: "neighbours", run: neighbours::debian13 },
+    Bench { name: "neighbours-12", run: neighbours::debian12 },
     Bench { name: "fakes", run: fakes::table },
     Bench { name: "complaints", run: complaints::table },
     Bench { name: "boot", run: boot::all_services },
