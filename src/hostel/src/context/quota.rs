@@ -84,10 +84,13 @@ fn refuse(why: String) -> Result<()> {
 
 fn hold(folder: &Path, project: u32, capacity: Capacity) -> Result<()> {
     let top = open(rustix::fs::CWD, folder).on("opening", folder)?;
-    if let Err(e) = quota::get(top.as_fd(), project) {
+    // XFS says ENOENT of a project that was never limited.
+    let known = quota::get(top.as_fd(), project).map(drop).or_else(|e| match e.raw_os_error() {
+        Some(libc::ENOENT) => Ok(()),
+        _ => Err(e),
+    });
+    if let Err(e) = known {
         return match e.raw_os_error() {
-            // None was set yet.
-            Some(libc::ENOENT) => Ok(()),
             Some(libc::ESRCH) => refuse(format!(
                 "the file system of {} counts no projects: mount it with prjquota (ext4 also needs `tune2fs -O \
                  project,quota -Q prjquota` once, while it isn't mounted)",
