@@ -36,5 +36,5 @@ perl -MIO::Socket::INET -e 'my $held = IO::Socket::INET->new(Listen => 1, LocalP
 for try in $(seq 100); do grep -q listens $out/own && break; sleep 0.05; done
 (guest d "--set address=10.99.2.5/24 --set publish=7070:80" true </dev/null) | sed 's/^/taken /'
 kill $own $server_guest; wait $own $server_guest
-echo "$asks" | nsenter -t $outside -n perl -e "$client" | sed 's/^/afterwards /'
+echo "$asks" | grep tcp | nsenter -t $outside -n perl -e "$client" | sed 's/^/afterwards /'
 nft list tables | sed 's/^/left /'

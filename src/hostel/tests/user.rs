@@ -71,6 +71,8 @@ const TABLE: &[(&[&str], Expected)] = &[
     (&["snapshot", "l", "one"], Works("")),
     (&["start", "l"], Works("is running")),
     (&["exec", "l", "--", "touch", "/new"], Works("")),
+    // Who joins it begins at its root, and one root is all that there is.
+    (&["exec", "l", "--", "sh", "-c", "cat /proc/self/mountinfo | busybox grep -c ' / / '"], Works("1\n")),
     (&["stop", "l"], Works("is stopped")),
     (&["clone", "l", "m"], Works("")),
     (&["rollback", "l", "one"], Works("")),

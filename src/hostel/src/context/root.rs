@@ -13,8 +13,9 @@ use crate::store::{Guest, Writes};
 use crate::sys;
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, StatVfsMountFlags, Uid};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, fsconfig_create,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags,
+    fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount,
+    unmount,
 };
 use std::fs;
 use std::io;
@@ -168,7 +169,7 @@ enum Attributes {
     User,
 }
 
-/// Makes an overlay in the caller's mount namespace, which is left with the layers attached, and returns it detached.
+/// Makes an overlay in the caller's mount namespace, which is left as it was, and returns it detached.
 fn overlay(lower: Vec<OwnedFd>, upper: Upper, attributes: Attributes) -> Result<OwnedFd> {
     let highest = lower.first().ok_or_else(|| Error::Invalid("the guest has no root".into()))?;
     let root_owner = rustix::fs::fstat(highest).doing(|| "looking at the lower layer")?;
@@ -246,6 +247,9 @@ fn overlay(lower: Vec<OwnedFd>, upper: Upper, attributes: Attributes) -> Result<
     })?;
     let made = fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_NODEV)
         .doing(|| "mounting the overlay")?;
+    // The overlay has its layers by itself. An ordinary user's process 1 goes on in this namespace: stacked over the old root,
+    // that place would be all that it lets go of there, and who joins the namespace would begin at the host's root.
+    unmount(".", UnmountFlags::DETACH).doing(|| "taking the place of the overlay away")?;
     // What it says of a layer that it can't write.
     let flags = rustix::fs::fstatvfs(&made).doing(|| "looking at the overlay")?.f_flag;
     if written && flags.contains(StatVfsMountFlags::RDONLY) {
