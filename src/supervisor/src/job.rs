@@ -230,7 +230,7 @@ impl Supervisor<'_> {
             let mut n = 0;
             while let Some(other) = self.edge(unit, STOPPED_WITH, n) {
                 n += 1;
-                if self.state(other).is_up() {
+                if self.state(other).restarts_along() {
                     self.add(lists, other, RESTART, weight);
                 }
             }

@@ -60,7 +60,7 @@ impl Supervisor<'_> {
         if refused {
             return Err(ControlResult::Refused);
         }
-        if operation == Operation::TryRestart && !state.is_up() {
+        if operation == Operation::TryRestart && !state.restarts_along() {
             return Err(ControlResult::Done);
         }
         Ok(())

@@ -83,6 +83,25 @@ impl State {
         )
     }
 
+    /// Up, or about to be: what a restart of something that it hangs on, or `try-restart`, begins anew.
+    pub const fn restarts_along(self) -> bool {
+        // What waits for RestartSec= comes by itself.
+        matches!(
+            self,
+            State::Check
+                | State::Condition
+                | State::StartPre
+                | State::Start
+                | State::PidFile
+                | State::StartPost
+                | State::Running
+                | State::Exited
+                | State::Active
+                | State::Reload
+                | State::ReloadNotify
+        )
+    }
+
     /// There, as others see it.
     pub const fn is_up(self) -> bool {
         matches!(self, State::Running | State::Exited | State::Active | State::Reload | State::ReloadNotify)

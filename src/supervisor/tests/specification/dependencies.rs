@@ -234,6 +234,19 @@ fn given_a_unit_that_requires_what_it_conflicts_with_when_started_then_it_is_ref
 }
 
 #[test]
+fn given_a_restart_when_one_that_requires_it_starts_then_that_one_starts_anew() {
+    let mut guest =
+        Guest::of([service_of("a.service", ServiceType::Notify).needs("c.service"), service("c.service")]);
+    let start = guest.start("a.service");
+    let restart = guest.ask("c.service", Operation::Restart);
+    guest.main_ends("a.service", killed(15));
+    guest.main_ends("c.service", killed(15));
+    guest.says("a.service", Notification::Ready);
+    assert_eq!([start, restart].map(|request| guest.answer(request)), [Some(ControlResult::Done); 2]);
+    assert!(guest.is_up("c.service") && guest.is_up("a.service"));
+}
+
+#[test]
 fn given_on_failure_when_a_unit_fails_then_the_other_starts_and_not_before_its_restarts_are_over() {
     let mut guest = Guest::of([
         service("a.service").edge(EdgeKind::OnFailure, "mail.service").restarts(Restart::OnFailure).with(

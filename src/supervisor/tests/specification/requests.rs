@@ -129,6 +129,16 @@ fn given_a_restart_of_a_unit_that_starts_when_asked_then_it_starts_anew() {
 }
 
 #[test]
+fn given_a_unit_that_starts_when_it_is_to_be_restarted_only_if_it_runs_then_it_starts_anew() {
+    let mut guest = Guest::of([service_of("a.service", ServiceType::Notify)]);
+    guest.start("a.service");
+    let request = guest.ask("a.service", Operation::TryRestart);
+    guest.main_ends("a.service", killed(15));
+    guest.says("a.service", Notification::Ready);
+    assert_eq!((guest.answer(request), guest.is_up("a.service")), (Some(Done), true));
+}
+
+#[test]
 fn given_a_restart_of_a_unit_that_is_down_when_asked_then_it_starts() {
     let mut guest = Guest::of([service("a.service")]);
     let request = guest.ask("a.service", Operation::Restart);
