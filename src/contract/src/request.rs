@@ -99,7 +99,7 @@ mod number {
     pub const PWR: u8 = 30;
 }
 
-use Family::{Inittab, OpenRc, Runit, Sysv};
+use Family::{Inittab, Native, OpenRc, Runit, Sysv};
 use Meaning::{AtOnce, Isolate, Nothing, Reload, Shutdown, Stopit};
 use Request::{Power, Runlevel, Signal, Word};
 use Sender::{Inside, Outside};
@@ -109,8 +109,9 @@ use ShutdownKind::{Halt, PowerOff, Reboot};
 pub const TABLE: &[Row] = &[
     // Docker, Kubernetes, podman: stop.
     row(Signal(number::TERM), Some(Outside), None, Shutdown(PowerOff)),
-    // BusyBox' `reboot`; openrc-init's own meaning.
+    // BusyBox' `reboot`, which its shell prefers to any program of that name; openrc-init's own meaning.
     row(Signal(number::TERM), Some(Inside), Some(Inittab), Shutdown(Reboot)),
+    row(Signal(number::TERM), Some(Inside), Some(Native), Shutdown(Reboot)),
     row(Signal(number::TERM), Some(Inside), Some(OpenRc), Shutdown(PowerOff)),
     // systemd's `telinit u`, package scripts that mean re-execution: not a stop.
     row(Signal(number::TERM), Some(Inside), None, Nothing),
@@ -126,9 +127,11 @@ pub const TABLE: &[Row] = &[
     row(Signal(number::QUIT), None, None, Nothing),
     // BusyBox' `halt`. systemd: connect to the bus again; sysvinit: make /run/initctl anew, which is always there.
     row(Signal(number::USR1), Some(Inside), Some(Inittab), Shutdown(Halt)),
+    row(Signal(number::USR1), Some(Inside), Some(Native), Shutdown(Halt)),
     row(Signal(number::USR1), None, None, Nothing),
     // BusyBox' `poweroff`. systemd: write the state of all units to the log.
     row(Signal(number::USR2), Some(Inside), Some(Inittab), Shutdown(PowerOff)),
+    row(Signal(number::USR2), Some(Inside), Some(Native), Shutdown(PowerOff)),
     row(Signal(number::USR2), None, None, Nothing),
     // `runit-init 0` and `6` leave their wish in files.
     row(Signal(number::CONT), Some(Inside), Some(Runit), Stopit),
