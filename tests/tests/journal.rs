@@ -1,7 +1,7 @@
-//! The journal of a guest, as its own `journalctl` and `systemd-cat` find it, and the applets of a root that has neither.
+//! The journal of a guest, as its own `journalctl` and `systemd-cat` find it.
 
 use hostel_tests::Guest;
-use hostel_tests::cache::{DEBIAN12, DEBIAN12_SYSV, DEBIAN13, Distribution};
+use hostel_tests::cache::{DEBIAN12, DEBIAN13, Distribution};
 
 /// Says something at two levels, as what its unit makes of it.
 const TAGGED: &str = "[Service]\nType=oneshot\nSyslogIdentifier=tagged\nSyslogFacility=local3\nSyslogLevel=notice\n\
@@ -71,30 +71,6 @@ fn is_a_journal(distribution: Distribution) {
 #[ignore = "boots a guest: cargo xtask test"]
 fn given_debian_12s_tools_when_they_write_and_ask_then_it_is_a_journal() {
     is_a_journal(DEBIAN12);
-}
-
-/// The verbs that scripts use, by programs that the root does not have.
-#[test]
-#[ignore = "boots a guest: cargo xtask test"]
-fn given_a_root_without_systemd_when_its_scripts_ask_for_systemctl_then_ours_answers() {
-    let guest = Guest::of(DEBIAN12_SYSV, "applets").start();
-    let status = |script: &str| guest.try_exec(&["sh", "-c", script]).status.code();
-    assert_eq!(guest.shell("command -v systemctl").trim(), "/run/hostel/applets/systemctl");
-    assert_eq!(guest.shell("systemctl is-active cron").trim(), "active");
-    assert_eq!(status("systemctl status cron"), Some(0));
-    assert_eq!(status("systemctl is-active no-such"), Some(4));
-    assert_eq!(status("systemctl start no-such"), Some(5));
-    assert_eq!(status("systemctl stop cron && systemctl is-active -q cron"), Some(3));
-    assert_eq!(status("systemctl --no-block start cron.service; systemctl restart cron"), Some(0));
-    assert!(guest.shell("systemctl list-units --type=service").contains("cron.service"));
-    assert!(guest.shell("systemctl show -p ActiveState --value cron").contains("active"));
-    // Debian has this one of its own, which goes first.
-    assert_eq!(status("/run/hostel/applets/invoke-rc.d --quiet no-such start"), Some(100));
-    guest.shell("echo said | systemd-cat -t someone; sleep 1");
-    assert!(guest.shell("journalctl -n 50 --no-pager").contains("someone: said"));
-    assert!(guest.shell("systemd-analyze timespan 90s").contains("Human: 1min 30s"));
-    assert_eq!(status("systemd-analyze calendar nonsense"), Some(1));
-    assert_eq!(status("systemctl --user status"), Some(1));
 }
 
 mod long {

@@ -380,12 +380,17 @@ mod calendars {
         format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}", rest / 3600, rest / 60 % 60, rest % 60)
     }
 
-    /// The elapses that the tool prints.
+    /// The normal form and the elapses that the tool prints.
     fn elapses(answer: &Answer) -> Option<String> {
-        let shown = answer.text.lines().filter(|line| line.contains("Next elapse:") || line.contains("Iter"));
-        let times = shown.filter_map(|line| {
+        let time = |line: &'_ str| {
             let line = line.trim().strip_suffix(" UTC")?;
-            line.get(line.len().checked_sub(19)?..)
+            line.get(line.len().checked_sub(19)?..).map(str::to_owned)
+        };
+        let times = answer.text.lines().filter_map(|line| match line.trim().split_once(": ") {
+            Some(("Normalized form", form)) => Some(form.to_owned()),
+            Some(("Next elapse", _)) => time(line),
+            Some((iteration, _)) if iteration.starts_with("Iter") => time(line),
+            _ => None,
         });
         answer.accepted.then(|| times.collect::<Vec<_>>().join(", "))
     }
@@ -397,8 +402,8 @@ mod calendars {
             let ours = |text: &str, root: &Path| {
                 let zones = root.join("usr/share/zoneinfo");
                 let found = parsers::calendar(text, base * 1_000_000, ITERATIONS, &zones).ok()?;
-                let shown: Vec<_> = found.into_iter().map(|usec| moment(usec / 1_000_000)).collect();
-                Some(shown.join(", "))
+                let shown = found.into_iter().map(|usec| moment(usec / 1_000_000));
+                Some(parsers::calendar_normal(text).into_iter().chain(shown).collect::<Vec<_>>().join(", "))
             };
             let command = format!(
                 "systemd-analyze calendar --iterations={ITERATIONS} --base-time='{} UTC' --",

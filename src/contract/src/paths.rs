@@ -31,6 +31,9 @@ pub const WANTED: &str = "/run/hostel/wanted";
 pub const FRONT: &str = "/run/hostel/front";
 /// Unit files that a front-end has made of the guest's own definitions.
 pub const MADE: &str = "/run/hostel/made";
+/// What an administrator sets of units until the guest ends, where the guest's own units are not systemd's: as
+/// /run/systemd/system.
+pub const RUNTIME_UNITS: &str = "/run/hostel/runtime";
 /// What of a transient unit is no unit file: a record a unit, by its name. Written by the warden's D-Bus server, read
 /// by `warden exec`.
 pub const TRANSIENT: &str = "/run/hostel/transient";

@@ -6,7 +6,9 @@
 
 mod cat;
 mod journalctl;
+mod manager;
 mod notify;
+mod scripts;
 mod service;
 mod systemctl;
 mod unit_files;

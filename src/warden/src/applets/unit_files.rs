@@ -1,9 +1,9 @@
 //! The verbs of `systemctl` that are about unit files: `enable`, `mask` and their kin.
 
-use super::Words;
 use super::systemctl::full_names;
+use super::{Words, scripts};
 use crate::compile::lookup::Lookup;
-use crate::install::{Change, Existing, Install, Scope};
+use crate::install::{Change, Existing, Install, InstallError, Scope};
 use std::rc::Rc;
 
 /// What came of a verb.
@@ -17,7 +17,8 @@ pub struct Done {
 }
 
 impl Done {
-    fn told(status: u8) -> Done {
+    /// Nothing was changed: this is the exit status.
+    pub fn told(status: u8) -> Done {
         Done { status, changed: false, job: None }
     }
 }
@@ -28,41 +29,51 @@ pub fn dispatch(verb: &str, names: &[&str], words: &Words<'_>) -> Result<Option<
     let existing = if words.has(&["f", "force"]) { Existing::Goes } else { Existing::Stays };
     let now = words.has(&["now"]);
     let install = || Install::new(Rc::new(Lookup::scan()));
-    let full = || -> Result<Vec<String>, String> { full_names(names) };
+    let all = match verb {
+        "enable" | "disable" | "reenable" | "mask" | "unmask" | "is-enabled" | "preset" | "revert" => {
+            full_names(names)?
+        }
+        "link" => names.iter().map(|name| (*name).to_owned()).collect(),
+        _ => Vec::new(),
+    };
+    if let Some(done) = scripts::dispatch(verb, &all, now)? {
+        return Ok(Some(done));
+    }
+    let list: Vec<&str> = all.iter().map(String::as_str).collect();
+    let mode = words.value(&["preset-mode"]).unwrap_or("full");
+    if !matches!(mode, "full" | "enable-only" | "disable-only") {
+        return Err(format!("Failed to parse preset mode: {mode}"));
+    }
     let (job, changes) = match verb {
-        "is-enabled" => return is_enabled(&full()?, words).map(Some),
+        "is-enabled" => return is_enabled(&all, words).map(Some),
         "get-default" => {
             println!("{}", Lookup::scan().canonical("default.target"));
             return Ok(Some(Done::told(0)));
         }
-        "list-unit-files" => return Ok(Some(list(names, words))),
+        "list-unit-files" => return Ok(Some(self::list(names, words))),
         "set-default" => {
             let [name] = names else { return Err("name one target".into()) };
-            let target = if name.contains('.') { (*name).to_owned() } else { format!("{name}.target") };
-            (None, install().set_default(&target, Existing::Goes))
+            (None, install().set_default(&with_target(name), Existing::Goes))
         }
-        "enable" | "reenable" => {
-            let all = full()?;
-            let list: Vec<&str> = all.iter().map(String::as_str).collect();
-            let mut changes = Vec::new();
-            if verb == "reenable" {
-                changes = install().disable(&list, scope).map_err(|error| error.to_string())?.1;
-            }
-            let made = install().enable(&list, scope, existing);
-            (now.then_some("start"), made.map(|(_, more)| changes.into_iter().chain(more).collect()))
+        "enable" => (now.then_some("start"), install().enable(&list, scope, existing).map(|(_, made)| made)),
+        "reenable" => (now.then_some("start"), reenable(&list, scope, existing)),
+        "disable" => (now.then_some("stop"), install().disable(&list, scope).map(|(_, changes)| changes)),
+        "mask" => (now.then_some("stop"), install().mask(&list, scope, existing)),
+        "unmask" => (None, install().unmask(&list, scope)),
+        "preset" => (None, install().preset_all(&list, mode, scope, existing).map(|(_, changes)| changes)),
+        "preset-all" => {
+            (None, install().preset_everything(mode, scope, existing).map(|(_, changes)| changes))
         }
-        "disable" => {
-            let all = full()?;
-            let list: Vec<&str> = all.iter().map(String::as_str).collect();
-            (now.then_some("stop"), install().disable(&list, scope).map(|(_, changes)| changes))
-        }
-        "mask" | "unmask" => {
-            let all = full()?;
-            let list: Vec<&str> = all.iter().map(String::as_str).collect();
-            match verb {
-                "mask" => (now.then_some("stop"), install().mask(&list, scope, existing)),
-                _ => (None, install().unmask(&list, scope)),
-            }
+        "revert" => (None, install().revert(&list)),
+        "link" => (None, install().link(&list, scope, existing)),
+        "add-wants" | "add-requires" => {
+            let Some((target, units)) = names.split_first().filter(|(_, units)| !units.is_empty()) else {
+                return Err("Too few arguments.".into());
+            };
+            let units = full_names(units)?;
+            let list: Vec<&str> = units.iter().map(String::as_str).collect();
+            let suffix = verb.trim_start_matches("add-");
+            (None, install().add_dependency(&list, &with_target(target), suffix, scope, existing))
         }
         _ => return Ok(None),
     };
@@ -76,6 +87,17 @@ pub fn dispatch(verb: &str, names: &[&str], words: &Words<'_>) -> Result<Option<
         }
     }
     Ok(Some(Done { status: 0, changed: !changes.is_empty(), job }))
+}
+
+fn with_target(name: &str) -> String {
+    if name.contains('.') { name.to_owned() } else { format!("{name}.target") }
+}
+
+fn reenable(names: &[&str], scope: Scope, existing: Existing) -> Result<Vec<Change>, InstallError> {
+    let install = || Install::new(Rc::new(Lookup::scan()));
+    let (_, mut changes) = install().disable(names, scope)?;
+    changes.extend(install().enable(names, scope, existing)?.1);
+    Ok(changes)
 }
 
 /// The state of a unit's file; `None`: there is none.
@@ -96,6 +118,11 @@ fn is_enabled(names: &[String], words: &Words<'_>) -> Result<Done, String> {
                 }
                 if ENABLED.contains(&state) {
                     status = 0;
+                }
+            }
+            None if scripts::is_disabled(install.lookup(), name) => {
+                if !words.has(&["q", "quiet"]) {
+                    println!("disabled");
                 }
             }
             None => {

@@ -44,6 +44,7 @@ mod world;
 
 pub use connection::Connection;
 pub use message::{Kind, Message};
+pub use path::{of_unit as path_of_unit, unit as unit_of_path};
 pub use value::Value;
 
 use std::ffi::OsString;

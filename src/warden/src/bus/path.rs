@@ -46,6 +46,14 @@ pub fn object(path: &str) -> Object {
     }
 }
 
+/// The unit at a path.
+pub fn unit(path: &str) -> Option<String> {
+    match object(path) {
+        Object::Unit(name) => Some(name),
+        _ => None,
+    }
+}
+
 /// A unit's path.
 pub fn of_unit(name: &str) -> String {
     let mut path = UNIT.to_owned();

@@ -14,24 +14,39 @@ use std::time::Duration;
 /// Readings while the list is that of another plan than the page.
 const TRIES: u32 = 200;
 
+/// Elapses of a calendar event that are told, and how many there may be.
+const ITERATIONS: &str = "--iterations=";
+const ITERATIONS_MAX: u32 = 10_000;
+
 /// `analyze [time|blame|critical-chain [UNIT...]|plot|dot] [--json]`.
 pub fn run(arguments: &Arguments<'_>) -> Result<u8, Refusal> {
-    arguments.only(&["--json", "--no-pager"])?;
+    let iterations = arguments.options.iter().find_map(|option| option.strip_prefix(ITERATIONS));
+    let known = |option: &&str| {
+        ["--json", "--no-pager", "--man=no"].contains(option) || option.starts_with(ITERATIONS)
+    };
+    if let Some(option) = arguments.options.iter().find(|option| !known(option)) {
+        return Err(Refusal::usage(format!("unknown option `{option}`")));
+    }
     let (verb, names) = match arguments.rest.split_first() {
         Some((verb, names)) => (*verb, names),
         None => ("time", &[][..]),
     };
-    let asked: Option<Asked> = match verb {
-        "calendar" => Some(expressions::calendar),
-        "timespan" => Some(expressions::timespan),
-        "verify" => Some(expressions::verify),
-        _ => None,
-    };
-    if let Some(asked) = asked {
+    if ["calendar", "timespan", "verify"].contains(&verb) {
         if names.is_empty() {
             return Err(Refusal::usage(format!("`{verb}` needs something to look at")));
         }
-        let (text, status) = asked(names)?;
+        let (text, status) = match verb {
+            "calendar" => {
+                let count = iterations
+                    .map_or(Some(1), |count| count.parse().ok().filter(|count| *count <= ITERATIONS_MAX));
+                let count = count.ok_or_else(|| {
+                    Refusal::usage(format!("{ITERATIONS} is to be at most {ITERATIONS_MAX}"))
+                })?;
+                expressions::calendar(names, count)?
+            }
+            "timespan" => expressions::timespan(names)?,
+            _ => expressions::verify(names)?,
+        };
         return print(&text).map(|_| status);
     }
     if !names.is_empty() && verb != "critical-chain" {
@@ -53,9 +68,6 @@ pub fn run(arguments: &Arguments<'_>) -> Result<u8, Refusal> {
     let text = if arguments.has("--json") { format!("{}\n", boot.facts()) } else { show(&boot, names)? };
     print(&text)
 }
-
-/// What looks at an expression or a file: the text, and the exit status.
-type Asked = fn(&[&str]) -> Result<(String, u8), Refusal>;
 
 fn print(text: &str) -> Result<u8, Refusal> {
     match std::io::stdout().write_all(text.as_bytes()) {

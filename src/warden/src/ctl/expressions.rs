@@ -24,10 +24,11 @@ const UNITS: [(&str, u64); 9] = [
     ("ms", 1000),
     ("us", 1),
 ];
+const SECOND_US: u64 = 1_000_000;
 const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
 
-/// `calendar EXPRESSION...`: when each elapses next.
-pub fn calendar(expressions: &[&str]) -> Result<(String, u8), Refusal> {
+/// `calendar EXPRESSION...`: the normal form of each, and when it elapses next, `iterations` times.
+pub fn calendar(expressions: &[&str], iterations: u32) -> Result<(String, u8), Refusal> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
     let zones = Zones::default();
     let mut text = String::new();
@@ -43,20 +44,32 @@ pub fn calendar(expressions: &[&str]) -> Result<(String, u8), Refusal> {
         };
         let zone = zones.load(&calendar.zone).unwrap_or(Zone::fixed(0));
         let local = zones.load(&ZoneName::Local).unwrap_or(Zone::fixed(0));
-        let _ = writeln!(text, "  Original form: {}", escape(expression));
-        match calendar.next_elapse(now, &zone) {
-            Some(next) => {
-                let _ = writeln!(text, "    Next elapse: {}", moment(&local, next));
-                let _ = writeln!(
-                    text,
-                    "       From now: {} left",
-                    span(next.saturating_sub(now) / 1_000_000 * 1_000_000)
-                );
-            }
-            None => text.push_str("    Next elapse: never\n"),
+        let normal = calendar.to_string();
+        if normal != *expression {
+            let _ = writeln!(text, "  Original form: {}", escape(expression));
+        }
+        let _ = writeln!(text, "Normalized form: {normal}");
+        let mut after = now;
+        for iteration in 1..=iterations {
+            let Some(next) = calendar.next_elapse(after, &zone) else {
+                if iteration == 1 {
+                    text.push_str("    Next elapse: never\n");
+                }
+                break;
+            };
+            let name = if iteration == 1 { "Next elapse".into() } else { format!("Iteration #{iteration}") };
+            let left = next.saturating_sub(now) / SECOND_US * SECOND_US;
+            let _ = writeln!(text, "{name:>15}: {}", moment(&local, next));
+            let _ = writeln!(text, "       From now: {} left", span(left));
+            after = next;
         }
     }
     Ok((text, status))
+}
+
+/// A moment, in microseconds since 1970, in the guest's time zone.
+pub fn local_moment(time_us: u64) -> String {
+    moment(&Zones::default().load(&ZoneName::Local).unwrap_or(Zone::fixed(0)), time_us)
 }
 
 /// A moment in local time.
@@ -76,8 +89,8 @@ fn moment(zone: &Zone, time_us: u64) -> String {
     )
 }
 
-/// A span as systemd writes it.
-fn span(microseconds: u64) -> String {
+/// A span of microseconds as systemd writes it.
+pub fn span(microseconds: u64) -> String {
     let mut rest = microseconds;
     let mut parts = Vec::new();
     for (name, unit) in UNITS {
@@ -148,7 +161,7 @@ mod tests {
 
     #[test]
     fn given_calendar_events_when_asked_then_bad_ones_are_named_by_the_status() {
-        assert_eq!(calendar(&["daily"]).unwrap().1, 0);
-        assert_eq!(calendar(&["daily", "sometimes"]).unwrap().1, 1);
+        assert_eq!(calendar(&["daily"], 1).unwrap().1, 0);
+        assert_eq!(calendar(&["daily", "sometimes"], 2).unwrap().1, 1);
     }
 }

@@ -13,6 +13,7 @@ mod plan;
 pub mod reload;
 mod show;
 
+pub use expressions::{local_moment as moment, span};
 pub use show::escape;
 
 use crate::compile::name::mangle;

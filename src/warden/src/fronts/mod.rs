@@ -57,7 +57,34 @@ const PATH_SYSTEMD: &[&str] = &[
 
 /// Where units of a guest are that has no systemd: packages bring unit files there too, beside what really starts their
 /// services. The first folder is the administrator's.
-const PATH_OTHERS: &[&str] = &["/etc/hostel/units", "/run/systemd/transient", paths::MADE];
+const PATH_OTHERS: &[&str] =
+    &["/etc/hostel/units", paths::RUNTIME_UNITS, "/run/systemd/transient", paths::MADE];
+
+/// Where an administrator's settings of units are: folders of the search path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// Unit files, links and drop-ins that stay.
+    pub persistent: &'static str,
+    /// The same until the guest ends.
+    pub runtime: &'static str,
+    /// Drop-ins of `systemctl set-property` that stay.
+    pub control: &'static str,
+    /// The same until the guest ends.
+    pub control_runtime: &'static str,
+}
+
+const PLACES_SYSTEMD: Places = Places {
+    persistent: "/etc/systemd/system",
+    runtime: "/run/systemd/system",
+    control: "/etc/systemd/system.control",
+    control_runtime: "/run/systemd/system.control",
+};
+const PLACES_OTHERS: Places = Places {
+    persistent: "/etc/hostel/units",
+    runtime: paths::RUNTIME_UNITS,
+    control: "/etc/hostel/units",
+    control_runtime: paths::RUNTIME_UNITS,
+};
 
 /// Folders of unit files, most important first.
 pub fn path_of(family: Family) -> &'static [&'static str] {
@@ -65,6 +92,11 @@ pub fn path_of(family: Family) -> &'static [&'static str] {
         Family::Systemd | Family::Native => PATH_SYSTEMD,
         Family::Sysv | Family::OpenRc | Family::Runit | Family::Inittab => PATH_OTHERS,
     }
+}
+
+/// Where settings of units go in a guest of this family.
+pub fn places_of(family: Family) -> Places {
+    if path_of(family) == PATH_SYSTEMD { PLACES_SYSTEMD } else { PLACES_OTHERS }
 }
 
 /// The family of a guest.
@@ -105,6 +137,11 @@ pub fn find(root: &Root, wish: Option<&str>, notes: &mut Notes) -> Found {
 /// Folders of unit files of this very root.
 pub fn search_path(root: &Root) -> &'static [&'static str] {
     path_of(in_force(root).unwrap_or(Family::Systemd))
+}
+
+/// Where settings of units go in this very root.
+pub fn places(root: &Root) -> Places {
+    places_of(in_force(root).unwrap_or(Family::Systemd))
 }
 
 /// Unit files that a front-end makes, by their path below [`paths::MADE`].

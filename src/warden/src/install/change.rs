@@ -3,13 +3,14 @@
 //! It makes and removes symbolic links in the two folders of `super`, and folders of dependencies there that it makes
 //! or leaves empty. Nothing is done before all names were found to be fit.
 
-use super::{Install, PERSISTENT, RUNTIME, words};
+use super::{Install, words};
 use crate::compile::lookup::{Files, UnitName};
+use crate::fronts::Places;
 use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
 use std::{fmt, fs, io};
 
-/// Which of the two folders.
+/// Which of the two folders of [`Places`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// What an administrator sets for good.
@@ -19,11 +20,10 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// Its folder.
-    pub fn folder(self) -> &'static str {
+    fn folder(self, places: &Places) -> &'static str {
         match self {
-            Scope::Persistent => PERSISTENT,
-            Scope::Runtime => RUNTIME,
+            Scope::Persistent => places.persistent,
+            Scope::Runtime => places.runtime,
         }
     }
 }
@@ -105,7 +105,7 @@ impl Install {
         }
         let carries = !links.is_empty();
         for (place, target) in links {
-            make_link(&format!("{}/{place}", scope.folder()), &target, existing, &mut changes)?;
+            make_link(&format!("{}/{place}", scope.folder(&self.places)), &target, existing, &mut changes)?;
         }
         Ok((carries, changes))
     }
@@ -217,7 +217,8 @@ impl Install {
         let carries = all.iter().any(|name| self.links_of(name).is_ok_and(|links| !links.is_empty()));
         let mut gone: BTreeSet<String> = all.into_iter().collect();
         let mut changes = Vec::new();
-        let mut left: Vec<_> = self.links.0.iter().filter(|link| link.dir == scope.folder()).collect();
+        let mut left: Vec<_> =
+            self.links.0.iter().filter(|link| link.dir == scope.folder(&self.places)).collect();
         // A link that goes is itself a name that others may lead to.
         loop {
             let is_of = |name: &str| {
@@ -248,7 +249,12 @@ impl Install {
         self.check_names(names)?;
         let mut changes = Vec::new();
         for name in names {
-            make_link(&format!("{}/{name}", scope.folder()), "/dev/null", existing, &mut changes)?;
+            make_link(
+                &format!("{}/{name}", scope.folder(&self.places)),
+                "/dev/null",
+                existing,
+                &mut changes,
+            )?;
         }
         Ok(changes)
     }
@@ -258,7 +264,7 @@ impl Install {
         self.check_names(names)?;
         let mut changes = Vec::new();
         for name in names {
-            let path = format!("{}/{name}", scope.folder());
+            let path = format!("{}/{name}", scope.folder(&self.places));
             if is_mask(&path) {
                 remove(&path, &mut changes)?;
             }
@@ -288,7 +294,7 @@ impl Install {
         for path in paths {
             let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
             if !crate::compile::lookup::search_path().any(|dir| dir == folder) {
-                make_link(&format!("{}/{name}", scope.folder()), path, existing, &mut changes)?;
+                make_link(&format!("{}/{name}", scope.folder(&self.places)), path, existing, &mut changes)?;
             }
         }
         Ok(changes)
@@ -353,7 +359,8 @@ impl Install {
             return Err(InstallError::Masked(name.to_owned()));
         }
         let mut changes = Vec::new();
-        make_link(&format!("{PERSISTENT}/default.target"), &files.fragment, existing, &mut changes)?;
+        let path = format!("{}/default.target", self.places.persistent);
+        make_link(&path, &files.fragment, existing, &mut changes)?;
         Ok(changes)
     }
 
@@ -370,7 +377,7 @@ impl Install {
         let files: Vec<Files> = names.iter().map(|name| self.fit(name)).collect::<Result<_, _>>()?;
         let mut changes = Vec::new();
         for (name, files) in names.iter().zip(files) {
-            let path = format!("{}/{target}.{suffix}/{name}", scope.folder());
+            let path = format!("{}/{target}.{suffix}/{name}", scope.folder(&self.places));
             make_link(&path, &files.fragment, existing, &mut changes)?;
         }
         Ok(changes)
@@ -379,7 +386,7 @@ impl Install {
     /// The links that disabling the unit would remove.
     pub fn links(&self, name: &str, scope: Scope) -> Vec<String> {
         let of = |link: &&super::state::Link| {
-            link.dir == scope.folder() && (link.name == name || link.target_name() == name)
+            link.dir == scope.folder(&self.places) && (link.name == name || link.target_name() == name)
         };
         self.links.0.iter().filter(of).map(|link| link.path.clone()).collect()
     }
@@ -388,7 +395,8 @@ impl Install {
     pub fn revert(&self, names: &[&str]) -> Changed {
         self.check_names(names)?;
         let mut changes = Vec::new();
-        let places = ["/etc/systemd/system.control", "/run/systemd/system.control", PERSISTENT, RUNTIME];
+        let Places { persistent, runtime, control, control_runtime } = self.places;
+        let places = [control, control_runtime, persistent, runtime];
         for name in names {
             let is_vendors = ["/usr/local/lib", "/usr/lib", "/lib"]
                 .iter()

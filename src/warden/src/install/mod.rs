@@ -1,8 +1,9 @@
 //! Unit files as an administrator handles them: enabled, disabled, masked, preset.
 //!
 //! By systemd's rules for `[Install]` (systemd.unit(5); shared/install.c): `state` tells what a unit file is, `change`
-//! makes and removes the symbolic links in `/etc/systemd/system`, or in `/run/systemd/system` for this boot alone.
-//! It touches these two folders only, and each change is one link.
+//! makes and removes the symbolic links in `/etc/systemd/system`, or in `/run/systemd/system` for this boot alone (in
+//! a guest without systemd in the folders that it has for them: [`Places`]). It touches these two only, and each change
+//! is one link.
 
 mod change;
 mod state;
@@ -10,23 +11,26 @@ mod state;
 pub use change::{Change, Existing, InstallError, Scope};
 
 use crate::compile::lookup::{Files, Lookup};
+use crate::fronts::{self, Places};
 use std::rc::Rc;
-
-/// Folder of what an administrator has set.
-pub const PERSISTENT: &str = "/etc/systemd/system";
-/// Folder of what lasts until the guest ends.
-pub const RUNTIME: &str = "/run/systemd/system";
 
 /// The unit files of this guest.
 pub struct Install {
     lookup: Rc<Lookup>,
     links: state::Links,
+    places: Places,
 }
 
 impl Install {
     /// As they are now.
     pub fn new(lookup: Rc<Lookup>) -> Install {
-        Install { links: state::Links::scan(lookup.root()), lookup }
+        let (links, places) = (state::Links::scan(lookup.root()), fronts::places(lookup.root()));
+        Install { lookup, links, places }
+    }
+
+    /// The unit files that it is about.
+    pub fn lookup(&self) -> &Lookup {
+        &self.lookup
     }
 
     /// Path of a unit file, by its own name: an alias is a file of its own.

@@ -2,8 +2,10 @@
 //!
 //! Reads only. The links of the search path are listed once.
 
-use super::{Install, PERSISTENT, RUNTIME, words};
+use super::{Install, words};
 use crate::compile::lookup::{Entry, Files, Root, UnitName, search_path};
+use crate::fronts::Places;
+use hostel_contract::paths;
 use std::collections::BTreeMap;
 
 /// Folders whose files say which units are to be enabled, most important first: systemd.preset(5).
@@ -123,15 +125,17 @@ impl Install {
             self.links.0.iter().filter(own).any(|link| link.dir == dir)
         };
         let is_instance = UnitName::parse(name).is_some_and(|name| name.template().is_some());
-        if found.contains(&PERSISTENT) {
+        let Places { persistent, runtime, .. } = self.places;
+        // What a front-end has made says what the guest's own definitions say.
+        if found.contains(&persistent) || found.contains(&paths::MADE) {
             Some("enabled")
         } else if found.iter().any(|dir| dir.starts_with("/run/")) {
             Some("enabled-runtime")
         } else if !found.is_empty() && is_instance {
             Some("static")
-        } else if same_name(PERSISTENT) {
+        } else if same_name(persistent) {
             Some("linked")
-        } else if same_name(RUNTIME) {
+        } else if same_name(runtime) {
             Some("linked-runtime")
         } else {
             None
@@ -150,19 +154,17 @@ impl Install {
     }
 
     fn not_enabled(&self, name: &str, files: &Files) -> &'static str {
-        let other_names = self.links.0.iter().any(|link| {
-            !link.pulls
-                && link.name != name
-                && link.target_name() == name
-                && (link.dir == PERSISTENT || link.dir == RUNTIME)
-        });
+        let Places { persistent, runtime, .. } = self.places;
+        let is_set = |dir: &str| dir == persistent || dir == runtime;
+        let other_names =
+            self.links.0.iter().any(|link| {
+                !link.pulls && link.name != name && link.target_name() == name && is_set(link.dir)
+            });
         let template = UnitName::parse(name).is_some_and(|name| name.is_template());
         let instances = template
             && self.links.0.iter().any(|link| {
                 let of = UnitName::parse(&link.name).and_then(|link| link.template());
-                (link.dir == PERSISTENT || link.dir == RUNTIME)
-                    && link.pulls
-                    && of.is_some_and(|of| of.full() == name)
+                is_set(link.dir) && link.pulls && of.is_some_and(|of| of.full() == name)
             });
         let has_rules =
             ["Alias", "WantedBy", "RequiredBy", "UpheldBy"].iter().any(|key| !words(files, key).is_empty());

@@ -30,6 +30,11 @@ pub fn calendar(expression: &str, after: u64, count: usize, database: &Path) -> 
     Ok(std::iter::successors(first, |after| calendar.next_elapse(*after, &zone)).take(count).collect())
 }
 
+/// The normal form of a calendar event; `None` where it is none.
+pub fn calendar_normal(expression: &str) -> Option<String> {
+    Calendar::parse(expression).ok().map(|calendar| calendar.to_string())
+}
+
 /// The bit of a capability by its name or number; `None` where nobody knows it.
 pub fn capability(name: &str) -> Option<u64> {
     capabilities::bit(name)

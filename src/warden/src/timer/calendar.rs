@@ -115,6 +115,78 @@ impl Calendar {
     }
 }
 
+/// The normal form (systemd.time(7)): every field written out, lists ascending.
+impl fmt::Display for Calendar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !matches!(self.weekdays, 0 | EVERY_DAY) {
+            write!(f, "{} ", days(self.weekdays))?;
+        }
+        let end = if self.from_month_end && !self.day.0.is_empty() { '~' } else { '-' };
+        write!(f, "{}-{}{end}{} ", self.year.normal(4, 1), self.month.normal(2, 1), self.day.normal(2, 1))?;
+        let (hour, minute) = (self.hour.normal(2, 1), self.minute.normal(2, 1));
+        write!(f, "{hour}:{minute}:{}", self.micros.normal(2, SECOND))?;
+        match &self.zone {
+            ZoneName::Local => Ok(()),
+            ZoneName::Utc => f.write_str(" UTC"),
+            ZoneName::Named(name) => write!(f, " {name}"),
+        }
+    }
+}
+
+/// Bits of all days of the week, which say no more than none.
+const EVERY_DAY: u8 = 0x7f;
+
+/// Days of the week as a list; more than two in a row are a range.
+fn days(bits: u8) -> String {
+    let name = |day: usize| format!("{}{}", WEEKDAYS[day][..1].to_uppercase(), &WEEKDAYS[day][1..3]);
+    let mut parts = Vec::new();
+    let mut day = 0;
+    while day < WEEKDAYS.len() {
+        let length = (day..WEEKDAYS.len()).take_while(|day| bits >> day & 1 == 1).count();
+        match length {
+            0 => {}
+            1 => parts.push(name(day)),
+            2 => parts.extend([name(day), name(day + 1)]),
+            _ => parts.push(format!("{}..{}", name(day), name(day + length - 1))),
+        }
+        day += length.max(1);
+    }
+    parts.join(",")
+}
+
+impl Chain {
+    /// The field in its normal form: numbers of at least `width` digits, in the `unit` that they count.
+    fn normal(&self, width: usize, unit: u32) -> String {
+        let every = Component { start: 0, stop: None, step: SECOND };
+        if self.0.is_empty() || (unit == SECOND && self.0 == [every]) {
+            return "*".into();
+        }
+        let mut list = self.0.clone();
+        list.sort_by_key(|component| {
+            (component.start, component.stop.is_some(), component.stop, component.step)
+        });
+        list.dedup();
+        list.iter().map(|component| component.normal(width, unit)).collect::<Vec<_>>().join(",")
+    }
+}
+
+impl Component {
+    fn normal(&self, width: usize, unit: u32) -> String {
+        let number = |value: u32, width: usize| match value % unit {
+            0 => format!("{:0width$}", value / unit),
+            rest => format!("{:0width$}.{rest:06}", value / unit),
+        };
+        let mut text = number(self.start, width);
+        if let Some(stop) = self.stop {
+            text.push_str(&format!("..{}", number(stop, width)));
+        }
+        if self.step > 0 && !(self.stop.is_some() && self.step == unit) {
+            text.push_str(&format!("/{}", number(self.step, 1)));
+        }
+        text
+    }
+}
+
 fn parse(expression: &str) -> Parsed<Calendar> {
     let (text, zone) = split_zone(expression);
     if let Some(seconds) = text.strip_prefix('@') {

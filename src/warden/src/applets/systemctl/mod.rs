@@ -1,17 +1,20 @@
 //! `systemctl`: the verbs that scripts use, with systemd's exit statuses (systemctl(1), "Exit status").
 //!
-//! Asks init over its control socket, reads the status page, and changes links of unit files as `enable` and its kin say.
+//! Asks init over its control socket, reads the status page, and changes links of unit files as `enable` and its kin say;
+//! what none of them knows is asked of the manager (`super::manager`).
+
+mod change;
+mod edit;
+mod lists;
+mod show;
 
 use super::{Outcome, Stop, Words, unit_files};
-use crate::compile::lookup::Lookup;
 use crate::ctl::client::Client;
 use crate::ctl::page::{self, Page};
 use crate::ctl::{escape, full_name, reload};
 use crate::{requests, signals};
 use hostel_contract::control::{ControlOp, ControlReply, ControlResult, KILL_CONTROL, KILL_MAIN, NO_WAIT};
-use hostel_contract::status::{ActiveState, GuestState, SubState, UnitRecord, UnitResult};
-use std::fmt::Write;
-use std::rc::Rc;
+use hostel_contract::status::{ActiveState, SubState, UnitRecord};
 
 /// Exit statuses: those of LSB's init scripts.
 mod exit {
@@ -38,6 +41,8 @@ const VALUED: &[&str] = &[
     "output",
     "job-mode",
     "preset-mode",
+    "what",
+    "drop-in",
     "root",
     "H",
     "M",
@@ -48,16 +53,11 @@ const VALUED: &[&str] = &[
 const WITHOUT_EFFECT: &[&str] = &[
     "system",
     "no-pager",
-    "no-legend",
     "legend",
-    "plain",
     "l",
-    "full",
     "no-ask-password",
     "no-wall",
     "no-warn",
-    "n",
-    "lines",
     "o",
     "output",
     "job-mode",
@@ -69,8 +69,6 @@ const WITHOUT_EFFECT: &[&str] = &[
     "show-transaction",
     "fail",
     "wait",
-    "after",
-    "before",
     "recursive",
     "dry-run",
 ];
@@ -98,15 +96,33 @@ const WITH_EFFECT: &[&str] = &[
     "kill-who",
     "kill-whom",
     "preset-mode",
+    "what",
+    "full",
+    "drop-in",
+    "stdin",
+    "reverse",
+    "before",
+    "after",
+    "plain",
+    "no-legend",
+    "n",
+    "lines",
     "version",
     "help",
     "h",
 ];
 
+/// Why a user's own units can't be asked for.
+const NO_USER_MANAGER: &str = "Failed to connect to user scope bus: this root has no `systemd --user`, and so users have no \
+     managers of units of their own; without --user the system's units are meant";
+
 /// The applet.
 pub fn run(words: &[&str]) -> Outcome {
     let words = Words::read(words, VALUED, Stop::AtDashes)?;
-    for foreign in ["H", "host", "M", "machine", "user", "root", "global"] {
+    if words.has(&["user", "global"]) {
+        return Err(NO_USER_MANAGER.into());
+    }
+    for foreign in ["H", "host", "M", "machine", "root"] {
         if words.has(&[foreign]) {
             return Err(format!("--{foreign} is not to be had here: this is for the guest that it runs in"));
         }
@@ -127,22 +143,35 @@ fn dispatch(verb: &str, names: &[&str], words: &Words<'_>) -> Outcome {
     match verb {
         "start" | "stop" | "restart" | "try-restart" | "reload" => jobs(verb, names, words),
         "condrestart" => jobs("try-restart", names, words),
-        "force-reload" | "reload-or-restart" => reload_or("restart", names, words),
-        "try-reload-or-restart" | "reload-or-try-restart" => reload_or("try-restart", names, words),
+        "reload-or-restart" => reload_or("restart", names, words),
+        "force-reload" | "try-reload-or-restart" | "reload-or-try-restart" => {
+            reload_or("try-restart", names, words)
+        }
         "kill" => kill(names, words),
         "reset-failed" if names.is_empty() => ask_all(ControlOp::ResetFailed, &failed_units()?, words),
         "reset-failed" => ask_all(ControlOp::ResetFailed, &full_names(names)?, words),
-        "isolate" => {
-            Err("isolate is done by systemd's own systemctl only: start the target, and stop the rest".into())
+        "is-active" => show::is_active(names, words),
+        "is-failed" => show::is_failed(names, words),
+        "is-system-running" => show::is_system_running(words),
+        "status" => show::status(names, words),
+        "show" => show::show(names, words),
+        "cat" => show::cat(names),
+        "list-units" => show::list_units(names, words),
+        "list-jobs" => lists::jobs(words),
+        "list-timers" => lists::timers(names, words),
+        "list-sockets" => lists::sockets(names, words),
+        "list-paths" => lists::paths(names, words),
+        "list-dependencies" => lists::dependencies(names, words),
+        "isolate" => change::isolate(names, words),
+        "default" | "rescue" | "emergency" => change::isolate(&[verb], words),
+        "set-property" => change::set_property(names, words),
+        "clean" | "freeze" | "thaw" => change::each(verb, names, words),
+        "cancel" => change::cancel(names),
+        "whoami" => change::whoami(names),
+        "show-environment" | "set-environment" | "unset-environment" | "import-environment" => {
+            change::environment(verb, names)
         }
-        "default" => jobs("start", &["default.target"], words),
-        "is-active" => is(names, words, state, |word| matches!(word, "active" | "reloading")),
-        "is-failed" => is(names, words, state, |word| word == "failed"),
-        "is-system-running" => is_system_running(words),
-        "status" => status(names, words),
-        "show" => show(names, words),
-        "cat" => cat(names),
-        "list-units" => list_units(names, words),
+        "edit" => edit::run(names, words),
         "daemon-reload" | "daemon-reexec" => reload_units(),
         "halt" | "poweroff" | "reboot" => {
             let arguments: Vec<_> = if words.has(&["f", "force"]) { vec!["-f".into()] } else { Vec::new() };
@@ -150,20 +179,21 @@ fn dispatch(verb: &str, names: &[&str], words: &Words<'_>) -> Outcome {
             Ok(0)
         }
         "exit" => dispatch("poweroff", names, words),
-        _ => match unit_files::dispatch(verb, names, words)? {
-            Some(done) if done.changed && !words.has(&["no-reload"]) => {
-                reload_units()?;
-                match (done.status, done.job) {
-                    (0, Some(job)) => jobs(job, names, words),
-                    (status, _) => Ok(status),
-                }
-            }
-            Some(done) => match (done.status, done.job) {
-                (0, Some(job)) => jobs(job, names, words),
-                (status, _) => Ok(status),
-            },
-            None => Err(format!("Unknown command verb {verb}.")),
-        },
+        _ => of_files(verb, names, words),
+    }
+}
+
+/// The verbs about unit files: after them the units are read anew.
+fn of_files(verb: &str, names: &[&str], words: &Words<'_>) -> Outcome {
+    let Some(done) = unit_files::dispatch(verb, names, words)? else {
+        return Err(format!("Unknown command verb {}.", escape(verb)));
+    };
+    if done.changed && !words.has(&["no-reload"]) {
+        reload_units()?;
+    }
+    match (done.status, done.job) {
+        (0, Some(job)) => jobs(job, names, words),
+        (status, _) => Ok(status),
     }
 }
 
@@ -306,171 +336,4 @@ fn state(unit: Option<&UnitRecord>) -> &'static str {
 
 fn sub_state(unit: Option<&UnitRecord>) -> &'static str {
     unit.and_then(|unit| SubState::from_code(unit.row.sub)).map_or("dead", SubState::name)
-}
-
-/// `is-active`, `is-failed`: prints each word; well where one is as asked.
-fn is(
-    names: &[&str],
-    words: &Words<'_>,
-    word: impl Fn(Option<&UnitRecord>) -> &'static str,
-    wanted: impl Fn(&str) -> bool,
-) -> Outcome {
-    let page = page()?;
-    let (mut found, mut known) = (false, false);
-    for name in full_names(names)? {
-        let unit = find(&page, &name);
-        let word = word(unit);
-        if !words.has(&["q", "quiet"]) {
-            println!("{word}");
-        }
-        found |= wanted(word);
-        known |= unit.is_some();
-    }
-    Ok(match (found, known) {
-        (true, _) => 0,
-        (false, true) => exit::NOT_ACTIVE,
-        (false, false) => exit::NO_SUCH_UNIT,
-    })
-}
-
-fn is_system_running(words: &Words<'_>) -> Outcome {
-    let page = page()?;
-    let word = match GuestState::from_code(page.header.state) {
-        Some(GuestState::Stopping | GuestState::Ended) => "stopping",
-        _ if page.header.ready_usec == 0 => "starting",
-        _ if page.header.failed > 0 => "degraded",
-        _ => "running",
-    };
-    if !words.has(&["q", "quiet"]) {
-        println!("{word}");
-    }
-    Ok(if word == "running" { 0 } else { exit::FAILED })
-}
-
-fn status(names: &[&str], words: &Words<'_>) -> Outcome {
-    let page = page()?;
-    if names.is_empty() {
-        println!("    State: {}", if page.header.failed > 0 { "degraded" } else { "running" });
-        println!("     Jobs: {} queued\n   Failed: {} units", page.header.jobs, page.header.failed);
-        return Ok(0);
-    }
-    let lookup = Lookup::scan();
-    let mut worst = 0;
-    for name in full_names(names)? {
-        let files = lookup.files(&lookup.canonical(&name));
-        let unit = find(&page, &name);
-        if unit.is_none() && files.fragment.is_empty() {
-            eprintln!("Unit {} could not be found.", escape(&name));
-            worst = worst.max(exit::NO_SUCH_UNIT);
-            continue;
-        }
-        if !matches!(state(unit), "active" | "reloading") {
-            worst = worst.max(exit::NOT_ACTIVE);
-        }
-        if words.has(&["q", "quiet"]) {
-            continue;
-        }
-        let description =
-            files.unit.iter().rev().find(|(key, _)| key == "Description").map(|(_, value)| value);
-        let mut text = format!("* {}", escape(&name));
-        if let Some(description) = description {
-            let _ = write!(text, " - {}", escape(description));
-        }
-        if !files.fragment.is_empty() {
-            let _ = write!(text, "\n     Loaded: loaded ({})", escape(&files.fragment));
-        }
-        let _ = write!(text, "\n     Active: {} ({})", state(unit), sub_state(unit));
-        if let Some(pid) = unit.map(|unit| unit.row.main_pid).filter(|&pid| pid != 0) {
-            let _ = write!(text, "\n   Main PID: {pid}");
-        }
-        if let Some(unit) = unit.filter(|unit| !unit.text.bytes().is_empty()) {
-            let _ = write!(text, "\n     Status: \"{}\"", escape(unit.text.lossy()));
-        }
-        println!("{text}");
-    }
-    Ok(worst)
-}
-
-/// Properties that are known without D-Bus.
-fn show(names: &[&str], words: &Words<'_>) -> Outcome {
-    let page = page()?;
-    let lookup = Rc::new(Lookup::scan());
-    let wanted = words.values(&["p", "property", "P"]);
-    let bare = words.has(&["value", "P"]);
-    for (at, name) in full_names(names)?.iter().enumerate() {
-        let (unit, files) = (find(&page, name), lookup.files(&lookup.canonical(name)));
-        let load = match (files.masked, files.fragment.is_empty() && unit.is_none()) {
-            (true, _) => "masked",
-            (_, true) => "not-found",
-            _ => "loaded",
-        };
-        let description = files.unit.iter().rev().find(|(key, _)| key == "Description");
-        let row = unit.map(|unit| &unit.row);
-        let result =
-            row.and_then(|row| UnitResult::from_code(row.result)).map_or("success", UnitResult::name);
-        let file_state = unit_files::state(&lookup, name).unwrap_or_default();
-        let properties = [
-            ("Id", name.clone()),
-            ("Names", files.names.join(" ")),
-            ("Description", description.map_or_else(|| name.clone(), |(_, text)| text.clone())),
-            ("LoadState", load.into()),
-            ("ActiveState", state(unit).into()),
-            ("SubState", sub_state(unit).into()),
-            ("UnitFileState", file_state),
-            ("FragmentPath", files.fragment.clone()),
-            ("MainPID", row.map_or(0, |row| row.main_pid).to_string()),
-            ("NRestarts", row.map_or(0, |row| row.restarts).to_string()),
-            ("ExecMainStatus", row.map_or(0, |row| row.exit_status).to_string()),
-            ("Result", result.into()),
-            ("StatusText", unit.map_or(String::new(), |unit| unit.text.lossy().to_owned())),
-        ];
-        if at > 0 {
-            println!();
-        }
-        for (key, value) in properties.iter().filter(|(key, _)| wanted.is_empty() || wanted.contains(key)) {
-            let value = escape(value);
-            if bare { println!("{value}") } else { println!("{key}={value}") }
-        }
-    }
-    Ok(0)
-}
-
-fn cat(names: &[&str]) -> Outcome {
-    let lookup = Lookup::scan();
-    let mut worst = 0;
-    for name in full_names(names)? {
-        let files = lookup.files(&lookup.canonical(&name));
-        if files.fragment.is_empty() {
-            eprintln!("No files found for {}.", escape(&name));
-            worst = exit::FAILED;
-            continue;
-        }
-        for path in [files.fragment].into_iter().chain(files.drop_ins) {
-            let text = std::fs::read_to_string(&path).unwrap_or_default();
-            println!("# {path}\n{text}");
-        }
-    }
-    Ok(worst)
-}
-
-fn list_units(patterns: &[&str], words: &Words<'_>) -> Outcome {
-    let page = page()?;
-    let (types, states) = (words.values(&["t", "type"]), words.values(&["state"]));
-    let all = words.has(&["a", "all"]) || !states.is_empty();
-    let patterns: Vec<_> = patterns.iter().filter_map(|text| glob::Pattern::new(text).ok()).collect();
-    for unit in &page.units {
-        let name = unit.name.lossy();
-        let (active, sub) = (state(Some(unit)), sub_state(Some(unit)));
-        let suffix = name.rsplit('.').next().unwrap_or_default();
-        let failed_only = words.has(&["failed"]) && active != "failed";
-        let wanted = (all || active != "inactive")
-            && !failed_only
-            && (types.is_empty() || types.contains(&suffix))
-            && (states.is_empty() || states.contains(&active) || states.contains(&sub))
-            && (patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(name)));
-        if wanted {
-            println!("  {:<40} loaded {active:<10} {sub}", escape(name));
-        }
-    }
-    Ok(0)
 }

@@ -6,6 +6,7 @@
 
 use super::super::value::Value;
 use super::quote::{one_line, quoted, quoted_command};
+use crate::compile::is_resource_control;
 use crate::exec::capability_names;
 use crate::signals;
 use base64::Engine;
@@ -186,6 +187,12 @@ fn pairs(name: &str, value: &Value) -> Option<Pairs> {
     }
     match value {
         Value::Bool(on) => one(name, if *on { "yes" } else { "no" }),
+        // Of several lines, as systemd-run makes it of a command that has a script in it: a unit file's is one.
+        Value::Str(text) if name == "Description" => {
+            one(name, text.lines().collect::<Vec<_>>().join(" ").replace('%', "%%"))
+        }
+        // These know no specifiers.
+        Value::Str(text) if is_resource_control(name) => one(name, text.as_str()),
         Value::Str(text) => one(name, text.replace('%', "%%")),
         Value::Array(element, items) if element == "s" => Some(words(name, items)),
         Value::Uint64(number) => match name.strip_suffix("USec") {

@@ -21,6 +21,8 @@ fn tuple(fields: Vec<Value>) -> Value {
 fn given_plain_properties_when_written_then_they_are_the_directives() {
     let cases: &[(&str, Value, &str)] = &[
         ("Description", "50% done".into(), "U:Description=50%% done"),
+        ("Description", "a\nExecStart=/x".into(), "U:Description=a ExecStart=/x"),
+        ("CPUQuota", "20%".into(), "CPUQuota=20%"),
         ("RemainAfterExit", true.into(), "RemainAfterExit=yes"),
         ("After", strings(&["a.service", "b.service"]), "U:After=a.service|U:After=b.service"),
         ("Environment", strings(&["A=x y", "B=\""]), r#"Environment="A=x y" "B=\"""#),
@@ -99,7 +101,7 @@ fn given_both_halves_of_a_limit_when_written_then_they_are_one_line() {
 #[test]
 fn given_what_is_no_line_when_written_then_the_property_is_named() {
     let unfit = |name: &str, value: Value| lines(&[(name, &value)]).unwrap_err();
-    assert_eq!(unfit("Description", "a\nExecStart=/x".into()), Unfit("Description".into()));
+    assert_eq!(unfit("SourcePath", "a\nExecStart=/x".into()), Unfit("SourcePath".into()));
     assert_eq!(unfit("ExecStart", tuple(vec![])), Unfit("ExecStart".into()));
     assert_eq!(
         unfit("Listen", Value::array("(ss)", [tuple(vec!["A\nB".into(), "x".into()])])),

@@ -13,11 +13,10 @@ use super::transient::{section_of, unknown};
 use super::units::{cgroup_folder, first, full_name};
 use crate::compile::is_resource_control;
 use crate::exec::apply_limits;
+use crate::fronts;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const RUNTIME: &str = "/run/systemd/system.control";
-const PERSISTENT: &str = "/etc/systemd/system.control";
 /// First lines of each drop-in, systemd's own.
 const HEADER: &str = "# This is a drop-in unit file extension, created via \"systemctl set-property\"\n\
      # or an equivalent operation. Do not edit.\n";
@@ -37,7 +36,8 @@ pub fn set(server: &mut Server, call: &Call) -> Result<Answer, Failure> {
         apply(server, &unit);
         return Ok(Answer::Now(vec![]));
     }
-    let base = if call.argument(at).is_true() { RUNTIME } else { PERSISTENT };
+    let places = fronts::places(server.world.files().root());
+    let base = if call.argument(at).is_true() { places.control_runtime } else { places.control };
     let pairs: Vec<(&str, &Value)> = call
         .argument(at + 1)
         .items()
