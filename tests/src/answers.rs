@@ -22,7 +22,9 @@ pub fn script(commands: &[String]) -> String {
     let quoted = |command: &String| command.replace('\'', "'\\''");
     let one = |command: &String| {
         let command = quoted(command);
-        format!("echo '{BEGIN}{command}'; timeout 30 sh -c '{command}' 2>&1 </dev/null; echo \"{END}$?\"\n")
+        format!(
+            "printf '%s\\n' '{BEGIN}{command}'; timeout 30 sh -c '{command}' 2>&1 </dev/null; echo \"{END}$?\"\n"
+        )
     };
     let environment = "export SYSTEMD_PAGER= SYSTEMD_COLORS=0 COLUMNS=120 TZ=UTC LC_ALL=C.UTF-8\n";
     environment.to_owned() + &commands.iter().map(one).collect::<String>()
@@ -32,7 +34,8 @@ pub fn script(commands: &[String]) -> String {
 pub fn answers(printed: &str) -> Answers {
     let mut answers = Answers::new();
     let mut command = String::new();
-    for line in printed.lines() {
+    // A terminal's driver puts a carriage return in front of each line's end.
+    for line in printed.lines().map(|line| line.trim_end_matches('\r')) {
         if let Some(begun) = line.strip_prefix(BEGIN) {
             command = begun.to_owned();
             // The same command may come more than once.

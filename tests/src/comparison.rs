@@ -67,12 +67,12 @@ impl Comparison {
         let printed = nspawn
             .ask_for(&["sh", "-c", &script(&commands)], LIMIT)
             .unwrap_or_else(|error| panic!("{error}"));
-        nspawn.stop().unwrap_or_else(|error| panic!("{error}"));
         let text = text_of(&commands, &answers(&printed));
         let file = format!("{}.answers", distribution.name);
         if std::env::var_os(RECORD).is_some() {
             fs::write(self.folder().join(&file), &text).expect("the answers are kept");
         }
+        nspawn.stop().unwrap_or_else(|error| panic!("{error}"));
         let kept = text_of(&commands, &answers(&self.read(&file)));
         assert!(kept == text, "{file} is not what systemd answers: run with {RECORD}=1");
     }

@@ -257,6 +257,13 @@ fn admit(subject: &Subject<'_>, asked: &str, verb: Verb, mode: &str) -> Result<(
     if verb == Verb::Stop && load == "not-found" && subject.is_down() {
         return Err(super::query::not_loaded(asked));
     }
+    if mode == "isolate" && verb != Verb::Start {
+        return Err(Failure::invalid("Isolate is only valid for start."));
+    }
+    if mode == "isolate" && !property::allows_isolate(subject) {
+        let text = "Operation refused, unit may not be isolated.";
+        return Err(Failure::new(name::NO_ISOLATION, text));
+    }
     let stops = matches!(verb, Verb::Stop | Verb::Restart | Verb::TryRestart);
     let starts = matches!(verb, Verb::Start | Verb::Restart | Verb::TryRestart);
     if verb != Verb::Stop {
@@ -284,13 +291,6 @@ fn admit(subject: &Subject<'_>, asked: &str, verb: Verb, mode: &str) -> Result<(
     if verb == Verb::Reload && !property::can_reload(subject) {
         let text = format!("Job type reload is not applicable for unit {unit}.");
         return Err(Failure::new(name::NOT_APPLICABLE, text));
-    }
-    if mode == "isolate" && !property::allows_isolate(subject) {
-        let text = "Operation refused, unit may not be isolated.";
-        return Err(Failure::new(name::NO_ISOLATION, text));
-    }
-    if mode == "isolate" && verb != Verb::Start {
-        return Err(Failure::invalid("Isolate is only valid for start."));
     }
     Ok(())
 }
@@ -357,22 +357,32 @@ pub fn cancel(server: &mut Server, call: &Call) -> Result<Answer, Failure> {
         path::Object::Job(id) => id,
         _ => call.number(0) as u32,
     };
+    take_back(server, id)?;
+    Ok(Answer::Now(vec![]))
+}
+
+fn take_back(server: &mut Server, id: u32) -> Result<(), Failure> {
     let missing = || Failure::new(name::NO_SUCH_JOB, format!("Job {id} does not exist."));
     let job = server.jobs.get(id).ok_or_else(missing)?;
     let (unit, kind) = (job.unit.clone(), job.kind);
-    let verb = if kind == JobKind::Stop { Verb::Start } else { Verb::Stop };
     let up = server.world.find(&unit).map(|id| server.world.row(id).active);
     // A start that has not begun is called off by a stop of what does not run.
     if kind == JobKind::Start && up == Some(ActiveState::Inactive.code()) {
-        enqueue(server, &unit, verb, "replace")?;
-        return Ok(Answer::Now(vec![]));
+        return enqueue(server, &unit, Verb::Stop, "replace").map(drop);
     }
     Err(Failure::unsupported("cancelling a job that has begun"))
 }
 
 /// `ClearJobs`.
-pub fn clear_jobs(_: &mut Server, _: &Call) -> Result<Answer, Failure> {
-    Err(Failure::unsupported("cancelling all jobs"))
+pub fn clear_jobs(server: &mut Server, _: &Call) -> Result<Answer, Failure> {
+    let all: Vec<u32> = server.jobs.iter().map(|(id, _)| id).collect();
+    for id in all {
+        // One may have gone with another.
+        if server.jobs.get(id).is_some() {
+            take_back(server, id)?;
+        }
+    }
+    Ok(Answer::Now(vec![]))
 }
 
 /// `EnqueueMarkedJobs`: units can't be marked.

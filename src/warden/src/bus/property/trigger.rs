@@ -3,6 +3,7 @@
 use super::super::value::{Value, structure};
 use super::super::world::Subject;
 use super::unit::usec;
+use crate::timer::calendar::Calendar;
 use hostel_contract::status::UnitResult;
 use hostel_plan::{EdgeKind, SettingKey, UnitKind, unit_flags};
 
@@ -62,10 +63,16 @@ fn listen(subject: &Subject<'_>) -> Value {
     Value::array("(ss)", all.filter_map(one))
 }
 
-/// `a(sst)`: directive, expression, next elapse.
+/// `a(sst)`: directive, expression in its normal form, next elapse.
 fn calendar(subject: &Subject<'_>) -> Value {
     let all = subject.unit.iter().flat_map(|unit| unit.settings_of(SettingKey::OnCalendar));
-    Value::array("(sst)", all.map(|text| structure!["OnCalendar", text, 0u64]))
+    let normal =
+        |text: &str| Calendar::parse(text).map_or_else(|_| text.to_owned(), |event| event.to_string());
+    let next = |text: &str| match subject.is_down() {
+        true => 0,
+        false => crate::timer::next_elapse(text, crate::timer::Now::read().realtime).unwrap_or(0),
+    };
+    Value::array("(sst)", all.map(|text| structure!["OnCalendar", normal(text), next(text)]))
 }
 
 /// When the wall clock has a timer elapse, without its random delay; 0: not by the wall clock.

@@ -4,10 +4,12 @@ use super::super::path;
 use super::super::value::{Value, structure};
 use super::super::world::Subject;
 use super::{Around, targets, timestamp};
+use crate::compile::lookup::Files;
 use crate::transient;
 use hostel_contract::paths;
 use hostel_contract::status::{ActiveState, UnitResult};
 use hostel_plan::{EdgeKind, INFINITE, Phase, SettingKey, UnitKind, unit_flags};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Milliseconds of a plan as microseconds.
@@ -68,12 +70,27 @@ pub fn value(subject: &Subject<'_>, name: &str, around: &Around<'_>) -> Option<V
         "Asserts" => conditions(subject, true),
         "LoadError" => load_error(subject),
         "Transient" => Path::new(&files().fragment).starts_with(transient::FOLDER).into(),
+        // What nobody speaks of is read when somebody does.
+        "NeedDaemonReload" => {
+            (loaded && subject.world.is_loaded(&subject.name) && has_changed(files())).into()
+        }
         "InvocationID" => Value::array("y", invocation(subject)?.into_iter().map(Value::Byte)),
         "Perpetual" => {
             matches!(subject.name.as_str(), "-.slice" | "system.slice" | "-.mount" | "init.scope").into()
         }
         _ => return None,
     })
+}
+
+/// Was a file of the unit changed since the units were last read?
+fn has_changed(files: &Files) -> bool {
+    let changed = |path: &str| {
+        let meta = std::fs::metadata(path).ok()?;
+        Some((meta.mtime(), meta.mtime_nsec()))
+    };
+    let read = changed(paths::COMPILE_LOG);
+    let all = [&files.fragment].into_iter().chain(&files.drop_ins).filter_map(|path| changed(path));
+    read.is_some_and(|read| all.max().is_some_and(|last| last > read))
 }
 
 /// The id of the unit's last start, which `exec` has left.
@@ -98,6 +115,14 @@ fn directive(subject: &Subject<'_>, name: &str) -> Option<String> {
 fn edges(subject: &Subject<'_>, name: &str) -> Option<Value> {
     let kind = EdgeKind::from_name(name)?;
     let mut names = targets(subject, kind);
+    if matches!(kind, EdgeKind::Before | EdgeKind::After) {
+        // An order that the other one declares is known as long as that one is.
+        let own = |other: &str| {
+            let lines = subject.files().unit.iter().filter(|(key, _)| key == name);
+            lines.flat_map(|(_, value)| value.split_whitespace()).any(|word| word == other)
+        };
+        names.retain(|other| own(other) || subject.world.is_loaded(other));
+    }
     let by_default = matches!(kind, EdgeKind::Conflicts | EdgeKind::Before);
     if by_default && subject.load_state() == "loaded" && has_default_dependencies(subject) {
         // No plan has it: the end of the guest is init's own.
