@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn given_a_list_that_is_replaced_when_looked_at_then_the_hosts_file_follows() {
-        let root = tempfile::tempdir().unwrap();
+        let root = crate::testing::TempDir::new();
         let folder = root.path().join("run/hostel/names");
         fs::create_dir_all(&folder).unwrap();
         fs::create_dir(root.path().join("etc")).unwrap();
