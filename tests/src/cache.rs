@@ -22,9 +22,10 @@ const PACKAGES: &str =
 pub struct Distribution {
     /// Name of its files in the cache.
     pub name: &'static str,
-    /// The suite that mmdebstrap makes it from.
+    /// The suite that mmdebstrap makes it from; empty where it is inside a package.
     pub suite: &'static str,
-    /// Packages that it has beside the essential ones.
+    /// Packages that it has beside the essential ones; or the one that it is inside: of PyPI where it names a version, else of
+    /// Debian.
     pub packages: &'static str,
     /// Version of the PostgreSQL cluster that its package makes; empty where it has none.
     pub postgresql: &'static str,
@@ -108,6 +109,15 @@ pub const OTHER_INITS: [Distribution; 3] = [DEBIAN12_OPENRC, DEBIAN12_RUNIT, DEB
 pub const ALPINE: Distribution =
     Distribution { name: "alpine", suite: "", packages: "flashvm==0.1.3", postgresql: "" };
 
+/// Debian's installer, from the package that has its initial RAM disk: udebs, and BusyBox' init with a table of its own, to which
+/// its first script adds a line.
+pub const INSTALLER: Distribution = Distribution {
+    name: "debian12-installer",
+    suite: "",
+    packages: "debian-installer-12-netboot-amd64",
+    postgresql: "",
+};
+
 /// A BusyBox and nothing else, made by the test itself.
 pub const SMALL: Distribution = Distribution { name: "small", suite: "", packages: "", postgresql: "" };
 
@@ -130,10 +140,16 @@ impl Distribution {
         release.split('-').next().unwrap_or(release)
     }
 
+    /// Is it inside a package of PyPI?
+    pub fn is_of_pypi(&self) -> bool {
+        self.packages.contains("==")
+    }
+
     /// What it was made from. One that was made from something else is made anew.
     pub fn recipe(&self) -> String {
         if self.suite.is_empty() {
-            return format!("pip download {}\n", self.packages);
+            let get = if self.is_of_pypi() { "pip download" } else { "apt-get download" };
+            return format!("{get} {}\n", self.packages);
         }
         format!("mmdebstrap --variant=minbase --include={} {}\n", self.packages, self.suite)
     }

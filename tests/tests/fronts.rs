@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use hostel_tests::cache::{
     ALPINE, DEBIAN_TESTING, DEBIAN11, DEBIAN12, DEBIAN12_FINIT, DEBIAN12_OPENRC, DEBIAN12_RUNIT,
-    DEBIAN12_SYSV, DEBIAN13, Distribution,
+    DEBIAN12_SYSV, DEBIAN13, Distribution, INSTALLER,
 };
 use hostel_tests::run::until;
 use hostel_tests::{Guest, cli};
@@ -73,6 +73,10 @@ fn given_busyboxs_inittab_when_booted_then_its_actions_run_in_their_order_and_sh
     eventually(&guest, "busybox grep -q once /tmp/steps");
     assert_eq!(guest.shell("cat /tmp/steps"), "step sysinit\nstep wait\nstep once\n");
     eventually(&guest, "test $(busybox wc -l < /tmp/starts) -gt 1");
+    // A line that is new starts when init is told to read its table again.
+    guest.shell("echo '::once:/bin/step later' >> /etc/inittab; kill -HUP 1");
+    eventually(&guest, "busybox grep -q later /tmp/steps");
+    assert_eq!(guest.shell("busybox grep -c . /tmp/steps").trim(), "4", "the others don't run again");
     let name = guest.name.clone();
     let mut guest = guest;
     guest.stop();
@@ -190,6 +194,7 @@ mod long {
             (DEBIAN12_OPENRC, "openrc"),
             (DEBIAN12_RUNIT, "runit"),
             (ALPINE, "native"),
+            (INSTALLER, "inittab"),
         ];
         for (distribution, front) in userlands {
             assert_eq!(check(distribution)["front-end"], front, "{}", distribution.name);

@@ -17,6 +17,12 @@ const WARDEN: &str = "/run/hostel/bin/hostel-warden";
 const HARMLESS: &str = "1 3 4 5 6 7 8 10 11 12 13 14 15 16 17 18 20 21 22 23 24 25 26 27 28 29 31 \
     42 43 44 45 46 52 53 54 55 56 57 58 59 60 61 62 63 64";
 
+/// Writes sysvinit's record for a runlevel.
+fn initctl(level: char) -> String {
+    let record = format!("pack(\"L4\", 0x03091969, 1, ord(\"{level}\"), 0), chr(0) x 368");
+    format!("perl -e 'open my $f, \">\", \"/dev/initctl\" or die; print $f {record}'")
+}
+
 mod long {
     use super::*;
 
@@ -52,6 +58,8 @@ mod long {
         let ended = cli::attempt(&["wait", &guest.name, "--timeout", "30"]).expect("hostel wait");
         // It may have been faster.
         assert!(matches!(ended.status.code(), Some(0 | 3)), "it doesn't end: {}", ended.said());
+        // What cleans up behind it may be at it still.
+        until(LIMIT, || guest.leftovers().is_empty().then_some(()));
         assert_eq!(guest.leftovers(), Vec::<String>::new());
     }
 
@@ -60,11 +68,39 @@ mod long {
     fn given_sysvinits_record_for_runlevel_6_when_written_then_the_guest_reboots() {
         let guest = Guest::debian12("initctl").start();
         let first = guest.init;
-        let record = "open my $f, '>', '/dev/initctl' or die; print $f pack('L4', 0x03091969, 1, ord('6'), 0), chr(0) x 368";
-        let _ = guest.try_exec(&["perl", "-e", record]);
+        let _ = guest.try_exec(&["sh", "-c", &initctl('6')]);
         let again =
             until(LIMIT, || cli::status(&guest.name).filter(|status| ![0, first].contains(&status.init)));
         assert!(again.is_some(), "it doesn't begin again");
+    }
+
+    /// As systemd does: what a target doesn't need is stopped, also in a guest that has systemd's tools.
+    #[test]
+    #[ignore = "boots a guest: cargo xtask test --all"]
+    fn given_a_runlevel_or_a_signal_for_a_target_when_it_comes_then_the_target_is_isolated() {
+        let guest = Guest::debian12("isolate").start();
+        let is_up = |unit: &str| guest.unit(unit).is_some_and(|unit| unit.active == "active");
+        let level = || guest.shell("runlevel || true").trim().to_owned();
+        // Each: how it is asked for, the runlevels then, what is up, what isn't.
+        let steps: [(String, &str, &[&str], &[&str]); 6] = [
+            ("true".into(), "N 5", &["graphical.target", "ssh.service"], &["rescue.target"]),
+            (initctl('3'), "5 3", &["multi-user.target", "ssh.service"], &["graphical.target"]),
+            (
+                "kill -35 1".into(),
+                "3 1",
+                &["rescue.service", "sysinit.target"],
+                &["ssh.service", "cron.service"],
+            ),
+            ("kill -34 1".into(), "1 5", &["graphical.target", "ssh.service"], &["rescue.service"]),
+            (format!("{WARDEN} telinit 3"), "5 3", &["multi-user.target"], &["graphical.target"]),
+            ("kill -36 1".into(), "5 3", &["emergency.service"], &["sysinit.target", "ssh.service"]),
+        ];
+        for (ask, levels, up, down) in &steps {
+            guest.shell(ask);
+            let is_so = || up.iter().all(|unit| is_up(unit)) && !down.iter().any(|unit| is_up(unit));
+            let told = until(LIMIT, || (is_so() && level() == *levels).then_some(()));
+            assert!(told.is_some(), "{ask}: {}, {:?}", level(), cli::status(&guest.name));
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hostel_tests::cache::{
-    self, ALPINE, DEBIAN12_SYSV, DISTRIBUTIONS, Distribution, FOR_LONG_TESTS, OTHER_INITS,
+    self, ALPINE, DEBIAN12_SYSV, DISTRIBUTIONS, Distribution, FOR_LONG_TESTS, INSTALLER, OTHER_INITS,
 };
 use hostel_tests::run::run;
 use hostel_tests::{oracle, stock};
@@ -41,7 +41,7 @@ pub fn for_short_tests() -> Done {
 
 /// Makes what is not in the cache yet of what `--all` needs besides.
 pub fn for_long_tests() -> Done {
-    for distribution in FOR_LONG_TESTS.iter().chain(&OTHER_INITS).chain([&ALPINE]) {
+    for distribution in FOR_LONG_TESTS.iter().chain(&OTHER_INITS).chain([&ALPINE, &INSTALLER]) {
         make(distribution)?;
     }
     for stock in stock::ALL {
@@ -73,7 +73,8 @@ fn tar(distribution: &Distribution) -> Done {
     // The ending decides the format that mmdebstrap writes.
     let part = cache::folder().join(format!("{}.part.tar", distribution.name));
     match distribution.suite {
-        "" => from_wheel(distribution, &part)?,
+        "" if distribution.is_of_pypi() => from_wheel(distribution, &part)?,
+        "" => from_initrd(distribution, &part)?,
         suite => show(&mut cache::mmdebstrap(distribution.packages, suite, &part))?,
     }
     let digest = distribution.digest_file();
@@ -115,6 +116,28 @@ fn from_wheel(distribution: &Distribution, part: &Path) -> Done {
     let wheel =
         wheels.next().ok_or_else(|| Error::Wrong(format!("pip left nothing in {}", folder.display())))?;
     show(Command::new("python3").args(["-c", LAYERS]).arg(wheel.path()).arg(part))?;
+    remove_tree(&folder)
+}
+
+/// Unpacks the initial RAM disk for a text console that is in a Debian package, and packs it again.
+const INITRD: &str = r#"
+apt-get --quiet download "$1"
+mkdir package root
+dpkg-deb -x "$1"_*.deb package
+initrd=$(find package -path '*/text/*' -name initrd.gz | head -n 1)
+zcat "$initrd" | (cd root && busybox cpio -i -d -m 2> cpio.log || { cat cpio.log >&2; exit 1; })
+rm -f root/cpio.log
+tar --numeric-owner -C root -cf "$2" .
+"#;
+
+/// The tar, from an initial RAM disk inside a package of Debian.
+fn from_initrd(distribution: &Distribution, part: &Path) -> Done {
+    let folder = cache::folder().join(format!("{}.package", distribution.name));
+    remove_tree(&folder)?;
+    fs::create_dir(&folder).about("make", &folder)?;
+    let mut make = Command::new("sh");
+    make.args(["-ec", INITRD, "sh", distribution.packages]).arg(part).current_dir(&folder);
+    show(&mut make)?;
     remove_tree(&folder)
 }
 

@@ -16,9 +16,9 @@ use hostel_tests::run::{Outcome, run};
 
 /// How long a copy of the image, or an installation in it, may take.
 const LIMIT: Duration = Duration::from_secs(600);
-/// A machine has no other way in than a line: on its second one a shell listens. Elsewhere there is no such line.
+/// A machine has no other way in than a line: on its second one a shell listens, which only hangs up. Elsewhere there is no such line.
 const AGENT: &str = "[Unit]\nConditionPathExists=/dev/ttyS1\n\
-    [Service]\nExecStart=/bin/sh\nStandardInput=tty-force\nStandardOutput=tty\nTTYPath=/dev/ttyS1\n";
+    [Service]\nExecStart=/bin/sh\nSendSIGHUP=yes\nStandardInput=tty-force\nStandardOutput=tty\nTTYPath=/dev/ttyS1\n";
 
 /// An ordinary Debian with the package for guests, in a folder.
 pub struct Image {

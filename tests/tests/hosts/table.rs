@@ -20,7 +20,7 @@ use super::setup::{Image, Life, init_below};
 /// How long a boot may take.
 const BOOT: Duration = Duration::from_secs(90);
 /// The same where a processor is emulated.
-const BOOT_EMULATED: Duration = Duration::from_secs(300);
+const BOOT_EMULATED: Duration = Duration::from_secs(600);
 /// How long anything else may take.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -48,6 +48,13 @@ impl Host {
         match self.enter {
             Enter::Line => BOOT_EMULATED,
             Enter::Tool(_) | Enter::Namespaces => BOOT,
+        }
+    }
+
+    fn stop_limit(&self) -> Duration {
+        match self.enter {
+            Enter::Line => BOOT_EMULATED,
+            Enter::Tool(_) | Enter::Namespaces => LIMIT,
         }
     }
 
@@ -351,7 +358,10 @@ fn first_life<'a>(host: &Host, image: &'a Image, row: &mut Row) -> Option<(Life<
     let mut running = boot(host, &life, row)?;
     let began = Instant::now();
     match enter(host, &life, &running, "cat /proc/[0-9]*/comm") {
-        Ok(said) if said.lines().any(|line| line.trim() == "init") => row.entered = Some(began.elapsed()),
+        // At a machine's line a shell prompts.
+        Ok(said) if said.lines().any(|line| line.trim().trim_start_matches("# ") == "init") => {
+            row.entered = Some(began.elapsed());
+        }
         other => row.trouble.push(format!("init isn't inside, but {other:?}\n{}", running.said())),
     }
     let began = Instant::now();
@@ -420,7 +430,7 @@ fn last_life(host: &Host, (life, mut running): (Life<'_>, Running), row: &mut Ro
     if let Err(error) = asked {
         row.trouble.push(format!("the stop: {error}"));
     }
-    row.status = running.end(LIMIT);
+    row.status = running.end(host.stop_limit());
     match row.status {
         Some(_) => row.stopped = Some(began.elapsed()),
         None => row.trouble.push(format!("it still runs\n{}", running.said())),

@@ -43,6 +43,7 @@ mod wire;
 mod world;
 
 pub use connection::Connection;
+pub use manager::isolate;
 pub use message::{Kind, Message};
 pub use path::{of_unit as path_of_unit, unit as unit_of_path};
 pub use value::Value;

@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 
 const DIRECTIVES: &str = include_str!("../../../../units/directives.tsv");
 const SKIP: &str = include_str!("../../../../units/skip.tsv");
+const CONDITIONS: &str = include_str!("../../../../units/conditions.tsv");
 const UNREACHED: &str = include_str!("../../../../units/unreached.tsv");
 
 /// Where a directive of the table may stand.
@@ -139,6 +140,14 @@ pub fn skip_reason(name: &str) -> Option<&'static str> {
     match_in(TABLE.get_or_init(|| pairs(SKIP)), name)
 }
 
+/// Conditions that a unit has beside its own: the directive and its value.
+pub fn conditions(name: &str) -> impl Iterator<Item = (&'static str, &'static str)> + '_ {
+    rows(CONDITIONS).filter_map(move |columns| match columns.as_slice() {
+        [pattern, condition, value, _reason] => matches(pattern, name).then_some((*condition, *value)),
+        _ => None,
+    })
+}
+
 /// Is this unit left out of a plan where nothing reaches it?
 pub fn left_out_unreached(name: &str) -> bool {
     static TABLE: OnceLock<Vec<(&str, &str)>> = OnceLock::new();
@@ -202,6 +211,9 @@ mod tests {
             let line = columns.join(" ");
             let (_, row) = directive_row(columns).unwrap_or_else(|| panic!("{line}"));
             assert_eq!(row.carried == Carried::Not, !row.consequence.is_empty(), "{line}");
+        }
+        for columns in rows(CONDITIONS) {
+            assert!(columns.len() == 4 && columns.iter().all(|c| !c.is_empty()), "{columns:?}");
         }
         for table in [SKIP, UNREACHED] {
             for columns in rows(table) {

@@ -241,6 +241,9 @@ impl Selection<'_> {
             for alias in loaded.aliases {
                 draft.settings().push((SettingKey::Alias, alias));
             }
+            for (condition, value) in policy::conditions(name.full()) {
+                draft.settings().push((SettingKey::Condition, format!("{condition}:{value}")));
+            }
             return Some(draft);
         }
         (pull == Pull::Strong).then(|| Draft::missing(name, unit_flags::NOT_FOUND))

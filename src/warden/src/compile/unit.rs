@@ -3,6 +3,7 @@
 use super::directive::Directive;
 use super::draft::Draft;
 use super::name::simplify_path;
+use super::policy;
 use super::settings::Slot;
 use hostel_plan::{EdgeKind, SettingKey, unit_flags};
 
@@ -82,8 +83,14 @@ const FLAGS: &[(&str, u32)] = &[
 /// Takes a directive. False where it is none of this section.
 pub fn take(draft: &mut Draft, d: &mut Directive<'_>) -> bool {
     if let Some((_, kind)) = DEPENDENCIES.iter().find(|(key, _)| *key == d.key) {
+        // Asked for this kind alone, of which there are few: it is a look through the whole table.
         for other in d.units() {
-            draft.edge(*kind, &other);
+            // Asked for this kind alone, of which there are few: it is a look through the whole table.
+            let is_skipped = *kind == EdgeKind::OnFailure
+                && policy::skip_reason(&format!("OnFailure={}", other.full())).is_some();
+            if !is_skipped {
+                draft.edge(*kind, &other);
+            }
         }
         return true;
     }

@@ -92,8 +92,8 @@ const INITS_OWN: &[&str] = &[
 impl Table {
     /// The table of a root; `None` where there's none.
     pub fn read(root: &Root) -> Option<Table> {
-        let dialect = dialect(root);
-        read(root, FILE).map(|text| Table { dialect, lines: parse(&text) })
+        let lines = parse(&read(root, FILE)?);
+        Some(Table { dialect: dialect(root, &lines), lines })
     }
 
     /// One without lines.
@@ -148,13 +148,14 @@ impl Table {
     }
 }
 
-fn dialect(root: &Root) -> Dialect {
+fn dialect(root: &Root, lines: &[Line]) -> Dialect {
     let init = root.resolve("/sbin/init").ok();
     match init.as_deref().and_then(|path| path.file_name()).and_then(|name| name.to_str()) {
-        Some("init") if root.exists("/sbin/init") => Dialect::Sysvinit,
         Some("busybox") => Dialect::BusyBox,
-        // Whose table it is shows in its lines.
-        _ if read(root, FILE).is_some_and(|text| text.contains(":initdefault:")) => Dialect::Sysvinit,
+        // Whose table it is shows in its lines: an init of any name may be a script that becomes BusyBox' (as in Debian's
+        // installer), and only there a line may do without an id.
+        _ if lines.iter().any(|line| line.action == "initdefault") => Dialect::Sysvinit,
+        Some("init") if lines.iter().all(|line| !line.id.is_empty()) => Dialect::Sysvinit,
         _ => Dialect::BusyBox,
     }
 }

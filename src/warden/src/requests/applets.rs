@@ -1,6 +1,7 @@
 //! `shutdown`, `halt`, `poweroff`, `reboot`, `telinit`, `init`, `runlevel` and `wall`, as sysvinit's and systemd's manual pages have
 //! them, for roots that have none of their own. Each is the warden called by that name, or with it as its first word.
 
+use super::pipes::ask_runlevel;
 use super::schedule::Plan;
 use super::{act, end, family, utmp, wall};
 use hostel_contract::ShutdownKind;
@@ -226,7 +227,9 @@ fn telinit(words: &[&str], root: &Path) -> Result<(), Refusal> {
     };
     let [level] = level else { return Err(Refusal::Usage(TELINIT)) };
     let meaning = meaning(Request::Runlevel(*level), Sender::Inside, family(root));
-    Ok(act(meaning.ok_or(Refusal::Usage(TELINIT))?, root)?)
+    // Which units go is known by the warden that serves.
+    let isolate = |_: &str| ask_runlevel(root, *level).map_err(|error| format!("/run/initctl: {error}"));
+    Ok(act(meaning.ok_or(Refusal::Usage(TELINIT))?, root, isolate)?)
 }
 
 fn runlevel(root: &Path) -> Result<(), Refusal> {

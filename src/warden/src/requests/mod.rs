@@ -2,7 +2,8 @@
 //! pipes, a shutdown at a time. What each means stands in one table, `hostel_contract::request`.
 //!
 //! Works on descriptors that init holds (the pipes: a request that a killed warden hadn't read is read by the next) and on
-//! the schedule's file, which is the whole state of a shutdown to come. It ends nothing by itself: it asks init.
+//! the schedule's file, which is the whole state of a shutdown to come. It ends nothing by itself: it asks init. A target that
+//! is asked for, as a runlevel or by a signal, is isolated.
 
 pub mod applets;
 mod pipes;
@@ -11,6 +12,7 @@ pub mod utmp;
 pub mod wall;
 
 use crate::ctl::client::Client;
+use crate::page::read_plan;
 use hostel_contract::control::{ControlOp, ControlResult, NO_WAIT};
 use hostel_contract::request::{Family, Meaning, Request, Sender, meaning};
 use hostel_contract::{ShutdownKind, paths};
@@ -18,7 +20,7 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 pub use pipes::{PLACES, Pipe};
 use schedule::{Due, Schedule};
@@ -26,6 +28,10 @@ use schedule::{Due, Schedule};
 /// Where runit keeps its wish: executable, it is to stop; `reboot` too, to start again (runit-init(8)).
 const STOPIT: &str = "etc/runit/stopit";
 const REBOOT: &str = "etc/runit/reboot";
+/// How long a guest's own tools may take until they have made its utmp.
+const RECORD_WITHIN: Duration = Duration::from_secs(60);
+/// Pulls in all that a guest with a table runs.
+const DEFAULT_TARGET: &str = "default.target";
 
 /// The family that the guest was booted as.
 pub fn family(root: &Path) -> Family {
@@ -51,8 +57,12 @@ pub fn end(kind: ShutdownKind) -> Result<(), String> {
     ask(ControlOp::Shutdown, kind.code().into(), "")
 }
 
-/// Has a meaning's effect. What can't be had is the error, for a person.
-pub fn act(meaning: Meaning, root: &Path) -> Result<(), String> {
+/// Has a meaning's effect, for which `isolate` isolates a unit. What can't be had is the error, for a person.
+pub fn act(
+    meaning: Meaning,
+    root: &Path,
+    isolate: impl FnOnce(&str) -> Result<(), String>,
+) -> Result<(), String> {
     match meaning {
         Meaning::Shutdown(kind) | Meaning::AtOnce(kind) => end(kind),
         Meaning::Reload => ask(ControlOp::ReloadPlan, 0, ""),
@@ -60,10 +70,6 @@ pub fn act(meaning: Meaning, root: &Path) -> Result<(), String> {
         Meaning::Stopit => stopit(root).map_or(Ok(()), end),
         Meaning::Nothing => Ok(()),
     }
-}
-
-fn isolate(unit: &str) -> Result<(), String> {
-    ask(ControlOp::Start, 0, unit)
 }
 
 /// What runit's files say.
@@ -84,6 +90,12 @@ pub struct Requests {
     root: PathBuf,
     pipes: Vec<Pipe>,
     schedule: Schedule,
+    /// The plan in force: its file, which is init's.
+    plan: Option<OwnedFd>,
+    /// The next plan was asked for by somebody whose init then starts what is new in its table.
+    starts_new: bool,
+    /// Until when the boot is still to be recorded, as soon as the guest has made its utmp.
+    unrecorded: Option<Instant>,
     set: OwnedFd,
 }
 
@@ -96,7 +108,31 @@ impl Requests {
         for fd in fds {
             epoll::add(&set, fd, EventData::new_u64(0), EventFlags::IN)?;
         }
-        Ok(Requests { root: root.to_owned(), pipes, schedule, set })
+        Ok(Requests {
+            root: root.to_owned(),
+            pipes,
+            schedule,
+            plan: None,
+            starts_new: false,
+            unrecorded: None,
+            set,
+        })
+    }
+
+    /// The guest boots.
+    pub fn record_boot(&mut self) {
+        self.unrecorded = Some(Instant::now() + RECORD_WITHIN);
+    }
+
+    /// Another plan is in force.
+    pub fn set_plan(&mut self, plan: BorrowedFd<'_>, say: &mut dyn FnMut(String)) -> io::Result<()> {
+        self.plan = Some(plan.try_clone_to_owned()?);
+        if std::mem::take(&mut self.starts_new)
+            && let Err(error) = ask(ControlOp::Start, 0, DEFAULT_TARGET)
+        {
+            say(format!("lines that are new in the table: {error}"));
+        }
+        Ok(())
     }
 
     /// Readable when a turn is due.
@@ -116,6 +152,10 @@ impl Requests {
 
     /// To be called at each wake-up.
     pub fn turn(&mut self, say: &mut dyn FnMut(String)) {
+        let is_over = |until| utmp::booted(&self.root, family(&self.root)) || Instant::now() >= until;
+        if self.unrecorded.is_some_and(is_over) {
+            self.unrecorded = None;
+        }
         for at in 0..self.pipes.len() {
             for request in self.pipes[at].read() {
                 self.requested(request, Sender::Inside, self.pipes[at].name(), say);
@@ -129,15 +169,25 @@ impl Requests {
         }
     }
 
-    fn requested(&self, request: Request, from: Sender, by: &str, say: &mut dyn FnMut(String)) {
+    fn requested(&mut self, request: Request, from: Sender, by: &str, say: &mut dyn FnMut(String)) {
         let Some(meaning) = meaning(request, from, family(&self.root)) else { return };
         if meaning == Meaning::Nothing {
             return say(format!("{by}: not acted on, there is nothing to do for it"));
         }
         say(format!("{by}: {}", in_words(meaning)));
-        if let Err(error) = act(meaning, &self.root) {
+        let has_table = matches!(family(&self.root), Family::Inittab | Family::Sysv);
+        self.starts_new |= has_table && meaning == Meaning::Reload;
+        if let Err(error) = act(meaning, &self.root, |unit| self.isolate(request, unit)) {
             say(format!("{by}: {error}"));
         }
+    }
+
+    fn isolate(&self, request: Request, unit: &str) -> Result<(), String> {
+        let plan = self.plan.as_ref().ok_or("there is no plan yet")?;
+        let plan = read_plan(plan.as_fd()).map_err(|error| format!("the plan can't be read: {error}"))?;
+        let target = crate::bus::isolate(plan, unit)?;
+        utmp::changed(&self.root, utmp::level_of(request, &target));
+        Ok(())
     }
 }
 
@@ -145,7 +195,7 @@ fn in_words(meaning: Meaning) -> String {
     match meaning {
         Meaning::Shutdown(kind) | Meaning::AtOnce(kind) => kind.name().into(),
         Meaning::Reload => "reload".into(),
-        Meaning::Isolate(unit) => format!("start {unit}"),
+        Meaning::Isolate(unit) => format!("isolate {unit}"),
         Meaning::Stopit => "look at runit's files".into(),
         Meaning::Nothing => "nothing".into(),
     }

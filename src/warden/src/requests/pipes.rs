@@ -121,6 +121,21 @@ impl Pipe {
     }
 }
 
+/// Asks for a runlevel as sysvinit's own tools do.
+pub fn ask_runlevel(root: &Path, level: u8) -> io::Result<()> {
+    let mut record = [0; RECORD];
+    for (at, word) in [MAGIC, COMMAND_RUNLEVEL, level.into()].iter().enumerate() {
+        record[at * 4..at * 4 + 4].copy_from_slice(&word.to_ne_bytes());
+    }
+    // Nobody reads: an error, and no wait.
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let pipe = rustix::fs::open(root.join(PLACES[0].path), flags, Mode::empty())?;
+    match rustix::io::write(&pipe, &record)? {
+        RECORD => Ok(()),
+        _ => Err(io::ErrorKind::WriteZero.into()),
+    }
+}
+
 /// What may be records: what stands before one, or is the rest of one that was cut short, is passed over.
 fn records(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = bytes;
@@ -178,6 +193,16 @@ mod tests {
         writer.write_all(&[record(1, b'6'), record(2, 0)].concat()).unwrap();
         assert_eq!(pipe.read(), [Request::Runlevel(b'6'), Request::Power(2)]);
         assert_eq!(std::fs::read_link(base.path().join("dev/initctl")).unwrap(), Path::new("/run/initctl"));
+    }
+
+    #[test]
+    fn given_a_runlevel_that_is_asked_for_when_the_pipe_is_read_then_it_is_a_request() {
+        let base = crate::testing::TempDir::new();
+        assert!(ask_runlevel(base.path(), b'3').is_err());
+        std::fs::create_dir(base.path().join("run")).unwrap();
+        let mut pipe = Pipe::create(&PLACES[0], base.path()).unwrap();
+        ask_runlevel(base.path(), b'3').unwrap();
+        assert_eq!(pipe.read(), [Request::Runlevel(b'3')]);
     }
 
     #[test]

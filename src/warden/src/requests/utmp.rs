@@ -1,8 +1,9 @@
-//! Records of utmp(5) and wtmp: the boot, runlevels, gettys, the shutdown. Who writes them: in a guest of systemd's family its
-//! own systemd-update-utmp, elsewhere the warden; and for units with UtmpIdentifier= whoever prepares their start.
+//! Records of utmp(5) and wtmp: the boot, runlevels, gettys, the shutdown. Who writes them: the warden (systemd's own
+//! systemd-update-utmp is skipped), and for units with UtmpIdentifier= whoever prepares their start.
 //!
 //! Where the guest keeps no such files (Debian 13 on) nothing is written. A record that can't be written fails nothing.
 
+use hostel_contract::request::{Family, Request};
 use rustix::fs::FlockOperation;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -10,8 +11,17 @@ use std::path::Path;
 
 const UTMP: &str = "run/utmp";
 const WTMP: &str = "var/log/wtmp";
-/// systemd's own writer of the same records: where it is, it runs.
-const UPDATER: &str = "usr/lib/systemd/systemd-update-utmp";
+/// Where systemd's default.target may be linked from.
+const DEFAULT_TARGET: [&str; 3] = [
+    "etc/systemd/system/default.target",
+    "usr/lib/systemd/system/default.target",
+    "lib/systemd/system/default.target",
+];
+/// What systemd's targets are as runlevels (runlevel(8)).
+const TARGETS: [(&str, u8); 3] =
+    [("graphical.target", b'5'), ("multi-user.target", b'3'), ("rescue.target", b'1')];
+/// The runlevel of guests that have scripts for it, but where their inittab says otherwise.
+const USUAL: u8 = b'2';
 /// Most of utmp that is looked at, in bytes.
 const UTMP_MAX: u64 = 1 << 20;
 
@@ -107,25 +117,51 @@ fn place(file: &mut File, record: &Record) -> io::Result<u64> {
     Ok((index * SIZE) as u64)
 }
 
-/// The guest has booted; utmp is made where the guest keeps a wtmp.
-pub fn booted(root: &Path) {
-    if root.join(UPDATER).exists() || !root.join(WTMP).exists() {
-        return;
+/// The guest boots. Where it keeps a wtmp, utmp is made, but in systemd's family: there tmpfiles makes it, empty. False: there
+/// is none, yet.
+pub fn booted(root: &Path, family: Family) -> bool {
+    let is_there = root.join(UTMP).exists();
+    let makes = family != Family::Systemd && root.join(WTMP).exists();
+    if !is_there && (!makes || fs::write(root.join(UTMP), "").is_err()) {
+        return false;
     }
-    if !root.join(UTMP).exists() && fs::write(root.join(UTMP), "").is_err() {
-        return;
-    }
-    let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let _ = put(root, &Entry { kind: Kind::Boot, id: b"~~", line: "~", user: "reboot", pid: 0 });
-    let level = u32::from(b'2') | u32::from(b'N') << 8;
-    let _ = put(root, &Entry { kind: Kind::RunLevel, id: b"~~", line: "~", user: &release, pid: level });
+    let link = DEFAULT_TARGET.iter().find_map(|path| fs::read_link(root.join(path)).ok());
+    let target = link.as_deref().and_then(Path::file_name).and_then(|name| name.to_str());
+    put_level(root, target.map_or(USUAL, |target| level_of_target(target).unwrap_or(b'3')), b'N');
+    true
+}
+
+fn put_level(root: &Path, level: u8, before: u8) {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let levels = u32::from(level) | u32::from(before) << 8;
+    let _ = put(root, &Entry { kind: Kind::RunLevel, id: b"~~", line: "~", user: &release, pid: levels });
+}
+
+/// The runlevel that one of systemd's targets is.
+pub fn level_of_target(target: &str) -> Option<u8> {
+    TARGETS.iter().find(|(name, _)| *name == target).map(|(_, level)| *level)
+}
+
+/// The runlevel that a guest is in after a request has had it isolate a target; `None`: in none.
+pub fn level_of(request: Request, target: &str) -> Option<u8> {
+    level_of_target(target).or(match request {
+        Request::Runlevel(level) => Some(level.to_ascii_uppercase()),
+        Request::Signal(_) | Request::Power(_) | Request::Word(_) => None,
+    })
+}
+
+/// The guest goes to another runlevel.
+pub fn changed(root: &Path, level: Option<u8>) {
+    let before = runlevel(root).and_then(|(now, _)| u8::try_from(now).ok());
+    if let Some(level) = level.filter(|level| Some(*level) != before) {
+        put_level(root, level, before.unwrap_or(b'N'));
+    }
 }
 
 /// The guest stops.
 pub fn stopping(root: &Path) {
-    if !root.join(UPDATER).exists() {
-        let _ = put(root, &Entry { kind: Kind::RunLevel, id: b"~~", line: "~~", user: "shutdown", pid: 0 });
-    }
+    let _ = put(root, &Entry { kind: Kind::RunLevel, id: b"~~", line: "~~", user: "shutdown", pid: 0 });
 }
 
 fn records(root: &Path) -> io::Result<Vec<Vec<u8>>> {
@@ -187,7 +223,7 @@ mod tests {
     #[test]
     fn given_a_guest_with_wtmp_when_it_boots_then_boot_and_runlevel_are_recorded_and_its_end_too() {
         let base = root();
-        booted(base.path());
+        assert!(booted(base.path(), Family::Sysv));
         assert_eq!(runlevel(base.path()), Some(('2', 'N')));
         put(base.path(), &entry(Kind::User, b"ts/0", "pts/0", 50)).unwrap();
         assert_eq!(terminals(base.path()), Some(vec!["pts/0".to_owned()]));
@@ -197,9 +233,30 @@ mod tests {
     }
 
     #[test]
+    fn given_a_guest_of_systemds_when_it_boots_and_isolates_targets_then_the_runlevels_are_recorded() {
+        let base = root();
+        let units = base.path().join("usr/lib/systemd/system");
+        fs::create_dir_all(&units).unwrap();
+        std::os::unix::fs::symlink("graphical.target", units.join("default.target")).unwrap();
+        assert!(!booted(base.path(), Family::Systemd), "its tmpfiles would empty what is written");
+        fs::write(base.path().join(UTMP), "").unwrap();
+        assert!(booted(base.path(), Family::Systemd));
+        assert_eq!(runlevel(base.path()), Some(('5', 'N')));
+        for (request, target, levels) in [
+            (Request::Runlevel(b'2'), "multi-user.target", ('3', '5')),
+            (Request::Signal(35), "rescue.target", ('1', '3')),
+            (Request::Signal(36), "emergency.target", ('1', '3')),
+            (Request::Runlevel(b'4'), "runlevel4.target", ('4', '1')),
+        ] {
+            changed(base.path(), level_of(request, target));
+            assert_eq!(runlevel(base.path()), Some(levels), "{target}");
+        }
+    }
+
+    #[test]
     fn given_a_guest_without_such_files_when_it_boots_then_none_are_made() {
         let base = crate::testing::TempDir::new();
-        booted(base.path());
+        assert!(!booted(base.path(), Family::Sysv));
         assert!(!base.path().join(UTMP).exists());
         assert_eq!((terminals(base.path()), runlevel(base.path())), (None, None));
     }

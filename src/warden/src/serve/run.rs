@@ -9,8 +9,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use hostel_contract::channel::{ChannelOp, NO_UNIT};
 use hostel_contract::control::ControlOp;
-use hostel_contract::paths;
 use hostel_contract::request::Sender;
+use hostel_contract::{ShutdownKind, paths};
 use rustix::event::{Timespec, epoll};
 
 use super::channel::{Channel, Message, Next};
@@ -25,7 +25,7 @@ use super::takeover::{NextPlan, held, hold};
 use super::triggers::Triggers;
 use super::varlink::{Varlink, Wish};
 use super::writer::Log;
-use super::{During, Options, ServeError, say_on_console, speak};
+use super::{During, Options, ServeError, say_on_console, speak, upward};
 use crate::ctl::{client, names};
 use crate::page::read_plan;
 use crate::requests::{Requests, utmp};
@@ -332,6 +332,10 @@ impl<'a> Serve<'a> {
         };
         let page = place(paths::STATUS);
         let followed = self.manager.as_mut().map_or(Ok(()), |manager| manager.set_plan(plan, &bytes, page));
+        let mut said = Vec::new();
+        let requests = self.requests.as_mut();
+        let known = requests.map_or(Ok(()), |requests| requests.set_plan(plan, &mut |line| said.push(line)));
+        self.say_all(&said);
         let listed = names::publish(&self.options.root, &bytes);
         let triggers = Triggers::new(bytes, place(paths::STATUS)).and_then(|triggers| {
             triggers.join(&self.set, TRIGGERS)?;
@@ -341,8 +345,8 @@ impl<'a> Serve<'a> {
             Ok(triggers) => self.triggers = Some(triggers),
             Err(error) => self.complain(&format!("timers and paths can't be watched: {error}")),
         }
-        if let Err(error) = followed {
-            self.complain(&format!("systemctl and its kin are not told of the new plan: {error}"));
+        if let Err(error) = followed.and(known) {
+            self.complain(&format!("systemctl, telinit and their kin are not told of the new plan: {error}"));
         }
         if let Err(error) = listed {
             self.complain(&format!("{}: can't write the list of unit names: {error}", paths::UNITS));
@@ -460,6 +464,7 @@ impl<'a> Serve<'a> {
             (ChannelOp::Plan, Some(plan)) => self.take_plan(plan),
             (ChannelOp::Stopping, _) => {
                 utmp::stopping(&self.options.root);
+                ShutdownKind::from_code(message.argument as u8).into_iter().for_each(upward::tell_end);
                 self.stopping = true;
             }
             (ChannelOp::Signal, _) => {

@@ -23,7 +23,7 @@ use super::upward;
 use super::varlink::{self, Varlink};
 use super::writer::{Log, TextLog};
 use super::{During, Options, ServeError, say_on_console};
-use crate::requests::{self, Pipe, Requests, utmp};
+use crate::requests::{self, Pipe, Requests};
 
 /// Names under which init holds what is ours.
 pub mod held {
@@ -288,9 +288,9 @@ pub fn take_over(options: &Options, channel: OwnedFd) -> Result<Option<Serve<'_>
     let mut streams = streams(options, &mut channel, &mut inventory)?;
     let varlink = varlink(options, &mut channel, &mut inventory)?;
     let manager = manager_socket(options, &mut channel, &mut inventory)?;
-    let requests = requests(options, &mut channel, &mut inventory)?;
+    let mut requests = requests(options, &mut channel, &mut inventory)?;
     if inventory.before == 0 {
-        utmp::booted(&options.root);
+        requests.iter_mut().for_each(Requests::record_boot);
         upward::tell(&options.root);
     }
 

@@ -1,6 +1,7 @@
-//! What the host is told of the guest beside what init says: X_SYSTEMD_* of sd_notify(3), as systemd's PID 1 has them.
+//! What the host is told of the guest beside what init says: X_SYSTEMD_* of sd_notify(3), as systemd's PID 1 has them. At the
+//! boot who it is; at the end how it ends (systemd(1), $NOTIFY_SOCKET), which init's exit can't say where reboot(2) isn't permitted.
 //!
-//! Sent once, in init's name: hosts hear only their guest's PID 1 (systemd-nspawn's credentials check). Where the kernel
+//! Sent in init's name: hosts hear only their guest's PID 1 (systemd-nspawn's credentials check). Where the kernel
 //! doesn't let us speak for it, nothing is sent, and nothing depends on it.
 
 use std::fs;
@@ -8,6 +9,7 @@ use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::path::Path;
 
+use hostel_contract::ShutdownKind;
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags,
     SocketType, UCred, sendmsg_addr, socket_with,
@@ -17,11 +19,27 @@ use rustix::process::{Pid, getgid, getuid};
 /// Signals that init understands: those of systemd up to RTMIN+17, which it calls level 2.
 const SIGNALS_LEVEL: u32 = 2;
 
-/// Tells it, where there is a host that listens.
+/// Tells a host that listens who the guest is.
 pub fn tell(root: &Path) {
-    let Some(address) = std::env::var_os("NOTIFY_SOCKET") else { return };
-    // What can't be said is lost: it is information only.
-    let _ = send(&address.to_string_lossy(), &message(root));
+    say(&message(root));
+}
+
+/// Tells it how the guest ends.
+pub fn tell_end(kind: ShutdownKind) {
+    say(&end(kind));
+}
+
+fn say(text: &str) {
+    if let Some(address) = std::env::var_os("NOTIFY_SOCKET") {
+        // What can't be said is lost: it is information only.
+        let _ = send(&address.to_string_lossy(), text);
+    }
+}
+
+fn end(kind: ShutdownKind) -> String {
+    // Only the end that is an exit has a status, and it is this one.
+    let status = if kind == ShutdownKind::Exit { "EXIT_STATUS=0\n" } else { "" };
+    format!("X_SYSTEMD_SHUTDOWN={}\n{status}", kind.name())
 }
 
 fn message(root: &Path) -> String {
@@ -46,4 +64,15 @@ fn send(address: &str, text: &str) -> rustix::io::Result<()> {
     control.push(SendAncillaryMessage::ScmCredentials(init));
     sendmsg_addr(&socket, &address, &[IoSlice::new(text.as_bytes())], &mut control, SendFlags::NOSIGNAL)
         .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_an_end_when_told_then_it_is_in_systemds_words() {
+        assert_eq!(end(ShutdownKind::PowerOff), "X_SYSTEMD_SHUTDOWN=poweroff\n");
+        assert_eq!(end(ShutdownKind::Exit), "X_SYSTEMD_SHUTDOWN=exit\nEXIT_STATUS=0\n");
+    }
 }

@@ -16,6 +16,23 @@ use std::collections::BTreeSet;
 const PULLS: [EdgeKind; 5] =
     [EdgeKind::Requires, EdgeKind::Requisite, EdgeKind::BindsTo, EdgeKind::Wants, EdgeKind::Upholds];
 
+/// Isolates a unit of this plan, by any of its names, for who has no use for the job that it becomes: another init's word for
+/// a runlevel, a signal. Gives the unit's own name.
+pub fn isolate(plan: Vec<u8>, unit: &str) -> Result<String, String> {
+    let mut world = World::new(plan);
+    if !world.look() {
+        return Err(format!("{unit}: init has another plan by now"));
+    }
+    let name = world.files().canonical(unit);
+    let anchor = world.find(&name).ok_or_else(|| format!("{unit}: there is no such unit in the guest"))?;
+    stop_others(&world, anchor).map_err(|failure| failure.text)?;
+    let start = |mut client: Client| client.ask(ControlOp::Start, NO_WAIT, 0, &name);
+    match Client::connect().and_then(start) {
+        Ok(_) => Ok(name),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// Asks init to stop what does not belong to the unit.
 pub fn stop_others(world: &World, anchor: UnitId) -> Result<(), Failure> {
     let Some(plan) = world.plan() else { return Ok(()) };

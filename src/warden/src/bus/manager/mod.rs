@@ -15,5 +15,6 @@ mod unit_files;
 mod units;
 mod work;
 
+pub use isolate::isolate;
 pub use query::unit_of_process;
 pub use tables::{JOB, MANAGER, PROCESSES, SCOPE, UNIT};

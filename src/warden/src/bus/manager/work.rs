@@ -13,6 +13,7 @@ use super::super::value::Value;
 use super::super::world::Subject;
 use super::units::{first, full_name, plan_name, unit_name};
 use super::{ending, isolate};
+use crate::requests::utmp;
 use hostel_contract::control::{ControlOp, ControlReply, ControlResult};
 use hostel_contract::paths::WANTED;
 use hostel_contract::status::ActiveState;
@@ -218,6 +219,7 @@ pub fn enqueue(server: &mut Server, unit: &str, verb: Verb, mode: &str) -> Resul
             return Err(failure);
         }
         isolate::stop_others(&server.world, id)?;
+        utmp::changed(Path::new("/"), utmp::level_of_target(&unit));
     }
     let id = match init::ask(verb.op(), 0, 0, &unit)? {
         Asked::Waits(client) => {

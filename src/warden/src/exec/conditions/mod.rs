@@ -9,6 +9,7 @@ pub mod files;
 pub mod machine;
 
 use super::job::{Job, is_yes};
+use super::users;
 use hostel_plan::SettingKey;
 
 /// What a condition asks about. What can't be asked in a guest has an answer of its own, said in its arm.
@@ -46,6 +47,8 @@ fn ask(kind: &str, value: &str) -> Option<bool> {
         "ControlGroupController" => machine::has_controllers(value),
         "Environment" => machine::has_environment(value),
         "OSRelease" => machine::is_release(value),
+        // Of no unit's file: units/conditions.tsv.
+        "Users" => users::only_user().is_none() == is_yes(value),
         "User" => machine::is_user(value),
         "Group" => machine::is_group(value),
         // Credentials come with the next stage; as systemd without any.
@@ -184,6 +187,10 @@ mod tests {
             MemoryPressure CPUPressure IOPressure PathIsSocket Null";
         for kind in kinds.split_whitespace() {
             assert!(ask(kind, "1").is_some(), "{kind}");
+        }
+        for (condition, value) in crate::compile::policy::conditions("systemd-logind.service") {
+            let text = format!("{condition}:{value}");
+            assert!(Condition::parse(&text).is_some_and(|own| ask(own.kind, own.value).is_some()), "{text}");
         }
         assert_eq!(ask("Odd", "1"), None);
     }

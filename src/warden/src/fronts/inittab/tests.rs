@@ -26,6 +26,16 @@ fn made(init: &str, table: &str) -> (BTreeMap<String, String>, Vec<String>, Vec<
 }
 
 #[test]
+fn given_a_table_without_ids_when_init_is_a_script_then_it_is_busyboxs() {
+    let (files, wanted, _) =
+        made("/lib/sysvinit/init", "::sysinit:/sbin/startup\ntty4::respawn:/usr/bin/tail -f /x\n");
+    assert!(files.contains_key("inittab-sysinit-1.service"), "{files:#?}");
+    assert!(wanted.iter().all(|unit| !unit.ends_with(".timer")), "{wanted:?}");
+    let (files, ..) = made("/lib/sysvinit/init", "si::sysinit:/sbin/startup\n");
+    assert!(files.contains_key("inittab-si.service"), "{files:#?}");
+}
+
+#[test]
 fn given_sysvinits_table_when_made_then_only_the_runlevels_lines_are_wanted_in_their_order() {
     let (files, wanted, notes) = made("/lib/sysvinit/init", DEBIAN);
     let expected = [
