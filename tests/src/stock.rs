@@ -63,7 +63,7 @@ pub const MACHINE: [Stock; 2] = [
     Stock { name: "machine12", distribution: DEBIAN12, sources: "true", commands: FOR_MACHINE },
     Stock { name: "machine13", distribution: DEBIAN13, sources: "true", commands: FOR_MACHINE },
 ];
-const FOR_MACHINE: &[&str] = &["install util-linux-extra kmod chrony udev", "install ntpsec"];
+const FOR_MACHINE: &[&str] = &["install util-linux-extra kmod chrony", "install ntpsec"];
 
 /// All that the long tests use.
 pub const ALL: [Stock; 4] = [KINDS, UPGRADE, MACHINE[0], MACHINE[1]];
