@@ -3,27 +3,28 @@
 
 use hostel_tests::machine::{KERNEL12, Said};
 
-/// What readers and callers do until it is enough; what goes wrong is on the guest's disk.
+/// What readers and callers do until it is enough; what goes wrong is on the guest's disk. The pauses are for the machine,
+/// which is emulated.
 const READER: &str = r#"#!/bin/sh
 while [ ! -e /run/enough ]; do
   awk 'BEGIN { for (i = 1; i < ARGC; i++) { f = "/proc/" ARGV[i]; size = 0
     while ((got = (getline line < f)) > 0) size += length(line)
     close(f); if (got < 0) print "FAILED: " f; if (size < 9) print "SHORT: " f } }' \
     meminfo stat uptime loadavg vmstat >> /root/wrong 2>&1
-  sleep 1
+  sleep 8
 done
 "#;
 const CALLER: &str = r#"#!/bin/sh
 while [ ! -e /run/enough ]; do
   free > /dev/null || echo "FAILED: free" >> /root/wrong
   date -s @1000000000 > /dev/null || echo "FAILED: date" >> /root/wrong
-  sleep 1
+  sleep 4
 done
 "#;
 /// Reads a file that is larger than the guest's memory, again and again: the kernel takes pages back all the time.
 const HOG: &str = r#"#!/bin/sh
-dd if=/dev/zero of=/root/big bs=1M count=120 2>/dev/null
-while [ ! -e /run/enough ]; do cat /root/big > /dev/null; done
+dd if=/dev/zero of=/root/big bs=1M count=160 2>/dev/null
+while [ ! -e /run/enough ]; do cat /root/big > /dev/null; sleep 1; done
 "#;
 
 /// A machine's step that writes a program of the guest's root.
@@ -150,7 +151,7 @@ mod long {
                 unit("callers.service", "/bin/sh -c \"for i in $(seq 10); do /root/caller & done; wait\""),
             ),
             ("hogs", unit("hog.service", "/root/hog")),
-            ("create", "hostel create g --from dir:/small --set memory=96M --set swap=0".to_owned()),
+            ("create", "hostel create g --from dir:/small --set memory=128M --set swap=0".to_owned()),
             ("start", "hostel start g; sleep 20".to_owned()),
             (
                 "reclaimed before",
