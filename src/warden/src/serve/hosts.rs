@@ -97,14 +97,16 @@ fn read(path: &Path) -> io::Result<String> {
 
 /// A hosts file with this list in the place of the one that it had.
 fn with_list(file: &str, list: &str) -> String {
+    let lines: Vec<&str> = file.split_inclusive('\n').collect();
     let mut own = String::new();
-    let mut skips = false;
-    for line in file.split_inclusive('\n') {
-        match line.trim_end() {
-            BEGIN => skips = true,
-            END if skips => skips = false,
-            _ if skips => {}
-            _ => own += line,
+    let mut at = 0;
+    while let Some(line) = lines.get(at) {
+        at += 1;
+        if line.trim_end() != BEGIN {
+            own += line;
+        } else if let Some(length) = lines[at..].iter().position(|line| line.trim_end() == END) {
+            // Where somebody took our last line away, all behind the first may be theirs.
+            at += length + 1;
         }
     }
     if list.is_empty() {
@@ -130,6 +132,7 @@ mod tests {
         assert_eq!(two, format!("{own}\n10.0.0.8 later\n{BEGIN}\n10.0.0.3 db\n{END}\n"));
         assert_eq!(with_list(&two, ""), format!("{own}\n10.0.0.8 later\n"));
         assert_eq!(with_list(own, ""), own);
+        assert_eq!(with_list(&format!("{BEGIN}\n{own}"), ""), own);
     }
 
     #[test]
