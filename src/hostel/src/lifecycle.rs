@@ -4,7 +4,7 @@
 //! adopted by whichever command comes next; when it has ended, that command cleans up.
 
 use crate::config::Config;
-use crate::context::cgroup::{Freezer, GuestCgroup};
+use crate::context::cgroup::{Freezer, GuestCgroup, HANGS};
 use crate::error::{Doing, Error, Result};
 use crate::journal;
 use crate::name::GuestName;
@@ -273,6 +273,12 @@ fn end_init(places: &Places, record: &Record, pidfd: &OwnedFd, timeout: Duration
         return Ok(Stopped::InOrder);
     }
     kill(record, pidfd);
+    if wait_end(pidfd.as_fd(), HANGS) {
+        return Ok(Stopped::Killed);
+    }
+    if let Some(cgroup) = &record.cgroup {
+        GuestCgroup::existing(cgroup).free_who_hangs();
+    }
     if wait_end(pidfd.as_fd(), KILL_PATIENCE) {
         return Ok(Stopped::Killed);
     }
@@ -288,6 +294,12 @@ fn await_gone(places: &Places, record: &Record) -> Result<()> {
     if ProcessId::own() != Some(record.keeper)
         && let Some(keeper) = record.keeper.open()
     {
+        // Init's end takes until all of its namespace have ended.
+        if !wait_end(keeper.as_fd(), HANGS)
+            && let Some(cgroup) = &record.cgroup
+        {
+            GuestCgroup::existing(cgroup).free_who_hangs();
+        }
         wait_end(keeper.as_fd(), KILL_PATIENCE);
     }
     match Life::settled(places, &record.guest.name)? {

@@ -233,3 +233,32 @@ fn given_a_thousand_commands_in_a_row_when_executed_then_nothing_of_them_stays()
     tool.done(&["stop", &tool.guest]);
     tool.assert_clean();
 }
+
+#[test]
+#[ignore = "needs root and the built programs: cargo xtask test --all"]
+fn given_a_process_that_waits_for_its_own_file_system_when_the_guest_is_removed_then_it_is_freed_and_gone() {
+    use std::io::{BufRead, BufReader};
+    let tool = Tool::new();
+    let root = tool.create(&["--volatile", "--set=devices=/dev/fuse"]);
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/hang.c");
+    let compiled = std::process::Command::new("gcc")
+        .args(["-O1", "-static", "-pthread", source, "-o"])
+        .arg(root.join("hang"))
+        .status();
+    assert!(compiled.unwrap().success());
+    std::fs::create_dir(root.join("hung")).unwrap();
+    tool.done(&["start", &tool.guest]);
+    let mut caller = tool
+        .command(&["exec", &tool.guest, "--", "/hang", "/hung"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the tool");
+    let mut said = String::new();
+    BufReader::new(caller.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(said, "hangs\n");
+    let began = Instant::now();
+    tool.done(&["rm", "--force", &tool.guest]);
+    caller.wait().unwrap();
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    tool.assert_clean();
+}

@@ -90,7 +90,7 @@ fn gather(places: &Places, args: &StatusArgs) -> Result<Facts> {
             // Who doesn't answer has said nothing of its clocks.
             facts.clocks = clocks.unwrap_or_default();
             facts.processes =
-                record.cgroup.as_deref().map(|cgroup| GuestCgroup::existing(cgroup).processes());
+                record.cgroup.as_deref().map(|cgroup| GuestCgroup::existing(cgroup).processes().len());
             facts.usage = Some(usage::usage(&record, quota::used(&record.guest, places)));
             facts.cgroup = record.cgroup;
             if record.handed_over {

@@ -7,6 +7,7 @@
 //! Where cgroup v1 holds the controllers, the v2 tree still kills, freezes and tells pressure. An ordinary user's
 //! guests live below the cgroup that the user's own session was delegated, or have none.
 
+use crate::context::fuse;
 use crate::error::{Doing, Error, Result};
 use crate::name::GuestName;
 use crate::sys;
@@ -31,6 +32,8 @@ const CONTROLLERS: &[&str] = &["cpu", "io", "memory", "pids", "cpuset"];
 const NEEDED: usize = 4;
 /// Bounds on what a guest can build below its inner cgroup, so that its removal stays short.
 const BOUNDS: &[(&str, &str)] = &[("cgroup.max.depth", "32"), ("cgroup.max.descendants", "16384")];
+/// What was killed and lives so long waits for something that doesn't come.
+pub const HANGS: Duration = Duration::from_secs(2);
 /// Leaf in which commands run that enter a guest.
 const ENTERED: &str = "hostel.exec";
 
@@ -206,31 +209,37 @@ impl GuestCgroup {
         fs::read_to_string(self.outer.join("cgroup.events")).is_ok_and(|events| events.contains("frozen 1"))
     }
 
-    /// Processes in the guest's cgroups, counted; 0 where the cgroups are gone.
-    pub fn processes(&self) -> usize {
-        fn count(folder: &Path, depth: u32) -> usize {
-            let own = fs::read_to_string(folder.join("cgroup.procs")).map_or(0, |list| list.lines().count());
+    /// Processes in the guest's cgroups; none where the cgroups are gone.
+    pub fn processes(&self) -> Vec<i32> {
+        fn gather(folder: &Path, depth: u32, pids: &mut Vec<i32>) {
+            let own = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+            pids.extend(own.lines().filter_map(|line| line.parse::<i32>().ok()));
             if depth == 0 {
-                return own;
+                return;
             }
-            let below = fs::read_dir(folder).map_or(0, |entries| {
-                let folders = entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
-                folders.map(|e| count(&e.path(), depth - 1)).sum()
-            });
-            own + below
+            let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+            let folders = entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
+            folders.for_each(|e| gather(&e.path(), depth - 1, pids));
         }
-        count(&self.outer, DEPTH_MAX)
+        let mut pids = Vec::new();
+        gather(&self.outer, DEPTH_MAX, &mut pids);
+        pids
+    }
+
+    /// Frees those that were killed and wait for a file system whose server doesn't answer: see [`fuse`].
+    pub fn free_who_hangs(&self) {
+        fuse::abort_seen_by(&self.processes());
     }
 
     /// Ends what is left in the cgroups and removes them, all within `patience`. Nothing there is fine.
     pub fn remove(&self, patience: Duration) -> Result<()> {
-        let deadline = Instant::now() + patience;
         if !self.outer.exists() {
             return Ok(());
         }
         if self.populated() {
-            self.kill();
+            self.empty(patience)?;
         }
+        let deadline = Instant::now() + patience;
         loop {
             match remove_tree(&self.outer, DEPTH_MAX) {
                 Ok(()) => break,
@@ -242,7 +251,7 @@ impl GuestCgroup {
                     return Err(Error::Timeout(format!(
                         "{} still has {} processes after {} s: see what they wait for with `ps`",
                         self.outer.display(),
-                        self.processes(),
+                        self.processes().len(),
                         patience.as_secs()
                     )));
                 }
@@ -258,14 +267,18 @@ impl GuestCgroup {
 
     /// Ends what is left in the cgroups, and returns when it is gone; the cgroups stay.
     pub fn empty(&self, patience: Duration) -> Result<()> {
-        let deadline = Instant::now() + patience;
+        let (deadline, mut hangs) = (Instant::now() + patience, Some(Instant::now() + HANGS));
         while self.populated() {
             self.kill();
+            if hangs.is_some_and(|at| Instant::now() >= at) {
+                self.free_who_hangs();
+                hangs = None;
+            }
             if Instant::now() >= deadline {
                 return Err(Error::Timeout(format!(
                     "{} still has {} processes after {} s: see what they wait for with `ps`",
                     self.outer.display(),
-                    self.processes(),
+                    self.processes().len(),
                     patience.as_secs()
                 )));
             }

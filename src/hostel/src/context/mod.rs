@@ -19,6 +19,7 @@ pub mod cgroup;
 mod dev;
 mod devices;
 mod fakes;
+pub mod fuse;
 mod given;
 pub mod idmap;
 pub mod limits;
