@@ -245,7 +245,7 @@ pub mod unit_flags {
     pub const STOP_WHEN_UNNEEDED: u32 = 1 << 10;
     /// IgnoreOnIsolate=.
     pub const IGNORE_ON_ISOLATE: u32 = 1 << 11;
-    /// In the skip list of the guest: a start ends at once as "skipped"; SettingKey::SkipReason says why.
+    /// In the skip list of the guest: a start ends at once as "skipped"; the table of skipped units says why.
     pub const SKIP: u32 = 1 << 12;
     /// Named by others, but no file defines it (LoadState=not-found): Wants ignores it, Requires fails.
     pub const NOT_FOUND: u32 = 1 << 13;
@@ -416,8 +416,6 @@ code_enum! {
         MountType = 63, "Type";
         /// Options.
         MountOptions = 64, "Options";
-        /// Why the unit is in the skip list.
-        SkipReason = 65, "SkipReason";
         /// Any sandboxing directive, `Directive=value`, one a setting.
         Sandbox = 66, "Sandbox";
         /// `Directive=value` of resource control, scheduling and the rest that only the start applies.

@@ -86,20 +86,7 @@ impl State {
     /// Up, or about to be: what a restart of something that it hangs on, or `try-restart`, begins anew.
     pub const fn restarts_along(self) -> bool {
         // What waits for RestartSec= comes by itself.
-        matches!(
-            self,
-            State::Check
-                | State::Condition
-                | State::StartPre
-                | State::Start
-                | State::PidFile
-                | State::StartPost
-                | State::Running
-                | State::Exited
-                | State::Active
-                | State::Reload
-                | State::ReloadNotify
-        )
+        self.is_starting() || self.is_up()
     }
 
     /// There, as others see it.

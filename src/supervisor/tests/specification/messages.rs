@@ -60,15 +60,6 @@ fn given_a_failure_when_logged_then_its_lines_are_those_that_scripts_look_for() 
 }
 
 #[test]
-fn given_a_unit_of_the_skip_list_when_logged_then_its_reason_is_said() {
-    let mut guest = Guest::of([service("udev.service")
-        .flag(unit_flags::SKIP)
-        .with(|unit| unit.settings.push((SettingKey::SkipReason, "devices are the host's".into())))]);
-    guest.start("udev.service");
-    assert_eq!(guest.log(), ["udev.service is skipped in a guest: devices are the host's"]);
-}
-
-#[test]
 fn given_a_skipped_unit_that_a_failing_service_wants_when_that_restarts_then_the_skip_is_logged_once() {
     let mut guest = Guest::of([
         service("a.service")

@@ -12,7 +12,6 @@ use std::fmt::{Display, Formatter, Result};
 pub struct Line<'a> {
     name: &'a str,
     description: Option<&'a str>,
-    skip_reason: Option<&'a str>,
     kind: UnitKind,
     message: Message,
 }
@@ -23,7 +22,6 @@ impl<'a> Line<'a> {
         Line {
             name: unit.name(),
             description: unit.setting(SettingKey::Description).filter(|text| !text.is_empty()),
-            skip_reason: unit.setting(SettingKey::SkipReason),
             kind: unit.kind(),
             message,
         }
@@ -103,10 +101,7 @@ impl Display for Line<'_> {
                 write!(f, "{named} was skipped because of an unmet condition check.")
             }
             Message::AssertFailed => write!(f, "{name}: Starting requested but asserts failed."),
-            Message::Skipped => match self.skip_reason {
-                Some(reason) => write!(f, "{named} is skipped in a guest: {reason}"),
-                None => write!(f, "{named} is skipped in a guest."),
-            },
+            Message::Skipped => write!(f, "{named} is skipped in a guest."),
             Message::Stopping => write!(f, "{stopping} {named}..."),
             Message::Stopped => write!(f, "{stopped} {named}."),
             Message::Reloaded => write!(f, "Reloaded {named}."),

@@ -234,7 +234,6 @@ fn given_units_of_the_skip_list_when_compiled_then_they_keep_their_place_in_the_
         [(EdgeKind::After, "sysinit.target"), (EdgeKind::Wants, "b.target"), (EdgeKind::Wants, "user.slice")];
     assert_eq!(skipped.edges, edges.map(|(kind, other)| (kind, other.to_owned())));
     assert!(unit(&model, "user.slice").flags & (unit_flags::NOT_FOUND | unit_flags::SKIP) == 0);
-    assert_eq!(settings(skipped, SettingKey::SkipReason).len(), 1);
     assert!(skipped.commands.is_empty());
     assert!(unit(&model, "modprobe@fuse.service").flags & unit_flags::NOT_FOUND == 0);
 }

@@ -57,7 +57,7 @@ use crate::sys;
 use hostel_contract::paths;
 use hostel_plan::build::{BuildError, build};
 use hostel_plan::model::{Model, UnitModel};
-use hostel_plan::{SettingKey, UnitKind, unit_flags};
+use hostel_plan::{UnitKind, unit_flags};
 use in_force::InForce;
 use name::UnitName;
 use notes::{At, Level, Notes};
@@ -303,7 +303,8 @@ pub fn examine(dir: &Path, wish: Option<&str>) -> Result<Examined, String> {
             && unit.flags & (unit_flags::SKIP | unit_flags::NOT_FOUND | unit_flags::MASKED) == 0
     };
     let reason = |unit: &UnitModel| {
-        Some((unit.name.clone(), settings::last(&unit.settings, SettingKey::SkipReason)?.to_owned()))
+        let is_skipped = unit.flags & unit_flags::SKIP != 0;
+        is_skipped.then(|| (unit.name.clone(), policy::reason_of_skipped(&unit.name).to_owned()))
     };
     Ok(Examined {
         started: of_boot().filter(is_service).map(|unit| unit.name.clone()).collect(),

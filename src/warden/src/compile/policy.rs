@@ -140,6 +140,11 @@ pub fn skip_reason(name: &str) -> Option<&'static str> {
     match_in(TABLE.get_or_init(|| pairs(SKIP)), name)
 }
 
+/// Why the guest does without a unit that its plan has as skipped.
+pub fn reason_of_skipped(name: &str) -> &'static str {
+    skip_reason(name).unwrap_or("it is another name of what a guest does without")
+}
+
 /// Conditions that a unit has beside its own: the directive and its value.
 pub fn conditions(name: &str) -> impl Iterator<Item = (&'static str, &'static str)> + '_ {
     rows(CONDITIONS).filter_map(move |columns| match columns.as_slice() {

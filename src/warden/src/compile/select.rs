@@ -186,7 +186,7 @@ impl Selection<'_> {
     fn add(&mut self, name: UnitName, pull: Pull, notes: &mut Notes) {
         let draft = match policy::skip_reason(name.full()) {
             // What a unit says that is passed over concerns nobody.
-            Some(reason) => self.read(&name, pull, &mut Notes::default()).map(|draft| skipped(draft, reason)),
+            Some(_) => self.read(&name, pull, &mut Notes::default()).map(skipped),
             None => self.read(&name, pull, notes),
         };
         let Some(mut draft) = draft else { return };
@@ -256,7 +256,7 @@ impl Selection<'_> {
 
 /// A unit that is passed over: its place in the order stays, for what is ordered around it, and what it wants that
 /// isn't passed over too, as a target that others only wait for. What it requires is for its own work, and goes.
-fn skipped(read: Draft, reason: &str) -> Draft {
+fn skipped(read: Draft) -> Draft {
     let mut draft = Draft::missing(&read.name, unit_flags::SKIP);
     let stays = |(kind, other): &(EdgeKind, String)| match kind {
         EdgeKind::After | EdgeKind::Before => true,
@@ -265,7 +265,6 @@ fn skipped(read: Draft, reason: &str) -> Draft {
     };
     draft.model.edges = read.model.edges.into_iter().filter(stays).collect();
     draft.model.source = read.model.source;
-    draft.settings().push((SettingKey::SkipReason, reason.to_owned()));
     draft
 }
 

@@ -6,7 +6,8 @@ use super::super::message::Message;
 use super::super::server::Server;
 use super::super::value::Value;
 use super::work::{self, Made, Verb};
-use hostel_plan::{SettingKey, unit_flags};
+use crate::compile::policy::reason_of_skipped;
+use hostel_plan::unit_flags;
 
 const ACTIVATOR: &str = "org.freedesktop.systemd1.Activator";
 
@@ -40,6 +41,9 @@ pub fn requested(server: &mut Server, call: Call) {
 /// it until its own time-out.
 fn left_out(server: &mut Server, unit: &str) -> Option<Failure> {
     let subject = server.world.subject(unit);
-    let reason = subject.setting(SettingKey::SkipReason).filter(|_| subject.has(unit_flags::SKIP))?;
+    if !subject.has(unit_flags::SKIP) {
+        return None;
+    }
+    let reason = reason_of_skipped(unit);
     Some(Failure::new(name::UNIT_MASKED, format!("{unit} is left out in this guest: {reason}")))
 }
