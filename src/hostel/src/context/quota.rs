@@ -50,7 +50,8 @@ impl Capacity {
 
 /// Holds a guest to its capacity, before it starts or while it runs. `before` says what it was held to.
 pub fn apply(guest: &Guest, places: &Places, before: Capacity, after: Capacity) -> Result<()> {
-    if before == after && after.is_any() {
+    // A limit that was removed while the guest stood still, or of an earlier owner of its number, is lifted now.
+    if before == after && after.is_any() && used(guest, places).is_none() {
         return Ok(());
     }
     let Some(folder) = folder(guest, places) else { return Ok(()) };
