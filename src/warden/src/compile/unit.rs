@@ -83,7 +83,6 @@ const FLAGS: &[(&str, u32)] = &[
 /// Takes a directive. False where it is none of this section.
 pub fn take(draft: &mut Draft, d: &mut Directive<'_>) -> bool {
     if let Some((_, kind)) = DEPENDENCIES.iter().find(|(key, _)| *key == d.key) {
-        // Asked for this kind alone, of which there are few: it is a look through the whole table.
         for other in d.units() {
             // Asked for this kind alone, of which there are few: it is a look through the whole table.
             let is_skipped = *kind == EdgeKind::OnFailure
