@@ -219,12 +219,23 @@ fn given_clones_on_a_tmpfs_when_one_writes_in_all_ways_then_no_other_sees_it() {
 fn given_a_root_with_everything_when_exported_and_made_again_then_it_is_the_same_to_the_byte() {
     let tool = Tool::new();
     let source = archive(&tool, "root", "own");
-    let [first, second] = ["1", "2"].map(|number| format!("{}-{number}", tool.guest));
+    let [first, second, third] = ["1", "2", "3"].map(|number| format!("{}-{number}", tool.guest));
     tool.done(&["create", &first, "--from", &source]);
     let packed = tool.path("packed.tar.gz");
     tool.done(&["export", &first, &text(&packed)]);
     tool.done(&["create", &second, "--from", &format!("tar:{}", text(&packed))]);
     assert!(exported(&tool, &first) == exported(&tool, &second));
+    let image = format!("oci:{}:all", text(&tool.path("image")));
+    tool.done(&["export", &first, &image]);
+    tool.done(&["create", &third, "--from", &image]);
+    let again = tool.call(&["export", &first, &image]);
+    assert!(again.code != 0 && again.stderr.contains("already there"), "{again:?}");
+    // An image of the guest that was made of it has the same digests.
+    tool.done(&["export", &third, &format!("oci:{}:all", text(&tool.path("again")))]);
+    let blobs = ["image", "again"].map(|image| listed(&tool.path(image).join("blobs/sha256")));
+    let names = blobs
+        .map(|blobs| blobs.into_keys().map(|path| path.file_name().unwrap().to_owned()).collect::<Vec<_>>());
+    assert!(names[0].len() == 3 && names[0] == names[1], "through an image: {names:?}");
     let made = layers(&tool, &second).pop().unwrap().join("files");
     let meta = |name: &str| fs::symlink_metadata(made.join(name)).unwrap();
     assert_eq!(meta("linked-1").ino(), meta("linked-2").ino());

@@ -58,7 +58,8 @@ pub struct ExportArgs {
     /// The guest
     #[arg(value_name = "NAME")]
     pub guest: GuestName,
-    /// The archive; `-` is standard output. .gz, .xz, .bz2 and .zst say how to compress it
+    /// The archive; `-` is standard output. .gz, .xz, .bz2 and .zst say how to compress it. `oci:FOLDER[:TAG]`: a new folder,
+    /// an image in the layout of the Open Container Initiative
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
 }

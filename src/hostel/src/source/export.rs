@@ -21,26 +21,50 @@ const PACK: &[&str] = &[
     "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime",
     "--numeric-owner",
     "--sort=name",
-    "--sparse",
-    "--acls",
     "--xattrs",
     // A socket belongs to the process that listens.
     "--warning=no-file-ignored",
 ];
 
+/// What only tar itself reads again: holes, and access lists as text.
+const OF_TAR: &[&str] = &["--sparse", "--acls"];
+/// What every reader of an image's layers understands: no holes, and access lists as any other attribute.
+const OF_IMAGE: &[&str] = &["--no-acls", "--xattrs-include=system.posix_acl_*"];
+
+/// What a root is packed for.
+#[derive(Clone, Copy)]
+pub enum Packing<'a> {
+    /// An archive; the file's name says by its ending how to compress.
+    Archive(&'a Path),
+    /// The layer of an image, not compressed.
+    Layer,
+}
+
 /// Endings of a file's name, and how tar is told of that compression.
 const COMPRESSIONS: &[(&str, &str)] =
     &[("gz", "--gzip"), ("tgz", "--gzip"), ("xz", "--xz"), ("bz2", "--bzip2"), ("zst", "--zstd")];
 
-/// Packs a root into what is open for writing; `file` says by its ending how to compress.
-pub fn pack(ids: Ids, root: &RootPlan, to: OwnedFd, file: &Path) -> Result<()> {
-    let ending = file.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-    let compression = COMPRESSIONS.iter().find(|(known, _)| *known == ending).map(|(_, option)| *option);
+impl Packing<'_> {
+    /// What tar is told of it.
+    fn options(self) -> impl Iterator<Item = &'static str> {
+        let (options, compression) = match self {
+            Packing::Layer => (OF_IMAGE, None),
+            Packing::Archive(file) => {
+                let ending = file.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+                (OF_TAR, COMPRESSIONS.iter().find(|(known, _)| *known == ending).map(|(_, option)| *option))
+            }
+        };
+        options.iter().copied().chain(compression)
+    }
+}
+
+/// Packs a root into what is open for writing.
+pub fn pack(ids: Ids, root: &RootPlan, to: OwnedFd, packing: Packing<'_>) -> Result<()> {
     let (map, _) = IdMap::decide(ids);
     let status = mapped::run(ids, &map, Place::Root(root), || {
         use std::os::unix::process::CommandExt;
         let mut tar = Command::new("tar");
-        tar.args(PACK).args(ATTRIBUTES).args(compression).arg(".");
+        tar.args(PACK).args(ATTRIBUTES).args(packing.options()).arg(".");
         let error = tar.stdin(Stdio::null()).stdout(Stdio::from(to)).env("LC_ALL", "C").exec();
         crate::print_error(&not_installed(error));
         1

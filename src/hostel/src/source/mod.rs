@@ -19,6 +19,7 @@ mod debian;
 pub mod export;
 mod host;
 mod oci;
+pub mod oci_export;
 mod tar;
 
 /// A source, as named on the command line.

@@ -15,7 +15,7 @@ use crate::places::Places;
 use crate::progress::Progress;
 use crate::store::Ids;
 use crate::store::layers::{self, LayerId};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, Timespec};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
@@ -34,8 +34,10 @@ const NESTING_MAX: usize = 4;
 const WHITEOUT: &[u8] = b".wh.";
 /// What a layer removes all of a directory with.
 const OPAQUE: &[u8] = b".wh..wh..opq";
+/// Before the names of extended attributes in an archive.
+const ATTRIBUTE: &[u8] = b"SCHILY.xattr.";
 /// Annotation of a manifest with its name in the layout.
-const REFERENCE: &str = "org.opencontainers.image.ref.name";
+pub(super) const REFERENCE: &str = "org.opencontainers.image.ref.name";
 
 /// What points to a blob.
 #[derive(Clone, Debug, Deserialize)]
@@ -162,14 +164,19 @@ impl Layout {
 }
 
 /// This machine's, in the image-spec's words (which are Go's).
-const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+pub(super) const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
 
 /// `PATH` or `PATH:NAME`, where no such path is there.
 fn split(text: &Path) -> (PathBuf, Option<String>) {
-    let whole = (text.to_path_buf(), None);
-    if text.exists() {
-        return whole;
+    match text.exists() {
+        true => (text.to_path_buf(), None),
+        false => split_name(text),
     }
+}
+
+/// The same of a path that is still to be made.
+pub(super) fn split_name(text: &Path) -> (PathBuf, Option<String>) {
+    let whole = (text.to_path_buf(), None);
     match text.to_str().and_then(|text| text.rsplit_once(':')) {
         Some((path, name)) if !path.is_empty() => (path.into(), Some(name.into())),
         _ => whole,
@@ -314,22 +321,57 @@ fn unpack_layer(archive: &mut tar::Archive<Box<dyn Read>>, progress: &mut Progre
         if path != root && !(is_directory && fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir())) {
             remove(&path)?;
         }
+        let time = modified(&mut entry)?;
         if kind.is_fifo() {
             let mode = Mode::from_raw_mode(entry.header().mode()?);
             rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0)?;
-        } else if is_directory {
-            directories.push((path.clone(), entry.header().mtime()?));
-            entry.unpack_in(root)?;
         } else {
             entry.unpack_in(root)?;
+        }
+        if is_directory {
+            attributes(&mut entry, &path)?;
+            directories.push((path.clone(), time));
+        } else if !kind.is_hard_link() {
+            set_time(&path, time);
         }
         let ancestors = path.ancestors().map(Path::to_path_buf);
         made.extend(ancestors);
     }
-    for (path, time) in directories {
-        let time = rustix::fs::Timespec { tv_sec: i64::try_from(time).unwrap_or(0), tv_nsec: 0 };
-        let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
-        let _ = rustix::fs::utimensat(rustix::fs::CWD, &path, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW);
+    directories.into_iter().for_each(|(path, time)| set_time(&path, time));
+    Ok(())
+}
+
+/// When an entry was changed last: to the nanosecond where the archive says so (pax(1), `mtime`).
+fn modified(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Timespec> {
+    let whole = i64::try_from(entry.header().mtime()?).unwrap_or(0);
+    let extensions = entry.pax_extensions()?.into_iter().flatten().flatten();
+    let exact =
+        extensions.filter(|one| one.key_bytes() == b"mtime").find_map(|one| nanoseconds(one.value().ok()?));
+    Ok(exact.unwrap_or(Timespec { tv_sec: whole, tv_nsec: 0 }))
+}
+
+/// `SECONDS.FRACTION`, not before 1970.
+fn nanoseconds(text: &str) -> Option<Timespec> {
+    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
+    Some(Timespec {
+        tv_sec: seconds.parse().ok().filter(|seconds| *seconds >= 0)?,
+        tv_nsec: digits.parse().ok()?,
+    })
+}
+
+/// Best effort: not every file system has every time.
+fn set_time(path: &Path, time: Timespec) {
+    let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
+    let _ = rustix::fs::utimensat(rustix::fs::CWD, path, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW);
+}
+
+/// Gives a directory its extended attributes, which the archive's reader gives to files only.
+fn attributes(entry: &mut tar::Entry<'_, impl Read>, path: &Path) -> io::Result<()> {
+    for one in entry.pax_extensions()?.into_iter().flatten().flatten() {
+        if let Some(name) = one.key_bytes().strip_prefix(ATTRIBUTE) {
+            rustix::fs::setxattr(path, name, one.value_bytes(), rustix::fs::XattrFlags::empty())?;
+        }
     }
     Ok(())
 }
