@@ -83,9 +83,7 @@ fn given_limits_of_processes_when_the_guest_runs_then_its_init_has_them() {
 #[test]
 #[ignore = "needs root and the built programs: cargo xtask test --all"]
 fn given_a_limit_when_the_host_can_enforce_it_then_it_holds_at_once_else_it_is_refused_with_the_reason() {
-    let tool = Tool::new();
-    tool.create(&["--volatile"]);
-    tool.done(&["start", &tool.guest]);
+    let tool = Tool::running();
     let cgroup = tool.facts()["cgroup"].as_str().map(|path| Path::new(path).join("pids.max"));
     let set = tool.call(&["set", &tool.guest, "tasks=100"]);
     match cgroup.filter(|file| file.exists()) {
@@ -134,9 +132,7 @@ fn given_a_configuration_with_a_mistake_when_used_then_file_and_line_are_named_a
 #[test]
 #[ignore = "needs root and the built programs: cargo xtask test --all"]
 fn given_a_running_guest_when_frozen_then_it_stands_still_until_thawed_and_a_stop_still_stops_it() {
-    let tool = Tool::new();
-    tool.create(&["--volatile"]);
-    tool.done(&["start", &tool.guest]);
+    let tool = Tool::running();
     if tool.facts()["cgroup"].is_null() {
         assert!(tool.call(&["freeze", &tool.guest]).stderr.contains("no cgroup"));
         return;
@@ -166,9 +162,7 @@ fn given_a_running_guest_when_frozen_then_it_stands_still_until_thawed_and_a_sto
 #[test]
 #[ignore = "needs root and the built programs: cargo xtask test --all"]
 fn given_a_running_guest_when_asked_what_it_does_then_its_processes_and_only_they_are_shown_and_reached() {
-    let tool = Tool::new();
-    tool.create(&["--volatile"]);
-    tool.done(&["start", &tool.guest]);
+    let tool = Tool::running();
     let rows: serde_json::Value =
         serde_json::from_str(&tool.done(&["ps", &tool.guest, "--json"]).stdout).unwrap();
     let rows = rows.as_array().unwrap();

@@ -115,9 +115,7 @@ fn given_the_hosts_root_when_run_then_it_is_there_nobody_owns_it_outside_and_no_
 #[test]
 #[ignore = "needs root and the built programs: cargo xtask test --all"]
 fn given_users_of_the_guest_when_a_command_is_executed_then_it_is_theirs_with_their_groups() {
-    let tool = Tool::new();
-    tool.create(&["--volatile"]);
-    tool.done(&["start", &tool.guest]);
+    let tool = Tool::running();
     let exec = |user: &str| tool.call(&["exec", &tool.guest, "--user", user, "--", "id"]);
     assert_eq!(exec("web").stdout, "uid=33(web) gid=34(www) groups=4(log),34(www)\n");
     assert_eq!(exec("33:4").stdout, "uid=33(web) gid=4(log) groups=4(log)\n");
@@ -133,9 +131,7 @@ fn given_users_of_the_guest_when_a_command_is_executed_then_it_is_theirs_with_th
 #[ignore = "needs root and the built programs: cargo xtask test --all"]
 fn given_input_when_a_command_reads_it_then_it_comes_through_and_signals_too() {
     use std::io::Write;
-    let tool = Tool::new();
-    tool.create(&["--volatile"]);
-    tool.done(&["start", &tool.guest]);
+    let tool = Tool::running();
     let mut cat = tool
         .command(&["exec", &tool.guest, "--", "cat"])
         .stdin(Stdio::piped())
@@ -161,9 +157,7 @@ fn given_input_when_a_command_reads_it_then_it_comes_through_and_signals_too() {
 #[test]
 #[ignore = "needs root and the built programs: cargo xtask test --all"]
 fn given_a_hostile_status_page_when_asked_for_then_the_tool_says_so_and_goes_on() {
-    let tool = Tool::new();
-    tool.create(&["--volatile"]);
-    tool.done(&["start", &tool.guest]);
+    let tool = Tool::running();
     let inside = |text: &str| drop(tool.done(&["exec", &tool.guest, "--", "sh", "-c", text]));
     inside(
         "rm /run/hostel/status; mkfifo /run/hostel/status 2>/dev/null || busybox mkfifo /run/hostel/status",

@@ -176,9 +176,7 @@ fn given_a_root_that_cant_be_id_mapped_when_started_then_refused_with_the_remedy
 #[test]
 #[ignore = "needs root and the built programs: cargo xtask test"]
 fn given_a_guest_whose_keeper_was_killed_when_it_reboots_then_the_next_command_says_how_to_start_it() {
-    let tool = Tool::new();
-    tool.create(&["--volatile"]);
-    tool.done(&["start", &tool.guest]);
+    let tool = Tool::running();
     let keeper = rustix::process::Pid::from_raw(tool.fact("keeper")).expect("a keeper");
     rustix::process::kill_process(keeper, rustix::process::Signal::KILL).unwrap();
     until("the guest has no keeper", || tool.fact("keeper") == 0);

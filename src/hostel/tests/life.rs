@@ -16,9 +16,7 @@ fn kill(pid: i32) {
 #[test]
 #[ignore = "needs root and the built programs: cargo xtask test --all"]
 fn given_a_guest_when_started_and_stopped_then_it_is_ready_in_between_and_nothing_is_left() {
-    let tool = Tool::new();
-    tool.create(&["--volatile"]);
-    tool.done(&["start", &tool.guest]);
+    let tool = Tool::running();
     let facts = tool.facts();
     assert_eq!(facts["state"], "running", "{facts}");
     let units = facts["units"].as_array().unwrap();
@@ -124,9 +122,7 @@ fn given_a_start_that_is_killed_anywhere_when_the_next_command_comes_then_it_put
 #[test]
 #[ignore = "needs root and the built programs: cargo xtask test --all"]
 fn given_a_killed_keeper_when_the_guest_is_asked_for_then_it_is_adopted() {
-    let tool = Tool::new();
-    tool.create(&["--volatile"]);
-    tool.done(&["start", &tool.guest]);
+    let tool = Tool::running();
     kill(tool.fact("keeper"));
     assert_eq!(tool.done(&["exec", &tool.guest, "--", "echo", "alive"]).stdout, "alive\n");
     assert_eq!(tool.fact("keeper"), 0);
@@ -137,9 +133,7 @@ fn given_a_killed_keeper_when_the_guest_is_asked_for_then_it_is_adopted() {
 #[test]
 #[ignore = "needs root and the built programs: cargo xtask test --all"]
 fn given_a_killed_keeper_when_the_guest_ends_by_itself_then_the_next_command_cleans_up() {
-    let tool = Tool::new();
-    tool.create(&["--volatile"]);
-    tool.done(&["start", &tool.guest]);
+    let tool = Tool::running();
     kill(tool.fact("keeper"));
     kill(tool.fact("pid"));
     std::thread::sleep(Duration::from_millis(50));
@@ -182,9 +176,7 @@ fn ask(tool: &Tool, signal: &str) {
 #[test]
 #[ignore = "needs root and the built programs: cargo xtask test --all"]
 fn given_a_guest_that_restarts_or_powers_off_by_itself_then_it_is_up_again_or_gone() {
-    let tool = Tool::new();
-    tool.create(&["--volatile"]);
-    tool.done(&["start", &tool.guest]);
+    let tool = Tool::running();
     let before = tool.fact("pid");
     // SIGRTMIN+5, as systemd's own reboot does in the last resort.
     ask(&tool, "-39");
@@ -222,9 +214,7 @@ fn given_one_directory_when_two_guests_would_write_it_then_the_second_is_refused
 #[test]
 #[ignore = "needs root and the built programs: cargo xtask test --all"]
 fn given_a_thousand_commands_in_a_row_when_executed_then_nothing_of_them_stays() {
-    let tool = Tool::new();
-    tool.create(&["--volatile"]);
-    tool.done(&["start", &tool.guest]);
+    let tool = Tool::running();
     let processes = tool.fact("processes");
     for _ in 0..1000 {
         tool.done(&["exec", &tool.guest, "--", "true"]);

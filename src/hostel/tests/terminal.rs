@@ -79,9 +79,7 @@ fn gone(tool: &Tool, name: &str) {
 }
 
 fn guest() -> Tool {
-    let tool = Tool::new();
-    tool.create(&["--volatile"]);
-    tool.done(&["start", &tool.guest]);
+    let tool = Tool::running();
     // A name of its own, to be found by.
     tool.done(&["exec", &tool.guest, "--", "/bin/busybox", "cp", "/bin/busybox", "/bin/busybox-inside"]);
     tool

@@ -43,6 +43,14 @@ impl Tool {
         Self::new_in(Path::new("/var/tmp"))
     }
 
+    /// With a guest that runs, and keeps what it writes in memory.
+    pub fn running() -> Tool {
+        let tool = Self::new();
+        tool.create(&["--volatile"]);
+        tool.done(&["start", &tool.guest]);
+        tool
+    }
+
     /// With its store on the file system of this folder.
     pub fn new_in(folder: &Path) -> Tool {
         static COUNT: AtomicU32 = AtomicU32::new(0);
