@@ -101,6 +101,7 @@ pub const OUTSIDE: &[Step<spawn::Outside>] = &[
     // Meanwhile the helper makes the other namespaces. Needs the maps: owners of files show through them.
     Step::new("root", spawn::make_root),
     Step::new("what it is given", given::send),
+    Step::new("device filter, loaded", devices::load),
     // Returns when the inside is built.
     Step::new("inside", spawn::await_inside),
     // Init exists, and does not run yet. What follows needs it, or the host's rights; before, /dev/fuse was opened.

@@ -52,6 +52,8 @@ pub struct Outside {
     init: Option<Pid>,
     console: Option<OwnedFd>,
     notify: Option<OwnedFd>,
+    /// Loaded, or why it isn't; `None`: none is wanted.
+    pub(super) device_filter: Option<std::result::Result<OwnedFd, String>>,
     pub(super) notes: Vec<String>,
     inner_times: Vec<StepTime>,
 }
@@ -92,6 +94,7 @@ pub fn make(plan: ContextPlan) -> Result<Context> {
         init: None,
         console: None,
         notify: None,
+        device_filter: None,
         notes: Vec::new(),
         inner_times: Vec::new(),
     };

@@ -1,7 +1,8 @@
 /* The least that a context costs: every namespace, a root of its own with its mounts, one static program in it.
  * No image of a user's wishes, no cgroup, no record: what the kernel takes by itself.
  *
- *   bare ROOT PROGRAM
+ *   bare ROOT PROGRAM [FILE...]     each FILE has something bound over it, from a tmpfs; with them come the second /proc and
+ *                                   /sys and the other mounts that a guest has
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -43,8 +44,25 @@ static void put(const char *kind, const char *place, unsigned long flags, const 
     check(mount(kind, place, kind, flags, data), place);
 }
 
+/* What a guest has beyond that. */
+static void build_more(char **files) {
+    check(mkdir("run/fakes", 0755), "run/fakes");
+    check(mkdir("run/proc", 0755), "run/proc");
+    check(mkdir("run/sys", 0755), "run/sys");
+    check(mkdir("dev/mqueue", 0755), "dev/mqueue");
+    put("proc", "run/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+    put("sysfs", "run/sys", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, NULL);
+    put("mqueue", "dev/mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+    if (mount("cgroup2", "sys/fs/cgroup", "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0) perror("cgroup2");
+    put("tmpfs", "run/fakes", MS_NOSUID | MS_NODEV, NULL);
+    close(check(open("run/fakes/file", O_WRONLY | O_CREAT | O_CLOEXEC, 0666), "run/fakes/file"));
+    /* Relative to the root, as the others. */
+    for (; *files; files++)
+        check(mount("run/fakes/file", *files + 1, NULL, MS_BIND, NULL), *files);
+}
+
 /* The tree was cloned by the caller, who may go where the root is; the place in which it lies for a moment is any. */
-static void build(int root) {
+static void build(int root, char **files) {
     check(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), "private mounts");
     check(syscall(SYS_move_mount, root, "", AT_FDCWD, "/tmp", MOVE_MOUNT_F_EMPTY_PATH), "the root");
     check(fchdir(root), "the root");
@@ -64,6 +82,7 @@ static void build(int root) {
         close(check(open(to, O_WRONLY | O_CREAT | O_CLOEXEC, 0666), to));
         check(mount(from, to, NULL, MS_BIND, NULL), to);
     }
+    if (*files) build_more(files);
     check(syscall(SYS_pivot_root, ".", "."), "pivot_root");
     check(umount2(".", MNT_DETACH), "the old root");
     check(chdir("/"), "/");
@@ -77,7 +96,7 @@ static void build(int root) {
 }
 
 int main(int count, char **arguments) {
-    if (count != 3) return 2;
+    if (count < 3) return 2;
     int made[2], mapped[2], status = 0;
     char byte = 0;
     int root = check(syscall(SYS_open_tree, AT_FDCWD, arguments[1], OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC), arguments[1]);
@@ -94,7 +113,7 @@ int main(int count, char **arguments) {
                       CLONE_NEWTIME), "namespaces");
         pid_t first = check(fork(), "fork");
         if (first == 0) {
-            build(root);
+            build(root, arguments + 3);
             char *argv[] = {arguments[2], NULL}, *environment[] = {NULL};
             execve(arguments[2], argv, environment);
             perror(arguments[2]);

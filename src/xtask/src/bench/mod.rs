@@ -74,6 +74,16 @@ pub struct Table {
     columns: Vec<&'static str>,
     rows: Vec<Row>,
     notes: Vec<String>,
+    ratios: Ratios,
+}
+
+/// What a table has beside its numbers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ratios {
+    /// Each number over the first row's.
+    ToFirst,
+    /// Nothing: its columns say what is to be compared.
+    None,
 }
 
 /// One contestant.
@@ -86,7 +96,13 @@ struct Row {
 impl Table {
     /// An empty table. The first row that is added is what others are compared with.
     fn new(title: &str, columns: &[&'static str]) -> Table {
-        Table { title: title.to_owned(), columns: columns.to_vec(), rows: Vec::new(), notes: Vec::new() }
+        let (title, columns) = (title.to_owned(), columns.to_vec());
+        Table { title, columns, rows: Vec::new(), notes: Vec::new(), ratios: Ratios::ToFirst }
+    }
+
+    /// One whose rows aren't compared with the first.
+    fn without_ratios(title: &str, columns: &[&'static str]) -> Table {
+        Table { ratios: Ratios::None, ..Table::new(title, columns) }
     }
 
     fn row(&mut self, name: &str, values: &[Option<f64>]) {
@@ -99,17 +115,19 @@ impl Table {
 
     fn print(&self) {
         println!("\n{}", self.title);
+        let beside = |ratio: &str| match self.ratios {
+            Ratios::ToFirst => format!(" {ratio:>7}"),
+            Ratios::None => String::new(),
+        };
         let heads: Vec<String> =
-            self.columns.iter().map(|column| format!("{column:>18} {:>7}", "ratio")).collect();
+            self.columns.iter().map(|column| format!("{column:>18}{}", beside("ratio"))).collect();
         println!("  {:<28}{}", "", heads.join(""));
         for row in &self.rows {
             let cells = row.values.iter().enumerate().map(|(column, value)| {
                 let base = self.rows.first().and_then(|first| first.values.get(column).copied().flatten());
-                match (value, base) {
-                    (Some(value), Some(base)) => format!("{value:>18.2} {:>7.2}", value / base),
-                    (Some(value), None) => format!("{value:>18.2} {:>7}", "-"),
-                    (None, _) => format!("{:>18} {:>7}", "-", "-"),
-                }
+                let number = value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"));
+                let ratio = value.zip(base).map(|(value, base)| format!("{:.2}", value / base));
+                format!("{number:>18}{}", beside(ratio.as_deref().unwrap_or("-")))
             });
             println!("  {:<28}{}", row.name, cells.collect::<String>());
         }

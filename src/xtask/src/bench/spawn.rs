@@ -77,7 +77,10 @@ fn contestants(
     let lxc_folder = scratch.path().to_path_buf();
     let source = format!("dir:{}", root.display());
     let root = root.to_path_buf();
-    let (root_1, root_2, root_3, root_4) = (root.clone(), root.clone(), root.clone(), root);
+    let bound = bound(&source)?;
+    let bare_1 = bare.clone();
+    let (root_1, root_2, root_3, root_4, root_5) =
+        (root.clone(), root.clone(), root.clone(), root.clone(), root);
     let holder = cgroup2.map(|cgroup2| cgroup2.0.id().to_string()).unwrap_or_default();
     let holder_1 = holder.clone();
     let contestant = |name, command| Contestant { name, command };
@@ -88,6 +91,14 @@ fn contestants(
             Box::new(move || {
                 let mut command = Command::new(&bare);
                 command.arg(&root_4).arg("/bin/true");
+                command
+            }),
+        ),
+        contestant(
+            "bare C, a guest's mounts",
+            Box::new(move || {
+                let mut command = Command::new(&bare_1);
+                command.arg(&root_5).arg("/bin/true").args(&bound);
                 command
             }),
         ),
@@ -153,6 +164,18 @@ fn contestants(
             }),
         ),
     ])
+}
+
+/// The files that a guest has something of its own bound over.
+fn bound(source: &str) -> Result<Vec<String>, Error> {
+    let outcome =
+        run(&mut cli::hostel(&["run", source, "--", "cat", "/proc/self/mountinfo"]), LIMIT)?.success()?;
+    let place = |line: &str| {
+        let place = line.split(' ').nth(4)?;
+        (line.contains(" - fuse ") && !place.starts_with("/run/") && !place.starts_with("/dev/"))
+            .then(|| place.to_owned())
+    };
+    Ok(outcome.stdout.lines().filter_map(place).collect())
 }
 
 /// Compiles [`BARE`].

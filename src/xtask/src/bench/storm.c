@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 /* PROCESSES: what a bomb without a limit stops at, so that the machine can say what it was like. */
-enum { PERIOD_US = 8000, PROCESSES = 3000, BLOCK = 64 << 10, FILE_MB = 48, TOUCHED = 64 << 10, PORT = 7 };
+enum { PERIOD_US = 4000, PROCESSES = 3000, BLOCK = 64 << 10, FILE_MB = 48, TOUCHED = 64 << 10, PORT = 7 };
 
 static char block[BLOCK] __attribute__((aligned(4096)));
 
