@@ -229,7 +229,9 @@ impl Kernel {
             fs::copy(self.folder().join("modules").join(module), root.join(module))?;
             script += &format!("$bb insmod /{module}\n");
         }
-        script += "$bb mount -t devtmpfs dev /dev; $bb mount -t ext4 -o prjquota /dev/vda /root || $bb poweroff -f\n";
+        // A disk that can count by project is asked to.
+        script += "$bb mount -t devtmpfs dev /dev\n$bb mount -t ext4 -o prjquota /dev/vda /root 2>/dev/null || \
+            $bb mount -t ext4 /dev/vda /root || $bb poweroff -f\n";
         script += &format!("$bb umount /dev; exec $bb switch_root /root {init}\n");
         write_program(&root.join("init"), &script)?;
         let archive = folder.join("initramfs.cpio");

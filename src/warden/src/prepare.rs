@@ -5,6 +5,8 @@
 //! that doesn't lie before the distribution's own date, and writes down what the guest lives in. Each thing is looked at
 //! first, and what is there stays. What isn't permitted is said in one line each, on standard error, and gone without.
 
+mod bus;
+
 use crate::sys;
 use rustix::fs::{Mode, OFlags, StatVfsMountFlags};
 use rustix::io::Errno;
@@ -153,6 +155,14 @@ pub fn run() -> ExitCode {
     match place {
         Place::Machine => set_clock(),
         Place::Container => write_container(),
+    }
+    let user = rustix::process::geteuid();
+    if !user.is_root()
+        && let Err(error) = bus::permit_manager(user.as_raw())
+    {
+        say(&format!(
+            "the message bus can't be told who runs this guest: {error}; it doesn't know systemctl"
+        ));
     }
     ExitCode::SUCCESS
 }

@@ -104,8 +104,15 @@ pub fn restricted(life: &Life<'_>) -> String {
 }
 
 /// As the kubelet does: the hook first, which has its time and runs in the container, then TERM and the grace period.
+/// Whoever the pod runs as is root to systemctl.
 pub fn stop_pod(life: &Life<'_>) -> String {
-    let hook = podman(life, &format!("exec {} sh -c 'sleep 1; hostel-warden list'", life.name));
+    let hook = podman(
+        life,
+        &format!(
+            "exec {} sh -c 'sleep 1; timeout 10 systemctl restart rsyslog && systemctl is-active rsyslog'",
+            life.name
+        ),
+    );
     format!("{hook} > /dev/null && {}", podman_stop(life))
 }
 

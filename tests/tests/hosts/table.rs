@@ -298,11 +298,10 @@ struct Running {
 }
 
 impl Running {
-    fn start(host: &Host, life: &Life<'_>) -> Running {
+    fn start(host: &Host, life: &Life<'_>, script: &str) -> Running {
         let console = life.folder.join("console");
         let file = File::create(&console).expect("a file for the console");
-        let script = (host.start)(life);
-        let mut command = host.command(life, &script);
+        let mut command = host.command(life, script);
         command.stdin(Stdio::null()).stdout(file.try_clone().expect("a descriptor")).stderr(file);
         Running { child: command.spawn().expect("the host"), console }
     }
@@ -397,8 +396,10 @@ fn first_life<'a>(host: &Host, image: &'a Image, row: &mut Row) -> Option<(Life<
 }
 
 fn boot(host: &Host, life: &Life<'_>, row: &mut Row) -> Option<Running> {
+    // What unpacks the image is no part of the boot.
+    let script = (host.start)(life);
     let began = Instant::now();
-    let mut running = Running::start(host, life);
+    let mut running = Running::start(host, life, &script);
     row.ready = is_ready(host, life, &mut running, 1);
     if !row.ready {
         row.trouble.push(format!("it isn't ready after {:?}\n{}", host.boot_limit(), running.said()));

@@ -264,7 +264,7 @@ impl Broker {
     /// The caller's user is known.
     fn admit(&mut self, call: Call, caller: Caller, details: &mut dyn FnMut(&Message) -> Details) {
         let call = Call { caller, ..call };
-        let asks_polkit = |action: &&str| caller.uid != 0 && *action != interface::BY_USER;
+        let asks_polkit = |action: &&str| !caller.is_manager() && *action != interface::BY_USER;
         let Some(action) = interface::privilege(&call.message).filter(asks_polkit) else {
             return self.admitted(call);
         };

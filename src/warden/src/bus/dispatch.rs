@@ -31,6 +31,11 @@ impl Caller {
     /// Nobody has asked.
     pub const UNKNOWN: Caller = Caller { uid: u32::MAX, pid: 0 };
 
+    /// May it do everything? That is root, and whoever the whole guest runs as where that isn't root.
+    pub fn is_manager(self) -> bool {
+        self.uid == 0 || self.uid == rustix::process::geteuid().as_raw()
+    }
+
     /// The process.
     pub fn process(self) -> Option<u32> {
         Some(self.pid).filter(|pid| *pid != 0)

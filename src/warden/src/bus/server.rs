@@ -282,7 +282,7 @@ impl Server {
             let uid = peer.as_ref().map_or(u32::MAX, |peer| peer.uid.as_raw());
             let pid = peer.map_or(0, |peer| peer.pid.as_raw_nonzero().get() as u32);
             // The socket's mode keeps others out; this is for a descriptor that was passed on.
-            if uid != 0 {
+            if !(Caller { uid, pid }).is_manager() {
                 continue;
             }
             self.last_peer += 1;

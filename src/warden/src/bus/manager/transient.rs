@@ -443,7 +443,7 @@ pub fn attach(server: &mut Server, call: &Call) -> Result<Answer, Failure> {
     let pids: Vec<u64> = call.argument(2).items().iter().filter_map(Value::number).collect();
     let is_own = |path: &Path| fs::metadata(path).is_ok_and(|found| found.uid() == call.caller.uid);
     let may = |pid: &u64| is_own(&Path::new("/proc").join(pid.to_string()));
-    if call.caller.uid != 0 && !(is_own(&folder) && pids.iter().all(may)) {
+    if !(call.caller.is_manager() || is_own(&folder) && pids.iter().all(may)) {
         let text = format!("Only root, or the user whom {unit} is delegated to, may move processes into it");
         return Err(Failure::new(name::ACCESS_DENIED, text));
     }
