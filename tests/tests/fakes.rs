@@ -206,6 +206,26 @@ fn given_calls_that_are_answered_when_services_make_them_then_they_agree_with_pr
     let bound: u32 = own.stdout.lines().find_map(|line| line.trim().parse().ok()).unwrap_or(0);
     assert!(bound > 30 && !own.stdout.contains("written"), "{own:?}");
 
+    // What distributions' scripts do at boot of what is mounted already. The options of /run have the host's ids.
+    let remounted = "mount -o remount,rw / && mount -o remount,size=64m /run && mount -o remount,nosuid /dev/pts && \
+         mount -o remount,noexec /sys && for at in / /run /sys; do findmnt -no OPTIONS $at; done";
+    let said = as_service(&guest, limit, remounted);
+    let options: Vec<&str> = said.stdout.lines().collect();
+    assert!(said.status.success() && options.len() == 3 && options[1].contains("size=65536k"), "{said:?}");
+    assert!(options[0].starts_with("rw,nodev") && options[2].starts_with("ro,"), "{said:?}");
+    let user =
+        as_service(&guest, limit, "setpriv --reuid=1000 --bounding-set=-all mount -o remount,size=1m /run");
+    assert!(
+        !user.status.success() && !guest.shell("findmnt -no OPTIONS /run").contains("size=1024k"),
+        "{user:?}"
+    );
+    let kinds = guest.shell("cat /proc/filesystems; ls /sys/fs; readlink /etc/mtab");
+    assert!(kinds.contains("nodev\ttmpfs\n") && kinds.contains("\ncgroup\n"), "{kinds}");
+    assert!(
+        !kinds.contains("securityfs") && !kinds.contains("pstore") && kinds.contains("mounts"),
+        "{kinds}"
+    );
+
     // Setting the frequency of the clock, as chronyd does.
     let adjust = r#"perl -e '$t = pack("L", 2) . "\0" x 252; $r = syscall(159, $t); die "$!" if $r < 0; print unpack("x40q", $t)'"#;
     let said = as_service(&guest, limit, adjust);

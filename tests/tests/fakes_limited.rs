@@ -97,15 +97,37 @@ mod long {
             ),
             ("more", "hostel set g memory=80M && sleep 1".to_owned()),
             ("meminfo of more", inside("grep MemTotal /proc/meminfo")),
+            // The smallest limit of all above it is the guest's, as in test_meminfo_hierarchy and test_cpuset_hierarchy.
+            ("less above", "echo 48M > /sys/fs/cgroup/hostel/memory.max && sleep 1".to_owned()),
+            ("meminfo of less", inside("grep MemTotal /proc/meminfo")),
+            ("no less", "echo max > /sys/fs/cgroup/hostel/memory.max".to_owned()),
+            // Read in parts, with a pause between them: test_read_proc.
+            (
+                "in parts",
+                inside(
+                    "for f in cpuinfo stat meminfo; do { head -c 1024; sleep 1; head -c 1024; sleep 1; cat; } < \
+                     /proc/$f > /root/parts && [ -s /root/parts ] || echo $f; done",
+                ),
+            ),
             ("stop", "hostel stop g".to_owned()),
+            // The same where process 1 is the guest's own.
+            ("own init", "mkdir -p /small/sbin && ln -s /bin/busybox /small/sbin/init".to_owned()),
+            (
+                "created",
+                "hostel create h --from dir:/small --init plain --set memory=64M --set swap=0".to_owned(),
+            ),
+            ("started", "hostel start h".to_owned()),
+            ("own meminfo", "hostel exec h -- cat /proc/meminfo".to_owned()),
+            ("stopped", "hostel stop h".to_owned()),
         ];
         let steps: Vec<(&str, &str)> = steps.iter().map(|(name, text)| (*name, text.as_str())).collect();
         let said: Said = KERNEL12.run(&steps).unwrap();
-        for step in ["create", "start", "listed", "load", "more", "stop"] {
+        for step in ["create", "start", "listed", "load", "more", "stop", "created", "started", "stopped"] {
             said.done(step);
         }
         let meminfo = said.done("meminfo");
         assert_eq!(kilobytes(meminfo, "MemTotal"), 65_536);
+        assert_eq!(kilobytes(said.done("own meminfo"), "MemTotal"), 65_536);
         let used = kilobytes(meminfo, "MemTotal") - kilobytes(meminfo, "MemFree");
         let current = said.number("current") / 1024;
         assert!(used.abs_diff(current) < 4096, "{used} kB told, {current} kB in the cgroup");
@@ -131,6 +153,8 @@ mod long {
         let dirty = said.done("dirty");
         assert!(kilobytes(dirty, "Shmem") >= 20 << 10, "{dirty}");
         assert!(said.done("meminfo of more").contains(" 81920 kB"), "a limit shows as soon as it is changed");
+        assert!(said.done("meminfo of less").contains(" 49152 kB"), "{}", said.done("meminfo of less"));
+        assert_eq!(said.done("in parts"), "");
     }
 
     #[test]
@@ -159,8 +183,9 @@ mod long {
             ),
             (
                 "kills",
-                "k=0; while [ $k -lt 1000 ]; do for p in $(busybox pgrep -f 'hostel-warden fakes'); do \
-                 kill -9 $p && k=$((k+1)); done; sleep 0.1; done; echo $k"
+                "k=0; while [ $k -lt 1000 ]; do for c in /proc/[0-9]*/cmdline; do read -r name < $c; case $name in \
+                 hostel-warden*fakes*) p=${c#/proc/}; kill -9 ${p%/cmdline} && k=$((k+1));; esac; done 2>/dev/null; \
+                 sleep 0.1; done; echo $k"
                     .to_owned(),
             ),
             ("reclaimed", "sed -n 's/^pgsteal_direct //p' /sys/fs/cgroup/hostel/g/memory.stat".to_owned()),

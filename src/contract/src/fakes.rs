@@ -13,13 +13,15 @@ pub const HELD: &str = "fakes";
 /// Longest list of names in the store.
 pub const NAMES_MAX: usize = 2048;
 /// Most descriptors in it.
-pub const DESCRIPTORS_MAX: usize = 32;
+pub const DESCRIPTORS_MAX: usize = 48;
 
 /// Name in the store: the FUSE connection.
 pub const FUSE: &str = "fuse";
 /// Name in the store: the memory that requests are received into, with all that is to outlive a server. Sealed against
 /// shrinking. Whoever answers has it locked (fcntl(2), F_SETLK), which tells who that is.
 pub const MEMORY: &str = "memory";
+/// Name in the store: the untouched proc ([`crate::paths::KERNEL_PROC`]), as a path.
+pub const PROC: &str = "proc";
 /// Name in the store: where the kernel asks about system calls (seccomp_unotify(2)).
 pub const LISTENER: &str = "listener";
 /// Name in the store: the FIFO that stands for /proc/kmsg, open for both ways: so it has a writer, and readers wait.
@@ -48,6 +50,13 @@ pub const CGROUP2_FILES: &[&str] = &[
     "io.pressure",
     "memory.pressure",
 ];
+/// Files of the cgroups above that one, as far as there are any: the smallest limit is the guest's. In the store with
+/// [`ABOVE`] once for each step before the file's name.
+pub const CGROUP2_FILES_ABOVE: &[&str] = &["memory.max", "memory.swap.max"];
+/// One step up.
+pub const ABOVE: &str = "../";
+/// Most steps.
+pub const STEPS_MAX: usize = 4;
 /// The same of version 1, where the memory controller is there and limits who started the guest.
 pub const CGROUP1_FILES: &[&str] = &[
     "memory.limit_in_bytes",
@@ -69,6 +78,7 @@ pub const BOUND: &[&str] = &[
     "proc/cmdline",
     "proc/cpuinfo",
     "proc/diskstats",
+    "proc/filesystems",
     "proc/interrupts",
     "proc/loadavg",
     "proc/mdstat",

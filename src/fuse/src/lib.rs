@@ -6,6 +6,7 @@
 //! bytes in, bytes out; it touches nothing.
 
 pub mod constants;
+pub mod filesystems;
 pub mod names;
 pub mod protocol;
 pub mod tree;

@@ -34,8 +34,35 @@ struct Faked {
     name: &'static str,
     /// What the filter returns.
     verdict: u32,
-    /// The first argument is this, or is not.
-    first: Option<(bool, u32)>,
+    /// Of calls like these alone.
+    only: Option<Only>,
+}
+
+/// What the lower half of an argument must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Only {
+    /// Its place, from 0.
+    argument: u32,
+    /// The bits that are looked at.
+    mask: u32,
+    value: u32,
+    /// They are the value, or are not.
+    is: bool,
+}
+
+impl Only {
+    /// `NUMBER`, `!NUMBER`, or `PLACE&MASK=NUMBER`.
+    fn parse(text: &str) -> Option<Only> {
+        let (argument, mask, text) = match text.split_once('&') {
+            Some((argument, rest)) => {
+                let (mask, text) = rest.split_once('=')?;
+                (argument.parse().ok()?, mask.parse().ok()?, text)
+            }
+            None => (0, !0, text),
+        };
+        let (is, text) = text.strip_prefix('!').map_or((true, text), |text| (false, text));
+        Some(Only { argument, mask, value: text.parse().ok()?, is })
+    }
 }
 
 fn rows(table: &'static str) -> impl Iterator<Item = Vec<&'static str>> {
@@ -52,9 +79,7 @@ fn faked(asked: Asked) -> Vec<Faked> {
             (alone, _) if alone.unwrap_or(what) == "faked" => libc::SECCOMP_RET_ERRNO,
             _ => return None,
         };
-        let text = *row.get(2)?;
-        let (is, number) = text.strip_prefix('!').map_or((true, text), |number| (false, number));
-        Some(Faked { name: row.first()?, verdict, first: number.parse().ok().map(|number| (is, number)) })
+        Some(Faked { name: row.first()?, verdict, only: Only::parse(row.get(2)?) })
     };
     rows(CALLS).filter_map(of_row).collect()
 }
@@ -66,7 +91,7 @@ fn program(asked: Asked) -> Vec<sock_filter> {
     const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
     const JUMP: u16 = (libc::BPF_JMP | libc::BPF_JA) as u16;
     const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
-    /// Where struct seccomp_data has number, convention, and the lower half of the first argument.
+    /// Where struct seccomp_data has number, convention, and the lower half of the first argument, 8 bytes for each.
     const NUMBER: u32 = 0;
     const CONVENTION: u32 = 4;
     const FIRST: u32 = 16;
@@ -80,14 +105,15 @@ fn program(asked: Asked) -> Vec<sock_filter> {
         for row in rows(NUMBERS) {
             let Some(call) = faked.iter().find(|call| row.first() == Some(&call.name)) else { continue };
             let Some(number) = row.get(column).and_then(|number| number.parse().ok()) else { continue };
-            match call.first {
+            match call.only {
                 None => body.extend([branch(number, 0, 1), plain(RETURN, call.verdict)]),
-                Some((is, first)) => {
-                    let (same, other) = if is { (0, 1) } else { (1, 0) };
+                Some(only) => {
+                    let (same, other) = if only.is { (0, 1) } else { (1, 0) };
                     body.extend([
-                        branch(number, 0, 4),
-                        plain(LOAD, FIRST),
-                        branch(first, same, other),
+                        branch(number, 0, 5),
+                        plain(LOAD, FIRST + only.argument * 8),
+                        plain(AND, only.mask),
+                        branch(only.value, same, other),
                         plain(RETURN, call.verdict),
                         allow,
                     ]);
@@ -150,11 +176,11 @@ mod tests {
     #[test]
     fn given_the_table_then_each_row_is_a_call_that_there_is_with_what_becomes_of_it_and_why() {
         for row in rows(CALLS) {
-            let [name, what, first, reason] = row[..] else { panic!("four columns: {row:?}") };
+            let [name, what, only, reason] = row[..] else { panic!("four columns: {row:?}") };
             assert!(rows(NUMBERS).any(|numbers| numbers[0] == name), "{name} is no call");
             let alone = what.strip_prefix("asked/").unwrap_or(what);
             assert!(["faked", "passed"].contains(&alone), "{name}: {what}");
-            assert!(first == "-" || first.trim_start_matches('!').parse::<u32>().is_ok(), "{name}: {first}");
+            assert!(only == "-" || Only::parse(only).is_some_and(|only| only.argument < 6), "{name}: {only}");
             assert!(!reason.is_empty(), "{name}: why?");
         }
     }
@@ -165,12 +191,17 @@ mod tests {
     }
 
     fn answer_of(program: &[sock_filter], convention: u32, number: u32, first: u32) -> u32 {
+        answer_with(program, convention, number, [first, 0, 0, 0])
+    }
+
+    fn answer_with(program: &[sock_filter], convention: u32, number: u32, arguments: [u32; 4]) -> u32 {
+        let [a, b, c, d] = arguments;
         let (mut at, mut value) = (0, 0);
         loop {
             let sock_filter { code, jt, jf, k } = program[at];
             at += 1;
             match u32::from(code) {
-                0x20 => value = [number, convention, 0, 0, first][k as usize / 4],
+                0x20 => value = [number, convention, 0, 0, a, 0, b, 0, c, 0, d, 0][k as usize / 4],
                 0x54 => value &= k,
                 0x15 => at += usize::from(if value == k { jt } else { jf }),
                 0x05 => at += k as usize,
@@ -208,6 +239,10 @@ mod tests {
         assert_eq!(x86_64(99, 5), libc::SECCOMP_RET_USER_NOTIF, "sysinfo");
         assert_eq!(x86_64(305, 0), libc::SECCOMP_RET_USER_NOTIF, "clock_adjtime");
         assert_eq!(x86_64(167, 0), libc::SECCOMP_RET_ERRNO, "swapon");
+        let mount = |flags| answer_with(&program, 0xc000_003e, 165, [0, 0, 0, flags]);
+        assert_eq!(mount(32 | 2), libc::SECCOMP_RET_USER_NOTIF, "MS_REMOUNT");
+        assert_eq!(mount(32 | 4096), libc::SECCOMP_RET_ALLOW, "MS_REMOUNT and MS_BIND");
+        assert_eq!(mount(2), libc::SECCOMP_RET_ALLOW);
         assert_eq!(answer_of(&program, 0x4000_0003, 25, 0), libc::SECCOMP_RET_USER_NOTIF, "stime of i386");
     }
 }

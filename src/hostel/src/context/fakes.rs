@@ -21,7 +21,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, OpenTreeFlags, mount_bind, open_tree};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::PipeFlags;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -58,6 +58,13 @@ pub(super) fn open(helper: &mut Helper) -> Result<()> {
         opened
             .files
             .extend(files.filter_map(|file| read(format!("{}{file}", fakes::CGROUP2), outer.join(file))));
+        for (step, folder) in outer.ancestors().enumerate().skip(1).take(fakes::STEPS_MAX) {
+            let above = fakes::ABOVE.repeat(step);
+            let files = fakes::CGROUP2_FILES_ABOVE.iter();
+            opened.files.extend(
+                files.filter_map(|file| read(format!("{}{above}{file}", fakes::CGROUP2), folder.join(file))),
+            );
+        }
     }
     if let Some(folder) = limiting_memory_cgroup() {
         let files = fakes::CGROUP1_FILES.iter();
@@ -84,10 +91,6 @@ fn limiting_memory_cgroup() -> Option<PathBuf> {
 /// Mounts the fakes, has them answered, and binds them over what they stand for.
 pub(super) fn mount(inside: &mut Inside) -> Result<()> {
     let Opened { fuse, files } = std::mem::take(&mut inside.opened);
-    // Init of ours sees to it that somebody answers; the guest's own wouldn't.
-    if inside.plan.handed_over {
-        return Ok(());
-    }
     for folder in ["fakes", "kernel", "kernel/proc", "kernel/sys"] {
         let path = format!("{}/{folder}", paths::RUN);
         rustix::fs::mkdir(&path, Mode::from_raw_mode(0o755)).doing(|| format!("making {path}"))?;
@@ -132,7 +135,11 @@ fn connected(fuse: &OwnedFd) -> Result<()> {
 
 /// Has a mounted connection answered, and binds its files.
 fn answered(inside: &mut Inside, fuse: OwnedFd, files: Vec<(String, OwnedFd)>) -> Result<()> {
-    let mut named = vec![(fakes::FUSE.to_owned(), fuse), (fakes::MEMORY.to_owned(), memory()?)];
+    let mut named = vec![
+        (fakes::FUSE.to_owned(), fuse),
+        (fakes::MEMORY.to_owned(), memory()?),
+        (fakes::PROC.to_owned(), kernel_proc()?),
+    ];
     named.extend(files);
     named.push((fakes::KMSG.to_owned(), kernel_log(inside)?));
     // Whoever answers a single command is followed by nobody: who called would wait for ever.
@@ -150,12 +157,14 @@ fn answered(inside: &mut Inside, fuse: OwnedFd, files: Vec<(String, OwnedFd)>) -
     let store = store(&named)?;
     dev::real_time_clock(inside)?;
     let (_, fuse) = &named[0];
-    let binding = start_answering(&store, fuse)?;
+    let followed = if inside.plan.handed_over { Followed::BySupervisor } else { Followed::ByInit };
+    let binding = start_answering(&store, fuse, followed)?;
     look_all_up()?;
     bind_all()?;
     drop(binding);
-    // The parent of a single command holds nothing, and starts nobody: who answers now is the only one.
-    inside.store = Some(store).filter(|_| inside.plan.arguments.is_empty());
+    // The parent of a single command holds nothing, and starts nobody: who answers now is the only one. Nor does an init of
+    // the guest's own: there a process of ours has the store, and starts the others.
+    inside.store = Some(store).filter(|_| inside.plan.arguments.is_empty() && !inside.plan.handed_over);
     Ok(())
 }
 
@@ -169,6 +178,12 @@ pub(super) fn attach_at(
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let point = rustix::fs::open(place, flags, Mode::empty()).doing(|| format!("opening {place}"))?;
     attach(&fs, &point, place)
+}
+
+/// The untouched proc: what a guest's init mounts over /run hides its path, not this.
+fn kernel_proc() -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(paths::KERNEL_PROC, flags, Mode::empty()).doing(|| "opening the untouched /proc")
 }
 
 /// The memory that outlives whoever answers.
@@ -192,10 +207,31 @@ fn store(named: &[(String, OwnedFd)]) -> Result<OwnedFd> {
     Ok(store)
 }
 
+/// Who starts the next one when whoever answers has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Followed {
+    /// The warden of our init; of a single command nobody.
+    ByInit,
+    /// A process of ours beside the guest's own init, which is what is started then.
+    BySupervisor,
+}
+
+impl Followed {
+    /// Arguments of the warden, with its name.
+    fn arguments(self) -> Vec<CString> {
+        let words: &[&CStr] = match self {
+            Followed::ByInit => &[c"hostel-warden", c"fakes"],
+            // An init that asks all processes to end leaves one with such a name alone (systemd).
+            Followed::BySupervisor => &[c"@hostel-warden", c"fakes", c"supervise"],
+        };
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+}
+
 /// Starts who answers first: a child of the guest's process 1, of which init knows nothing. It tells the kernel the names
 /// of the files while they are bound, and becomes `hostel-warden fakes` when what is returned here has been dropped:
 /// nobody waits for that, and what is read meanwhile is answered a moment later.
-fn start_answering(store: &OwnedFd, fuse: &OwnedFd) -> Result<OwnedFd> {
+fn start_answering(store: &OwnedFd, fuse: &OwnedFd, followed: Followed) -> Result<OwnedFd> {
     let doing = || "starting who answers the fakes";
     let (bound, binding) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).doing(doing)?;
     let program =
@@ -215,8 +251,7 @@ fn start_answering(store: &OwnedFd, fuse: &OwnedFd) -> Result<OwnedFd> {
             if placed.is_ok() {
                 sys::signal::default_dispositions();
                 let _ = sys::signal::unblock_all();
-                let arguments = [c"hostel-warden".to_owned(), c"fakes".to_owned()];
-                sys::process::execute(&program, &arguments, &[]);
+                sys::process::execute(&program, &followed.arguments(), &[]);
             }
             exit_now(127)
         }

@@ -132,6 +132,7 @@ pub const INSIDE: &[Step<spawn::Inside>] = &[
     // /proc and /sys while the host's own still show: the kernel asks for that in a user namespace.
     Step::new("/proc", mounts::proc),
     Step::new("/sys", mounts::sys),
+    Step::new("empty folders of /sys", mounts::empty_folders),
     Step::new("/sys/fs/cgroup", mounts::cgroup),
     Step::new("/dev", dev::base),
     // Binds of the host's nodes, so while its /dev can be reached.
@@ -146,6 +147,7 @@ pub const INSIDE: &[Step<spawn::Inside>] = &[
     Step::new("change the root", mounts::change_root),
     // From here on the host's files are out of reach.
     Step::new("hide folders", mounts::hide),
+    Step::new("/etc/mtab", mounts::mount_table),
     Step::new("console", dev::console),
     Step::new("notify socket", process::notify_socket),
     Step::new("host name", process::host_name),

@@ -132,6 +132,48 @@ pub(super) fn sys(inside: &mut Inside) -> Result<()> {
     attach_at(inside, &fs, "sys")
 }
 
+/// Folders below /sys that a guest finds empty, and why.
+const EMPTY: &str = include_str!("../../../../units/sys.tsv");
+
+/// The rows of [`EMPTY`]: a folder, and the one that stays in it.
+fn emptied() -> impl Iterator<Item = (&'static str, Option<&'static str>)> {
+    EMPTY.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).filter_map(|line| {
+        let mut columns = line.split('\t');
+        Some((columns.next()?, columns.next().filter(|stays| *stays != "-")))
+    })
+}
+
+/// Empties what scripts of distributions would mount on. A single command runs none, and is not kept waiting.
+pub(super) fn empty_folders(inside: &mut Inside) -> Result<()> {
+    if !inside.plan.arguments.is_empty() {
+        return Ok(());
+    }
+    for (folder, stays) in emptied() {
+        let path = format!("sys/{folder}");
+        // What this kernel doesn't have needs no cover.
+        let Ok(place) = open_below(inside.root()?, &path, OFlags::DIRECTORY) else { continue };
+        let fs = new_fs("tmpfs", &[FsOption::Value("mode", "0755")], NO_SUID_DEV_EXEC)?;
+        if let Some(stays) = stays {
+            rustix::fs::mkdirat(&fs, stays, Mode::from_raw_mode(0o755))
+                .doing(|| format!("making {stays}"))?;
+        }
+        attach(&fs, &place, &path)?;
+        sys::mount::add_attributes(fs.as_fd(), sys::mount::READ_ONLY)
+            .doing(|| format!("making /{path} read-only"))?;
+    }
+    Ok(())
+}
+
+/// /etc/mtab, where there is none: what distributions make of it at boot. One that can't be made is the guest's to miss.
+pub(super) fn mount_table(inside: &mut Inside) -> Result<()> {
+    if inside.plan.arguments.is_empty()
+        && let Ok(etc) = open_below(inside.root()?, "etc", OFlags::DIRECTORY)
+    {
+        let _ = rustix::fs::symlinkat("/proc/mounts", etc, "mtab");
+    }
+    Ok(())
+}
+
 /// The guest's own part of the cgroup tree. Where the host has none, neither has the guest.
 pub(super) fn cgroup(inside: &mut Inside) -> Result<()> {
     if inside.plan.tree.is_none() {

@@ -7,8 +7,8 @@ use crate::context::mounts::{FsOption, NO_SUID_DEV_EXEC};
 use crate::context::processors;
 use crate::error::{Doing, Result};
 use hostel_contract::paths;
-use hostel_fuse::constants;
 use hostel_fuse::tree::{Node, Tree};
+use hostel_fuse::{constants, filesystems};
 use rustix::fs::{Mode, OFlags};
 use std::io::Write;
 
@@ -23,6 +23,9 @@ pub(super) fn mount() -> Result<()> {
     for (at, path) in tree.files.iter().enumerate() {
         let text = match constants::of(path) {
             Some(text) => Some(text.to_owned()),
+            None if *path == "proc/filesystems" => {
+                std::fs::read_to_string("/proc/filesystems").ok().map(|kernel| filesystems::of_guest(&kernel))
+            }
             None => path.starts_with("sys/devices/system/cpu/").then(processors::list),
         };
         if let Some(text) = text {

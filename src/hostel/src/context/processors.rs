@@ -214,7 +214,11 @@ mod tests {
     #[test]
     fn given_lists_and_maps_as_the_kernel_writes_them_when_cut_then_they_have_its_form_still() {
         assert_eq!(numbers("0-2,5\n"), [0, 1, 2, 5]);
-        assert_eq!(numbers("\n"), [] as [usize; 0]);
+        assert_eq!((numbers("\n"), numbers("")), (vec![], vec![]));
+        assert_eq!(
+            (numbers("1,2"), numbers("1-3,5"), numbers("1,4-5")),
+            (vec![1, 2], vec![1, 2, 3, 5], vec![1, 4, 5])
+        );
         assert_eq!(ranges(&[0, 1, 2, 5]), "0-2,5");
         assert_eq!(masked("00000003,0000000f\n", &[1, 32]), "00000001,00000002");
         assert_eq!(masked("3", &[0]), "1");

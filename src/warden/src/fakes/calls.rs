@@ -13,12 +13,13 @@ use std::os::unix::fs::FileExt;
 
 use hostel_contract::{fakes, paths};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2, readlinkat};
 use rustix::io::Errno;
 
 use super::memory::{Clock, Memory, is_over};
 use super::sources::{boot_ns, real_ns, value_of};
 use super::store::Store;
-use super::{Role, server};
+use super::{Role, remount, server};
 use crate::exec::seccomp::{CONVENTIONS, Calls};
 use crate::sys::{
     NOTIFICATION, Verdict, answer_call, answer_calls_here, ask_for_short_turns, end_within, is_call_valid,
@@ -27,11 +28,19 @@ use crate::sys::{
 
 /// Seconds that looking into a caller's memory may take.
 const PATIENCE: u32 = 5;
+/// Longest path, and options, of mount(2): a page.
+const TEXT_MAX: usize = 4096;
+/// How a place to mount on is opened.
+const PLACE: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
+/// MS_MGC_VAL and MS_MGC_MSK of linux/mount.h.
+const MAGIC: u32 = 0xc0ed_0000;
+const MAGIC_BITS: u32 = 0xffff_0000;
 /// Bit of a number of the x32 convention.
 const X32: u32 = 0x4000_0000;
 
 /// Names that are asked about; the same as in the table.
-const ASKED: [&str; 8] = [
+const ASKED: [&str; 9] = [
+    "mount",
     "sysinfo",
     "adjtimex",
     "clock_adjtime",
@@ -49,7 +58,7 @@ struct Call {
     pid: u32,
     number: u32,
     convention: u32,
-    arguments: [u64; 2],
+    arguments: [u64; 5],
 }
 
 impl Call {
@@ -61,7 +70,7 @@ impl Call {
             pid: half(8)?,
             number: half(16)?,
             convention: half(20)?,
-            arguments: [word(32)?, word(40)?],
+            arguments: [word(32)?, word(40)?, word(48)?, word(56)?, word(64)?],
         };
         (call.id != 0).then_some(call)
     }
@@ -86,6 +95,8 @@ struct Answering {
     /// Where SIGTERM arrives.
     termination: OwnedFd,
     memory: Memory,
+    /// The untouched proc.
+    proc: OwnedFd,
     /// Number and convention of each name in [`ASKED`].
     numbers: Vec<(u32, u32, &'static str)>,
 }
@@ -103,7 +114,8 @@ impl Answering {
         });
         let numbers = numbers.collect();
         let memory = Memory::map(store.get(fakes::MEMORY)?)?;
-        Ok(Some(Answering { listener, termination: termination()?, memory, numbers }))
+        let proc = store.get(fakes::PROC)?.try_clone_to_owned()?;
+        Ok(Some(Answering { listener, termination: termination()?, memory, proc, numbers }))
     }
 
     fn run(&self) {
@@ -151,6 +163,7 @@ impl Answering {
         let Some((.., name)) = known else { return Verdict::GoOn };
         let is_native = call.convention == CONVENTIONS[0].audit;
         match *name {
+            "mount" => self.remount(call),
             // That of 32 bits has another form, and the host's values.
             "sysinfo" if !is_native => Verdict::GoOn,
             "sysinfo" => self.fill_sysinfo(call),
@@ -166,18 +179,65 @@ impl Answering {
 
     /// The caller's memory. `None`: it isn't to be looked into, or the caller has gone.
     fn memory_of(&self, call: &Call) -> Option<File> {
-        let path = format!("{}/{}/mem", paths::KERNEL_PROC, call.pid);
-        let file = File::options().read(true).write(true).open(path).ok()?;
+        let flags = OFlags::RDWR | OFlags::CLOEXEC;
+        let file = File::from(openat(&self.proc, format!("{}/mem", call.pid), flags, Mode::empty()).ok()?);
         // Only now is it sure that the file is the caller's, and no successor's with the same number.
         is_call_valid(self.listener.as_fd(), call.id).then_some(file)
     }
 
+    /// What the kernel says of the caller; empty where it has gone.
+    fn status(&self, call: &Call) -> String {
+        let file = openat(&self.proc, format!("{}/status", call.pid), OFlags::CLOEXEC, Mode::empty());
+        file.ok().and_then(|file| std::io::read_to_string(File::from(file)).ok()).unwrap_or_default()
+    }
+
     /// Is the caller the guest's root? The kernel asks for CAP_SYS_TIME, which no guest has.
-    fn is_root(call: &Call) -> bool {
-        let status = std::fs::read_to_string(format!("{}/{}/status", paths::KERNEL_PROC, call.pid));
-        let ids = status.unwrap_or_default();
-        let ids = ids.lines().find_map(|line| line.strip_prefix("Uid:"));
+    fn is_root(&self, call: &Call) -> bool {
+        let status = self.status(call);
+        let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
         ids.and_then(|ids| ids.split_ascii_whitespace().nth(1)) == Some("0")
+    }
+
+    /// Could the caller do what this process can: is it in the same namespaces, with the right to mount?
+    fn may_mount(&self, call: &Call) -> bool {
+        /// CAP_SYS_ADMIN's bit (linux/capability.h).
+        const ADMINISTRATION: u64 = 1 << 21;
+        let same = |file: &str| {
+            let link = |process: &str| readlinkat(&self.proc, format!("{process}/{file}"), Vec::new());
+            matches!((link(&call.pid.to_string()), link("self")), (Ok(one), Ok(own)) if one == own)
+        };
+        let status = self.status(call);
+        let rights = status
+            .lines()
+            .find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok());
+        same("ns/user") && same("ns/mnt") && rights.is_some_and(|rights| rights & ADMINISTRATION != 0)
+    }
+
+    /// mount(2) of something that is mounted already.
+    fn remount(&self, call: &Call) -> Verdict {
+        let [_, target, _, flags, options] = call.arguments;
+        if !self.may_mount(call) {
+            return Verdict::GoOn;
+        }
+        let Some(memory) = self.memory_of(call) else { return Verdict::GoOn };
+        end_within(PATIENCE);
+        let verdict = match (text_at(&memory, target), text_at(&memory, options)) {
+            (Some(target), Some(options)) if target.starts_with('/') => {
+                let root = openat(&self.proc, format!("{}/root", call.pid), PLACE, Mode::empty());
+                let opened =
+                    root.and_then(|root| openat2(root, target, PLACE, Mode::empty(), ResolveFlags::IN_ROOT));
+                // The flags have 32 bits; the upper half of older programs' is a number that means nothing.
+                let flags = flags as u32;
+                let flags = if flags & MAGIC_BITS == MAGIC { flags & !MAGIC_BITS } else { flags };
+                match opened.and_then(|target| remount::remount(target.as_fd(), flags, &options)) {
+                    Ok(()) => Verdict::Success,
+                    Err(errno) => Verdict::Failure(errno),
+                }
+            }
+            _ => Verdict::GoOn,
+        };
+        end_within(0);
+        verdict
     }
 
     /// sysinfo(2): memory, load and processes as in the guest's own /proc.
@@ -198,7 +258,7 @@ impl Answering {
 
     /// adjtimex(2), clock_adjtime(2): what is to be set is taken out of the request, and the kernel answers the rest.
     fn adjust(&self, call: &Call, at: u64) -> Verdict {
-        if !Self::is_root(call) {
+        if !self.is_root(call) {
             return Verdict::GoOn;
         }
         let Some(memory) = self.memory_of(call) else { return Verdict::GoOn };
@@ -217,7 +277,7 @@ impl Answering {
 
     /// clock_settime(2), settimeofday(2), stime(2): remembered, and nothing else. `wide`: of two numbers of 8 bytes.
     fn set(&self, call: &Call, at: u64, wide: bool) -> Verdict {
-        if !Self::is_root(call) {
+        if !self.is_root(call) {
             return Verdict::Failure(Errno::PERM);
         }
         // settimeofday(2) of a time zone alone.
@@ -245,6 +305,18 @@ impl Answering {
             }
         }
     }
+}
+
+/// A string of the caller's memory; none where the pointer is 0.
+fn text_at(memory: &File, at: u64) -> Option<String> {
+    let mut bytes = vec![0; TEXT_MAX];
+    if at == 0 {
+        return Some(String::new());
+    }
+    // It may end with the mapping, before the room does.
+    let length = memory.read_at(&mut bytes, at).ok()?;
+    let text = bytes.get(..length)?.split(|byte| *byte == 0).next()?;
+    (text.len() < length).then(|| String::from_utf8(text.to_vec()).ok())?
 }
 
 /// What is left of the modes of struct timex when nothing is to be set (linux/timex.h).
@@ -331,6 +403,6 @@ mod tests {
         let mut bytes = [0; NOTIFICATION];
         (bytes[0], bytes[8], bytes[16], bytes[40]) = (1, 2, 99, 7);
         let call = Call::parse(&bytes).unwrap();
-        assert_eq!((call.pid, call.number, call.arguments), (2, 99, [0, 7]));
+        assert_eq!((call.pid, call.number, call.arguments), (2, 99, [0, 7, 0, 0, 0]));
     }
 }

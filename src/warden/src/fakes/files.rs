@@ -33,6 +33,7 @@ pub const FILES: &[File] = &[
     file("proc/cmdline", NEVER, values::cmdline),
     file("proc/cpuinfo", SLOW, values::cpuinfo),
     file("proc/diskstats", FAST, values::diskstats),
+    file("proc/filesystems", SLOW, values::filesystems),
     file("proc/interrupts", SLOW, values::interrupts),
     file("proc/loadavg", SLOW, values::loadavg),
     file("proc/mdstat", NEVER, values::mdstat),

@@ -1,6 +1,7 @@
 //! `hostel-warden fakes`: answers the interfaces that a guest lacks, files of /proc and /sys above all.
 //!
-//! Two processes of one thread each, which `serve` starts again when they have ended. The one for files is started by the
+//! Two processes of one thread each, which `serve` ([`supervise`] under the guest's own init) starts again when they have
+//! ended. The one for files is started by the
 //! spawner before init; the other answers system calls that the kernel asks about ([`calls`]), and is a process of its own since
 //! a caller's memory may be a file of the first: killed, it waits for that one's answer, and must hold up nobody. The first reads the
 //! kernel's own files through an untouched proc and the files of the guest's cgroup that the spawner opened, and answers
@@ -18,14 +19,18 @@ mod calls;
 mod files;
 mod knobs;
 mod memory;
+mod remount;
 mod rtc;
 mod server;
 mod sources;
 mod store;
+mod succession;
+mod supervise;
 mod values;
 
 pub use memory::is_over;
 pub use store::Store;
+pub use succession::{Fakes, PLAIN};
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -54,8 +59,15 @@ impl Role {
     }
 }
 
+/// The argument of whoever sees to it that they answer.
+const SUPERVISE: &str = "supervise";
+
 /// Runs the command: what it is started with is in [`hostel_contract::fakes`].
 pub fn run(args: &[OsString]) -> ExitCode {
+    if args == [SUPERVISE] {
+        crate::sys::ignore_ending_signals();
+        return ended(supervise::serve());
+    }
     let role = [Role::Files, Role::Calls].into_iter().find(|role| args == role.arguments());
     let Some(role) = role else {
         eprintln!(
@@ -65,10 +77,13 @@ pub fn run(args: &[OsString]) -> ExitCode {
     };
     // Of those that ask us to end only SIGTERM is heard, and only from init: see the loop.
     crate::sys::ignore_ending_signals();
-    let served = match role {
+    ended(match role {
         Role::Files => server::serve(),
         Role::Calls => calls::serve(),
-    };
+    })
+}
+
+fn ended(served: std::io::Result<()>) -> ExitCode {
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

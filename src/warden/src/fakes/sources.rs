@@ -7,8 +7,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use hostel_contract::fakes::{CGROUP1, CGROUP2};
-use hostel_contract::paths::KERNEL_PROC;
+use hostel_contract::fakes::{ABOVE, CGROUP1, CGROUP2, PROC, STEPS_MAX};
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::thread::{CpuSet, sched_getaffinity};
 use rustix::time::{ClockId, clock_gettime};
@@ -37,8 +36,7 @@ const SINGLE: [&str; 7] =
 impl Sources {
     /// With what the spawner opened.
     pub fn open(store: Store) -> io::Result<Sources> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let proc = rustix::fs::open(KERNEL_PROC, flags, Mode::empty())?;
+        let proc = store.get(PROC)?.try_clone_to_owned()?;
         Ok(Sources { store, proc, kept: HashMap::new(), samples: HashMap::new(), room: vec![0; 64 << 10] })
     }
 
@@ -79,6 +77,12 @@ impl Sources {
     /// A file of the guest's cgroup, version 2.
     pub fn cgroup2(&mut self, name: &str) -> Option<&str> {
         read(self.store.find(&format!("{CGROUP2}{name}"))?, Comes::Whole, &mut self.room)
+    }
+
+    /// The least number that a file of the guest's cgroup, version 2, or of those above it has; `None`: no limit.
+    pub fn least2(&mut self, name: &str) -> Option<u64> {
+        let steps = (0..=STEPS_MAX).map(|steps| format!("{}{name}", ABOVE.repeat(steps)));
+        steps.filter_map(|name| self.cgroup2(&name)?.trim().parse().ok()).min()
     }
 
     /// A file of the guest's cgroup of a version 1 controller.

@@ -10,7 +10,6 @@ mod carry;
 mod channel;
 mod datagrams;
 mod enclosed;
-mod fakes;
 mod forward;
 mod hosts;
 mod journal_log;

@@ -15,7 +15,6 @@ use rustix::event::{Timespec, epoll};
 
 use super::channel::{Channel, Message, Next};
 use super::datagrams::Datagrams;
-use super::fakes::Fakes;
 use super::hosts::Hosts;
 use super::manager::ManagerSocket;
 use super::pipes::Pipes;
@@ -27,6 +26,7 @@ use super::varlink::{Varlink, Wish};
 use super::writer::Log;
 use super::{During, Options, ServeError, say_on_console, speak, upward};
 use crate::ctl::{client, names};
+use crate::fakes::Fakes;
 use crate::page::read_plan;
 use crate::requests::{Requests, utmp};
 

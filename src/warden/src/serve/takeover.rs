@@ -8,7 +8,6 @@ use hostel_contract::{fakes, paths};
 
 use super::channel::Channel;
 use super::datagrams::{Datagrams, PLACES};
-use super::fakes::Fakes;
 use super::forward::Forwarder;
 use super::journal_log::{self, JournalLog};
 use super::journald_conf::JournaldConf;
@@ -23,6 +22,7 @@ use super::upward;
 use super::varlink::{self, Varlink};
 use super::writer::{Log, TextLog};
 use super::{During, Options, ServeError, say_on_console};
+use crate::fakes::{Fakes, PLAIN};
 use crate::requests::{self, Pipe, Requests};
 
 /// Names under which init holds what is ours.
@@ -323,7 +323,7 @@ pub fn take_over(options: &Options, channel: OwnedFd) -> Result<Option<Serve<'_>
     let sources = Receiving { datagrams, streams, varlink };
     let mut serve = Serve::new(options, channel, sink, sources, (manager, requests))?;
     serve.next_plan = next_plan;
-    serve.fakes = inventory.held.remove(fakes::HELD).map(Fakes::of).unwrap_or_default();
+    serve.fakes = inventory.held.remove(fakes::HELD).map(|store| Fakes::of(store, PLAIN)).unwrap_or_default();
     serve.stopping = inventory.stopping;
     if let Some(plan) = &inventory.plan {
         serve.follow_plan(plan.as_fd());

@@ -94,6 +94,33 @@ pub struct MountAttributes {
     pub no_programs: bool,
 }
 
+/// What changes of a mount: MOUNT_ATTR_* of mount_setattr(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MountChange {
+    /// Set.
+    pub set: u64,
+    /// Cleared before.
+    pub clear: u64,
+}
+
+/// Changes attributes of the mount whose root `mount` is, and nothing else about it or below it (Linux 5.12).
+pub fn change_mount(mount: BorrowedFd<'_>, change: MountChange) -> Result<(), Errno> {
+    let attributes =
+        libc::mount_attr { attr_set: change.set, attr_clr: change.clear, propagation: 0, userns_fd: 0 };
+    // SAFETY: the path is empty and ends with NUL, `attributes` is as large as the size says, and both outlive the call.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    })
+    .map(drop)
+}
+
 /// Sets attributes of the mount at `path`, and nothing else about it or below it (mount_setattr, Linux 5.12).
 pub fn set_mount_attributes(path: &std::ffi::CStr, wanted: MountAttributes) -> Result<(), Errno> {
     let attr_set = if wanted.read_only { libc::MOUNT_ATTR_RDONLY } else { 0 }

@@ -59,16 +59,14 @@ impl Limited {
 fn limited(made: &mut Made<'_>, host: u64, host_swap: u64) -> Option<Limited> {
     let number = |text: &str| text.trim().parse::<u64>().ok();
     let sources = &mut *made.sources;
-    let two =
-        [sources.cgroup2("memory.max").and_then(number), sources.cgroup2("memory.high").and_then(number)];
-    if let Some(total) = two.into_iter().flatten().min() {
+    let high = sources.cgroup2("memory.high").and_then(number);
+    if let Some(total) = [sources.least2("memory.max"), high].into_iter().flatten().min() {
         let total = total.min(host).max(4096);
         let used = sources.cgroup2("memory.current").and_then(number)?.min(total);
         let text = sources.cgroup2("memory.stat")?;
         let stat = STAT.iter().filter_map(|(two, _)| Some((*two, value_of(text, two)?))).collect();
         let swap_used = sources.cgroup2("memory.swap.current").and_then(number).unwrap_or(0);
-        let swap = sources.cgroup2("memory.swap.max").and_then(number);
-        let swap = swap.map(|most| (most.min(host_swap), swap_used.min(most)));
+        let swap = sources.least2("memory.swap.max").map(|most| (most.min(host_swap), swap_used.min(most)));
         return Some(Limited { total, used, stat, swap }).filter(|limited| limited.total < host);
     }
     let total = sources.cgroup1("memory.limit_in_bytes").and_then(number)?.max(4096);

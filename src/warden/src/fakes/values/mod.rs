@@ -52,6 +52,11 @@ constant!(mdstat, "proc/mdstat");
 constant!(partitions, "proc/partitions");
 constant!(slabinfo, "proc/slabinfo");
 
+/// filesystems: those that the guest may mount.
+pub fn filesystems(made: &mut Made<'_>, out: &mut String) {
+    out.push_str(&hostel_fuse::filesystems::of_guest(made.sources.kernel("filesystems").unwrap_or_default()));
+}
+
 /// A file that has requests only, and no content.
 pub fn nothing(_: &mut Made<'_>, _: &mut String) {}
 

@@ -1,6 +1,7 @@
-//! Sees to it that somebody answers the guest's fakes (`crate::fakes` says who and why).
+//! Sees to it that somebody answers the guest's fakes (`crate::fakes` says who and why): for `serve`, and for
+//! [`super::supervise`] where that doesn't run.
 //!
-//! The store of their descriptors is init's, which gave it to us. Who answers has its byte of the memory in it locked: so a new
+//! The store of their descriptors was given to us. Who answers has its byte of the memory in it locked: so a new
 //! warden finds the process that an earlier one, or the spawner, started, and waits for its end by pidfd.
 //!
 //! Its states: *watched* (the end of a process is waited for), *resting* (one that ended too soon is not followed by
@@ -16,15 +17,22 @@ use hostel_contract::fakes::{LISTENER, MEMORY};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::fakes::{Role, Store, is_over};
+use super::{Role, Store, is_over};
 use crate::sys::lock_holder;
 
 /// A process that lived shorter is followed by the next one after as much.
 const REST: Duration = Duration::from_millis(20);
 
+/// argv[0] of who answers.
+pub const PLAIN: &str = "hostel-warden";
+/// The same where the guest's own systemd is process 1: at its end it leaves processes of root whose name begins so alone
+/// (systemd's ROOT_STORAGE_DAEMONS).
+pub const LEFT_ALONE: &str = "@hostel-warden";
+
 /// Who is to answer.
 pub struct Fakes {
     role: Role,
+    name: &'static str,
     store: OwnedFd,
     /// The process that answers, while it lives.
     watched: Option<OwnedFd>,
@@ -36,9 +44,10 @@ pub struct Fakes {
 }
 
 impl Fakes {
-    /// All that the store, which init holds, has something for.
-    pub fn of(store: OwnedFd) -> Vec<Fakes> {
-        let new = |role, store| Fakes { role, store, watched: None, child: None, started: None, over: false };
+    /// All that the store has something for, each to be started under `name`.
+    pub fn of(store: OwnedFd, name: &'static str) -> Vec<Fakes> {
+        let new =
+            |role, store| Fakes { role, name, store, watched: None, child: None, started: None, over: false };
         let asks = Store::peek(store.as_fd()).is_ok_and(|inside| inside.find(LISTENER).is_some());
         let second = store.try_clone().ok().filter(|_| asks).map(|store| new(Role::Calls, store));
         [new(Role::Files, store)].into_iter().chain(second).collect()
@@ -47,6 +56,16 @@ impl Fakes {
     /// What is to be waited for, readable when a turn is due. It changes with each turn.
     pub fn awaited(&self) -> Option<BorrowedFd<'_>> {
         self.watched.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Has the guest come to its end?
+    pub fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// The number of the process that we have started.
+    pub fn child(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
     }
 
     /// When a turn is due though nothing is readable.
@@ -93,7 +112,7 @@ impl Fakes {
         }
         self.started = Some(Instant::now());
         let child = Command::new("/proc/self/exe")
-            .arg0("hostel-warden")
+            .arg0(self.name)
             .arg("fakes")
             .args(self.role.arguments())
             .stdin(Stdio::from(self.store.try_clone()?))
