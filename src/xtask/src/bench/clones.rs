@@ -1,25 +1,31 @@
-//! Clones of one Debian 12, all running: what they take beside one guest.
+//! Clones of one Debian 12 with four services, all running: what they take beside one guest.
 //!
 //! Page cache is what of the store's files is in memory, each inode counted once (fincore).
 
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use hostel_tests::cache::DEBIAN12;
+use hostel_tests::cache::DEBIAN12_FOUR;
 use hostel_tests::cli::hostel;
 use hostel_tests::run::run;
 use serde_json::Value;
 
+use super::root::forget;
 use super::{Table, median_ms};
 use crate::shell::{About, Error};
 
 /// How many, unless `HOSTEL_CLONES` says otherwise.
 const CLONES: usize = 200;
+/// Theirs, which a clone has of whose copy it is.
+const MARK: &str = "clones";
 /// How long any call may take.
 const LIMIT: Duration = Duration::from_secs(600);
 /// Adds up the pages of a store that are in memory, in bytes.
 const CACHED: &str = "find \"$1/layers\" -xdev -type f -size +0 -printf '%i %p\\0' | sort -zu -k1,1n | \
                       cut -zd' ' -f2- | xargs -0r fincore -b -n -o RES | awk '{ sum += $1 } END { print sum + 0 }'";
+
+/// All files of a store.
+const FILES: &str = "find \"$1/layers\" -xdev -type f -print";
 
 /// A store of its own, removed with all guests in it.
 struct Store {
@@ -32,6 +38,14 @@ impl Store {
         let mut call = hostel(arguments);
         call.env("HOSTEL_STORE", self.folder.join("store")).env("HOSTEL_RUN_DIR", self.folder.join("run"));
         Ok(run(&mut call, LIMIT)?.success()?.stdout)
+    }
+
+    /// Takes its files out of memory.
+    fn forget(&self) -> Result<(), Error> {
+        let mut find = Command::new("sh");
+        let files =
+            run(find.args(["-c", FILES, "sh"]).arg(self.folder.join("store")), LIMIT)?.success()?.stdout;
+        forget(files.lines())
     }
 
     /// Disk in MiB, inodes, page cache in MiB.
@@ -50,6 +64,7 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
+        let _ = self.call(&["stop-all"]);
         for name in &self.guests {
             let _ = self.call(&["rm", "--force", name]);
         }
@@ -64,7 +79,9 @@ pub fn table() -> Result<Table, Error> {
     std::fs::create_dir_all(&folder).about("make", &folder)?;
     let first = "clones-first".to_owned();
     let mut store = Store { folder, guests: vec![first.clone()] };
-    store.call(&["create", &first, "--from", &format!("tar:{}", DEBIAN12.tar().display())])?;
+    let source = format!("tar:{}", DEBIAN12_FOUR.tar().display());
+    store.call(&["create", &first, "--from", &source, "--set", &format!("marks={MARK}")])?;
+    store.forget()?;
     store.call(&["start", &first])?;
     let one = store.measure()?;
     store.call(&["stop", &first])?;
@@ -77,9 +94,10 @@ pub fn table() -> Result<Table, Error> {
         store.call(&["clone", &first, &name])?;
         took.push(began.elapsed());
     }
-    for name in &store.guests {
-        store.call(&["start", name])?;
-    }
+    store.forget()?;
+    let began = Instant::now();
+    store.call(&["start-all", "--mark", MARK])?;
+    let started = began.elapsed();
     let all = store.measure()?;
     let longest = took.iter().max().map_or(0.0, |time| time.as_secs_f64() * 1000.0);
 
@@ -97,6 +115,13 @@ pub fn table() -> Result<Table, Error> {
     table.note(format!(
         "a clone took {:.1} ms (the middle), {longest:.1} ms at most; with the process's start",
         median_ms(&mut took).unwrap_or(0.0)
+    ));
+    let began = Instant::now();
+    store.call(&["stop-all", "--mark", MARK])?;
+    table.note(format!(
+        "all were started in {:.1} s and stopped in {:.1} s",
+        started.as_secs_f64(),
+        began.elapsed().as_secs_f64()
     ));
     Ok(table)
 }
