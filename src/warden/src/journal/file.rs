@@ -246,6 +246,12 @@ impl JournalFile {
         self.pages.write()
     }
 
+    /// Between two batches: gives back memory that the next one fills again.
+    pub fn rest(&mut self) {
+        (self.known, self.ends) = Default::default();
+        self.pages.rest();
+    }
+
     /// Drops the batch, and what may have been written of it.
     pub fn take_back(&mut self) -> io::Result<()> {
         self.known.clear();

@@ -269,6 +269,13 @@ impl Pages {
         Ok(())
     }
 
+    /// Between two batches: gives back what was read of the file, and the room for the next batch.
+    pub fn rest(&mut self) {
+        if self.fresh.is_empty() && self.before.is_empty() {
+            (self.cache, self.fresh, self.before) = (FxHashMap::default(), Vec::new(), Vec::new());
+        }
+    }
+
     /// Writes what is new, without what is zero for long.
     fn write_fresh(&self) -> io::Result<()> {
         let mut from = 0;

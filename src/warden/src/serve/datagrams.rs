@@ -250,6 +250,11 @@ impl Datagrams {
         self.refused.take()
     }
 
+    /// Gives back the room for short ones, which is made again for the next.
+    pub fn rest(&mut self) {
+        self.short = Vec::new();
+    }
+
     /// Removes the first datagrams from the queue.
     pub fn consume(&mut self, count: usize) -> io::Result<()> {
         if self.buffer.len() > BUFFER_KEPT {

@@ -359,6 +359,13 @@ impl LogWriter for JournalLog {
         Ok(())
     }
 
+    fn rest(&mut self) {
+        self.facts = None;
+        if let Some(current) = &mut self.current {
+            current.journal.rest();
+        }
+    }
+
     fn fulfil(&mut self, wish: Wish) -> io::Result<()> {
         match wish {
             Wish::Sync => self.current()?.journal.file().sync_data(),

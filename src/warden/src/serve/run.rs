@@ -1,6 +1,7 @@
 //! The loop of a serving warden.
 
 mod receiving;
+mod resting;
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -100,6 +101,8 @@ pub struct Serve<'a> {
     trouble: Option<Trouble>,
     /// When a batch was written.
     written: Option<Instant>,
+    /// Since when nothing has happened; `None`: all that there is to be done about it was done.
+    quiet_since: Option<Instant>,
     /// Something could not be received before what was received is written out.
     is_full: bool,
     set: OwnedFd,
@@ -160,6 +163,7 @@ impl<'a> Serve<'a> {
             hosts,
             trouble,
             written,
+            quiet_since: Some(Instant::now()),
             is_full,
             set,
             listening,
@@ -200,6 +204,7 @@ impl<'a> Serve<'a> {
                 self.put_hosts();
             }
             self.channel.send_pending();
+            self.rest_if_quiet();
         }
     }
 
@@ -427,6 +432,7 @@ impl<'a> Serve<'a> {
             due.map(|at| now + at.duration_since(SystemTime::now()).unwrap_or_default().min(WALL_CLOCK));
         let fakes = self.fakes.iter().filter_map(Fakes::deadline);
         let others = manager.into_iter().chain(due).chain(fakes).chain(self.gathers_until());
+        let others = others.chain(self.quiet_since.map(|since| since + resting::AFTER));
         let timeout = partial.into_iter().chain(retry).chain(others).min().map(|at| {
             // Rounded up: a wait that ends too early is made again for nothing.
             at.saturating_duration_since(now) + Duration::from_millis(1)
@@ -435,6 +441,9 @@ impl<'a> Serve<'a> {
         let mut events = [MaybeUninit::<epoll::Event>::uninit(); 11];
         match epoll::wait(&self.set, &mut events, timeout.as_ref()) {
             Ok((events, _)) => {
+                if !events.is_empty() {
+                    self.quiet_since = Some(Instant::now());
+                }
                 let is_log = |token| matches!(token, PIPES | DATAGRAM_SOCKETS | STREAMS);
                 Ok(!events.is_empty() && events.iter().all(|event| is_log(event.data.u64())))
             }

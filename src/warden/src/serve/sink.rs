@@ -113,6 +113,14 @@ pub struct Sources<'a> {
 }
 
 impl<W: LogWriter> Sink<W> {
+    /// When all is written out: gives back memory that what comes next fills again.
+    pub fn rest(&mut self) {
+        if self.is_written_out() {
+            self.buffer = Vec::new();
+            self.writer.rest();
+        }
+    }
+
     /// Goes on where the held parts say that an earlier warden stopped.
     pub fn adopt(parts: Parts<W>, sources: Sources<'_>) -> io::Result<Sink<W>> {
         let Parts { spool, state, writer, units, forwarder, conf } = parts;

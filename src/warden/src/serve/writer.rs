@@ -29,6 +29,8 @@ pub trait LogWriter {
     fn add(&mut self, record: &Record<'_>, identifier: &str, extra: &[Vec<u8>]);
     /// Writes the batch, all of it or an error, and begins the next one.
     fn write(&mut self) -> io::Result<()>;
+    /// Gives back memory that the next batch fills again, between two batches.
+    fn rest(&mut self);
     /// Does what somebody asks of the log, between two batches.
     fn fulfil(&mut self, wish: Wish) -> io::Result<()>;
     /// Takes the log back to where it was, and drops the batch. True where that place is still there.
@@ -61,6 +63,9 @@ impl LogWriter for Log {
     }
     fn write(&mut self) -> io::Result<()> {
         self.writer().write()
+    }
+    fn rest(&mut self) {
+        self.writer().rest();
     }
     fn fulfil(&mut self, wish: Wish) -> io::Result<()> {
         self.writer().fulfil(wish)
@@ -190,6 +195,10 @@ impl LogWriter for TextLog {
         // What a burst needed is not kept for the quiet time after it.
         self.batch.shrink_to(64 * 1024);
         Ok(())
+    }
+
+    fn rest(&mut self) {
+        self.batch.shrink_to_fit();
     }
 
     fn fulfil(&mut self, wish: Wish) -> io::Result<()> {

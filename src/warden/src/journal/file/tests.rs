@@ -76,7 +76,14 @@ fn given_entries_when_written_then_journalctl_verifies_and_finds_them() {
             for number in 0..50 {
                 put(&mut journal, batch * 50 + number);
             }
+            if batch % 3 == 0 {
+                // In the middle of a batch nothing is lost by it either.
+                journal.rest();
+            }
             journal.write().unwrap();
+            if batch % 2 == 0 {
+                journal.rest();
+            }
         }
         assert_verified(&place.path());
         let Some((_, text)) = journalctl(&place.path(), &["-o", "cat"]) else { return };

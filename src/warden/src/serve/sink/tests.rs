@@ -46,6 +46,9 @@ impl LogWriter for Lines {
         disk.lines.append(&mut self.batch);
         if disk.full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
+    fn rest(&mut self) {
+        self.batch.shrink_to_fit();
+    }
     fn fulfil(&mut self, _wish: Wish) -> io::Result<()> {
         Ok(())
     }
