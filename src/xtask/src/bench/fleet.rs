@@ -1,8 +1,11 @@
-//! Many guests: what each costs in memory, everything counted, and how long all take to start and to stop.
+//! Many guests with sshd and cron each: what each costs in memory, everything counted, and how long all take to start and
+//! to stop.
 //!
-//! Each is the smallest that there is, a BusyBox and a process that sleeps: under Hostel a service, beside init and warden;
-//! under the peers PID 1 itself, with no init at all. Everything is counted by a memory group: processes, the kernel's memory
-//! for them, files that they brought in, and the host's side. `HOSTEL_FLEET` says how many guests of Hostel there are.
+//! All boot the same Debian as it is, with the init that they have: Hostel's, or systemd under the peers. Each has a
+//! writable layer of its own on the disk over one common root. Everything is counted by a memory group: processes, the
+//! kernel's memory for them, files that they brought in, and the host's side. What the services themselves have (their own
+//! pages, page tables and stacks, which no host can save) is shown apart. `HOSTEL_FLEET` and `HOSTEL_FLEET_PEERS` say how many
+//! guests there are.
 
 use std::cell::RefCell;
 use std::fs;
@@ -11,63 +14,104 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use hostel_tests::cache::DEBIAN12_FOUR;
 use hostel_tests::run::{run, until};
-use hostel_tests::{oracle, paths, small};
+use hostel_tests::{host, oracle, paths};
 
 use super::Table;
-use super::root::Scratch;
+use super::root::{Layered, Scratch, pack};
 use crate::shell::{About, Error};
 
 /// Guests of Hostel, where nothing else is asked for.
 const GUESTS: usize = 100;
-/// Guests of each peer: they take longer.
+/// Guests of each peer: they take longer, and more.
 const PEERS: usize = 20;
+/// Guests of a peer that are on their way at a time.
+const AT_ONCE: usize = 8;
 /// How long all of one kind may take to start, and to stop.
-const LIMIT: Duration = Duration::from_secs(300);
-/// How long the machine may settle before its memory is read.
-const SETTLE: Duration = Duration::from_secs(3);
-/// What a peer's guest runs: it says that it is there, and sleeps.
-const SLEEPER: [&str; 3] = ["/bin/sh", "-c", "echo > /up; exec sleep 1000000"];
+const LIMIT: Duration = Duration::from_secs(1200);
+/// How long the guests are left alone before their memory is read: longer than it takes until wardens have given back what
+/// they had for the boot.
+const SETTLE: Duration = Duration::from_secs(30);
+/// What each guest runs, by the names of the processes.
+const SERVICES: [&str; 3] = ["sshd", "cron", "agetty"];
+/// Of them, those without which a guest isn't ready.
+const NEEDED: usize = 2;
+/// Units of the root's that no guest is to have.
+const WITHOUT: [&str; 2] = ["nginx", "rsyslog"];
+/// KiB of a process' stack in the kernel.
+const KERNEL_STACK: u64 = 16;
 
 /// What a kind of guests came to.
 struct Cost {
     guests: usize,
     kib: f64,
+    /// Of them, what the services have.
+    services: f64,
     start: Duration,
     stop: Duration,
 }
 
 impl Cost {
-    fn row(&self) -> [Option<f64>; 3] {
+    fn row(&self) -> [Option<f64>; 4] {
         let each = |whole: f64| Some(whole / self.guests as f64);
-        [each(self.kib), each(self.start.as_secs_f64() * 1000.0), each(self.stop.as_secs_f64() * 1000.0)]
+        [
+            each(self.kib),
+            each(self.kib - self.services),
+            each(self.start.as_secs_f64() * 1000.0),
+            each(self.stop.as_secs_f64() * 1000.0),
+        ]
     }
+}
+
+/// A number from the environment.
+fn number(name: &str, otherwise: usize) -> usize {
+    std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(otherwise)
 }
 
 /// Each kind in its turn.
 pub fn table() -> Result<Table, Error> {
-    let guests = std::env::var("HOSTEL_FLEET").ok().and_then(|n| n.parse().ok()).unwrap_or(GUESTS);
+    let guests = number("HOSTEL_FLEET", GUESTS);
     let scratch = Scratch::new("fleet")?;
     let root = scratch.join("root");
-    small::make(&root).and_then(|()| small::make_bootable(&root)).about("make", &root)?;
-    let columns = ["KiB a guest", "start ms a guest", "stop ms a guest"];
-    let mut table = Table::new("Many small guests at once, everything counted", &columns);
-    table.row(&format!("hostel, {guests} guests"), &hostel(&scratch, &root, guests)?.row());
+    make_root(&root)?;
+    let columns = ["KiB a guest", "beside its services", "start ms a guest", "stop ms a guest"];
+    let mut table = Table::new("Many guests with sshd and cron, everything counted", &columns);
+    let cost = hostel(&scratch, &root, guests)?;
+    table.row(&format!("hostel, {guests} guests"), &cost.row());
+    table.note(format!(
+        "Hostel: all {guests} started in {:.1} s, stopped in {:.1} s, {:.0} MiB in all.",
+        cost.start.as_secs_f64(),
+        cost.stop.as_secs_f64(),
+        cost.kib / 1024.0
+    ));
     for (name, peer) in
         [("systemd-nspawn", nspawn as fn(&Scratch, &Path) -> Result<Cost, Error>), ("lxc", lxc)]
     {
         match peer(&scratch, &root) {
             Ok(cost) => table.row(&format!("{name}, {} guests", cost.guests), &cost.row()),
             Err(error) => {
-                table.row(name, &[None, None, None]);
+                table.row(name, &[None, None, None, None]);
                 table.note(format!("{name}: {error}"));
             }
         }
     }
-    table.note(
-        "A guest of Hostel has an init, a warden and a service; a peer's is one process that sleeps.".into(),
-    );
+    table.note(format!(
+        "Services: {}; theirs is counted by their private pages, page tables and stacks.",
+        SERVICES.join(", ")
+    ));
     Ok(table)
+}
+
+/// The root that all have.
+fn make_root(root: &Path) -> Result<(), Error> {
+    fs::create_dir(root).about("make", root)?;
+    run(Command::new("tar").arg("-C").arg(root).arg("-xf").arg(DEBIAN12_FOUR.tar()), LIMIT)?.success()?;
+    for unit in WITHOUT {
+        let link = root.join(format!("etc/systemd/system/multi-user.target.wants/{unit}.service"));
+        fs::remove_file(&link).about("remove", &link)?;
+    }
+    Ok(())
 }
 
 /// What processes and the kernel use for them, counted apart from the rest of the machine: a memory group of version 1 that
@@ -85,6 +129,42 @@ impl Account {
         let account = Account(folder);
         fs::write(account.0.join("cgroup.procs"), "0").about("enter", &account.0)?;
         Ok(account)
+    }
+
+    /// Processes in it and below it that have one of the services' names.
+    fn services(&self) -> Vec<u32> {
+        fn walk(folder: &Path, pids: &mut Vec<u32>) {
+            let text = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+            pids.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()));
+            let folders = fs::read_dir(folder).into_iter().flatten().flatten();
+            folders.filter(|entry| entry.path().is_dir()).for_each(|entry| walk(&entry.path(), pids));
+        }
+        let mut pids = Vec::new();
+        walk(&self.0, &mut pids);
+        let is_one = |pid: &u32| {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            SERVICES.contains(&name.trim())
+        };
+        pids.retain(is_one);
+        pids
+    }
+
+    /// How many of the services that count run in all.
+    fn ready(&self) -> usize {
+        let needed = |pid: &u32| {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            SERVICES[..NEEDED].contains(&name.trim())
+        };
+        self.services().iter().filter(|pid| needed(pid)).count()
+    }
+
+    /// KiB that the services have to themselves.
+    fn of_services(&self) -> u64 {
+        let pages = |pid| {
+            host::proc_value(pid, "smaps_rollup", "Private_Dirty").unwrap_or(0)
+                + host::proc_value(pid, "status", "VmPTE").unwrap_or(0)
+        };
+        self.services().into_iter().map(|pid| pages(pid) + KERNEL_STACK).sum()
     }
 
     fn kib(&self) -> Result<f64, Error> {
@@ -109,23 +189,29 @@ impl Drop for Account {
 fn measure(
     name: &str,
     guests: usize,
-    start: impl FnOnce() -> Result<(), Error>,
+    start: impl FnOnce(&Account) -> Result<(), Error>,
     stop: impl FnOnce() -> Result<(), Error>,
 ) -> Result<Cost, Error> {
     let account = Account::open(name)?;
     let before = account.kib()?;
     let began = Instant::now();
-    let started = start();
+    let started = start(&account);
     let took = began.elapsed();
     thread::sleep(SETTLE);
-    let kib = account.kib()? - before;
+    let (kib, services) = (account.kib()? - before, account.of_services() as f64);
+    let ready = account.ready();
     let began = Instant::now();
     // Also what didn't start as a whole.
     let stopped = stop();
     let stop = began.elapsed();
-    started.and(stopped).map(|()| Cost { guests, kib, start: took, stop })
+    started.and(stopped)?;
+    match ready >= NEEDED * guests {
+        true => Ok(Cost { guests, kib, services, start: took, stop }),
+        false => Err(Error::Wrong(format!("{ready} services run in {guests} guests"))),
+    }
 }
 
+/// Guests of Hostel: clones of one.
 fn hostel(scratch: &Scratch, root: &Path, guests: usize) -> Result<Cost, Error> {
     let call = |arguments: &[&str]| -> Result<(), Error> {
         let mut command = Command::new(paths::program("hostel"));
@@ -133,15 +219,24 @@ fn hostel(scratch: &Scratch, root: &Path, guests: usize) -> Result<Cost, Error> 
         run(command.args(arguments), LIMIT)?.success()?;
         Ok(())
     };
-    let source = format!("dir:{}", root.display());
+    let first = format!("fleet-{}", std::process::id());
+    let archive = scratch.join("root.tar");
+    pack(root, &archive)?;
+    call(&["create", &first, "--from", &format!("tar:{}", archive.display())])?;
     for number in 0..guests {
-        let name = format!("fleet-{}-{number}", std::process::id());
-        call(&["create", &name, "--from", &source, "--volatile", "--set", "marks=default"])?;
+        let name = format!("{first}-{number}");
+        call(&["clone", &first, &name])?;
+        call(&["set", &name, "marks=fleet"])?;
     }
-    measure("hostel", guests, || call(&["start-all"]), || call(&["stop-all"]))
+    measure(
+        "hostel",
+        guests,
+        |_| call(&["start-all", "--mark", "fleet"]),
+        || call(&["stop-all", "--mark", "fleet"]),
+    )
 }
 
-/// Guests of a peer, each with a root of its own whose files are links to the one.
+/// Guests of a peer, [`AT_ONCE`] of them on their way at a time.
 fn peer(
     scratch: &Scratch,
     root: &Path,
@@ -149,29 +244,37 @@ fn peer(
     begin: impl Fn(&Path, &str) -> Command,
     end: impl Fn(&str, &Child) -> Command,
 ) -> Result<Cost, Error> {
+    let guests = number("HOSTEL_FLEET_PEERS", PEERS);
     let names: Vec<String> =
-        (0..PEERS).map(|number| format!("fleet-{kind}-{}-{number}", std::process::id())).collect();
-    for name in &names {
-        run(Command::new("cp").arg("-al").arg(root).arg(scratch.join(name)), LIMIT)?.success()?;
-    }
+        (0..guests).map(|number| format!("fleet-{kind}-{}-{number}", std::process::id())).collect();
     let children: RefCell<Vec<Child>> = RefCell::default();
-    let start = || {
-        for name in &names {
-            let mut command = begin(&scratch.join(name), name);
+    let roots: RefCell<Vec<Layered>> = RefCell::default();
+    let start = |account: &Account| {
+        let ready = |count: usize| {
+            let all = until(LIMIT, || (account.ready() >= NEEDED * count).then_some(()));
+            all.ok_or_else(|| Error::Wrong(format!("{} services run in {guests} guests", account.ready())))
+        };
+        for (at, name) in names.iter().enumerate() {
+            ready((at + 1).saturating_sub(AT_ONCE))?;
+            let layered = Layered::mount(root, &scratch.join(name))?;
+            let mut command = begin(layered.path(), name);
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            roots.borrow_mut().push(layered);
             children.borrow_mut().push(command.spawn().about("start", &scratch.join(name))?);
         }
-        let up = || names.iter().filter(|name| scratch.join(name).join("up").exists()).count();
-        let all = until(LIMIT, || (up() == PEERS).then_some(()));
-        all.ok_or_else(|| Error::Wrong(format!("{} of {PEERS} came up in {} s", up(), LIMIT.as_secs())))
+        ready(guests)
     };
-    measure(kind, PEERS, start, || {
+    measure(kind, guests, start, || {
+        let mut ending = Vec::new();
         for (child, name) in children.borrow_mut().iter_mut().zip(&names) {
-            let ended = run(&mut end(name, child), LIMIT).and_then(|outcome| outcome.success());
-            if ended.is_err() {
-                let _ = child.kill();
+            let mut command = end(name, child);
+            ending.push(command.stdin(Stdio::null()).spawn().about("end", &scratch.join(name))?);
+        }
+        for (child, mut ended) in children.borrow_mut().iter_mut().zip(ending) {
+            let _ = ended.wait();
+            if hostel_tests::run::wait(child, Instant::now() + LIMIT).is_none() {
+                let _ = child.kill().and_then(|()| child.wait().map(drop));
             }
-            let _ = child.wait();
         }
         Ok(())
     })
@@ -179,14 +282,16 @@ fn peer(
 
 fn nspawn(scratch: &Scratch, root: &Path) -> Result<Cost, Error> {
     let cgroups = oracle::make_cgroups(&format!("fleet-nspawn-{}", std::process::id()));
-    let script = oracle::script_in(&cgroups);
     let begin = |root: &Path, name: &str| {
+        // Each in groups of its own: a systemd takes all that it finds where it stands for its own.
+        let own: Vec<PathBuf> = cgroups.iter().map(|cgroup| cgroup.join(name)).collect();
+        own.iter().for_each(|cgroup| drop(fs::create_dir(cgroup)));
         let mut command = Command::new("sh");
-        command.args(["-c", &script, "systemd-nspawn", "--quiet", "--register=no", "--keep-unit"]);
-        command.args(["--private-network", "--machine", name, "-D"]).arg(root).args(SLEEPER);
+        command.args(["-c", &oracle::script_in(&own), "systemd-nspawn", "--quiet", "--register=no"]);
+        command.args(["--keep-unit", "--private-network", "--boot", "--machine", name, "-D"]).arg(root);
         command
     };
-    // Killed, it would leave its guest behind.
+    // Told so, it has its guest's init shut down.
     let end = |_: &str, child: &Child| {
         let mut command = Command::new("kill");
         command.args(["-TERM", &child.id().to_string()]);
@@ -200,26 +305,20 @@ fn nspawn(scratch: &Scratch, root: &Path) -> Result<Cost, Error> {
 fn lxc(scratch: &Scratch, root: &Path) -> Result<Cost, Error> {
     let begin = |root: &Path, name: &str| {
         let config = format!(
-            "lxc.rootfs.path = dir:{}\nlxc.net.0.type = empty\nlxc.mount.auto = proc:mixed sys:ro\n\
-             lxc.apparmor.profile = unconfined\nlxc.pty.max = 8\nlxc.cgroup.relative = 1\n",
+            "lxc.rootfs.path = dir:{}\nlxc.net.0.type = empty\nlxc.mount.auto = proc:mixed sys:ro cgroup:mixed\n\
+             lxc.apparmor.profile = unconfined\nlxc.pty.max = 8\nlxc.cgroup.relative = 1\nlxc.tty.max = 0\n",
             root.display()
         );
         let file = root.with_extension("conf");
         // Without it the guest doesn't come up, which is said.
         let _ = fs::write(&file, config);
         let mut command = Command::new("lxc-start");
-        command
-            .args(["-F", "-n", name, "-P"])
-            .arg(scratch.path())
-            .arg("-f")
-            .arg(file)
-            .arg("--")
-            .args(SLEEPER);
+        command.args(["-F", "-n", name, "-P"]).arg(scratch.path()).arg("-f").arg(file);
         command
     };
     let end = |name: &str, _: &Child| {
         let mut command = Command::new("lxc-stop");
-        command.args(["-k", "-n", name, "-P"]).arg(scratch.path());
+        command.args(["-n", name, "-P"]).arg(scratch.path());
         command
     };
     peer(scratch, root, "lxc", begin, end)

@@ -18,6 +18,7 @@ mod probe;
 mod root;
 mod size;
 mod spawn;
+mod unify;
 
 use std::time::Duration;
 
@@ -36,6 +37,7 @@ const BENCHES: &[Bench] = &[
     Bench { name: "memory", run: memory::table },
     Bench { name: "clones", run: clones::table },
     Bench { name: "fleet", run: fleet::table },
+    Bench { name: "unify", run: unify::table },
     Bench { name: "journal", run: journal::table },
     Bench { name: "network", run: network::table },
     Bench { name: "neighbours", run: neighbours::debian13 },

@@ -12,6 +12,8 @@ use crate::shell::{About, Error};
 
 /// How long a mount may take.
 const MOUNT_LIMIT: Duration = Duration::from_secs(60);
+/// How long packing a root may take.
+const PACK_LIMIT: Duration = Duration::from_secs(600);
 
 /// A folder of its own in the cache; dropped, it is removed.
 pub struct Scratch(PathBuf);
@@ -78,6 +80,22 @@ impl Drop for Layered {
     fn drop(&mut self) {
         let _ = run(Command::new("umount").arg("-l").arg(&self.0), MOUNT_LIMIT);
     }
+}
+
+/// Packs a root, for guests to be made of.
+pub fn pack(root: &Path, archive: &Path) -> Result<(), Error> {
+    let mut tar = Command::new("tar");
+    tar.args([
+        "--create",
+        "--xattrs",
+        "--xattrs-include=*",
+        "--acls",
+        "--sparse",
+        "--numeric-owner",
+        "--format=posix",
+    ]);
+    run(tar.arg("--directory").arg(root).arg("--file").arg(archive).arg("."), PACK_LIMIT)?.success()?;
+    Ok(())
 }
 
 /// Writes files out and takes them out of memory: what is there later was read since.
