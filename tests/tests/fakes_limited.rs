@@ -40,6 +40,9 @@ fn unit(name: &str, command: &str) -> String {
     )
 }
 
+/// Kills whoever answers, from outside, and counts in `k`.
+const KILL: &str = "for c in /proc/[0-9]*/cmdline; do read -r name < $c; case $name in \
+    hostel-warden*fakes*) p=${c#/proc/}; kill -9 ${p%/cmdline} && k=$((k+1));; esac; done 2>/dev/null";
 /// Applets that the guest's scripts call and its root has not.
 const APPLETS: &str = "for a in free date wc nproc uptime cut; do ln -sf busybox /small/bin/$a; done";
 
@@ -97,6 +100,12 @@ mod long {
             ),
             ("more", "hostel set g memory=80M && sleep 1".to_owned()),
             ("meminfo of more", inside("grep MemTotal /proc/meminfo")),
+            // Whoever answers dies while there is no room for a process: readers have the next one as soon as there is.
+            (
+                "no room",
+                format!("echo 0 > {CGROUP}/pids.max; {KILL}; sleep 1; echo max > {CGROUP}/pids.max; sleep 1"),
+            ),
+            ("meminfo after", inside("grep MemTotal /proc/meminfo")),
             // The smallest limit of all above it is the guest's, as in test_meminfo_hierarchy and test_cpuset_hierarchy.
             ("less above", "echo 48M > /sys/fs/cgroup/hostel/memory.max && sleep 1".to_owned()),
             ("meminfo of less", inside("grep MemTotal /proc/meminfo")),
@@ -155,6 +164,7 @@ mod long {
         assert!(said.done("meminfo of more").contains(" 81920 kB"), "a limit shows as soon as it is changed");
         assert!(said.done("meminfo of less").contains(" 49152 kB"), "{}", said.done("meminfo of less"));
         assert_eq!(said.done("in parts"), "");
+        assert!(said.done("meminfo after").contains(" 81920 kB"), "{}", said.done("meminfo after"));
     }
 
     #[test]
@@ -183,10 +193,11 @@ mod long {
             ),
             (
                 "kills",
-                "k=0; while [ $k -lt 1000 ]; do for c in /proc/[0-9]*/cmdline; do read -r name < $c; case $name in \
-                 hostel-warden*fakes*) p=${c#/proc/}; kill -9 ${p%/cmdline} && k=$((k+1));; esac; done 2>/dev/null; \
-                 sleep 0.1; done; echo $k"
-                    .to_owned(),
+                // Now and then it says how far it has come, for who looks at a run that was cut off.
+                format!(
+                    "k=0; while [ $k -lt 1000 ]; do {KILL}; [ $((k % 20)) -lt 2 ] && echo $k $(cat /proc/uptime); \
+                     sleep 0.1; done; echo $k"
+                ),
             ),
             ("reclaimed", "sed -n 's/^pgsteal_direct //p' /sys/fs/cgroup/hostel/g/memory.stat".to_owned()),
             ("out of memory", "sed -n 's/^oom_kill //p' /sys/fs/cgroup/hostel/g/memory.events".to_owned()),

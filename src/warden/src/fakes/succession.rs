@@ -4,8 +4,8 @@
 //! The store of their descriptors was given to us. Who answers has its byte of the memory in it locked: so a new
 //! warden finds the process that an earlier one, or the spawner, started, and waits for its end by pidfd.
 //!
-//! Its states: *watched* (the end of a process is waited for), *resting* (one that ended too soon is not followed by
-//! the next at once), *over* (the guest ends).
+//! Its states: *watched* (the end of a process is waited for), *resting* (one that ended too soon, or couldn't be started, is
+//! not followed by the next at once), *over* (the guest ends).
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -39,6 +39,8 @@ pub struct Fakes {
     /// The same, where it is our child: to be reaped.
     child: Option<Child>,
     started: Option<Instant>,
+    /// The last turn failed.
+    failed: bool,
     /// The guest has come to its end, and nobody is to answer.
     over: bool,
 }
@@ -46,8 +48,16 @@ pub struct Fakes {
 impl Fakes {
     /// All that the store has something for, each to be started under `name`.
     pub fn of(store: OwnedFd, name: &'static str) -> Vec<Fakes> {
-        let new =
-            |role, store| Fakes { role, name, store, watched: None, child: None, started: None, over: false };
+        let new = |role, store| Fakes {
+            role,
+            name,
+            store,
+            watched: None,
+            child: None,
+            started: None,
+            failed: false,
+            over: false,
+        };
         let asks = Store::peek(store.as_fd()).is_ok_and(|inside| inside.find(LISTENER).is_some());
         let second = store.try_clone().ok().filter(|_| asks).map(|store| new(Role::Calls, store));
         [new(Role::Files, store)].into_iter().chain(second).collect()
@@ -84,8 +94,18 @@ impl Fakes {
         }
     }
 
-    /// Finds who answers, or starts one. Only to be called when it is due.
+    /// Finds who answers, or starts one. Only to be called when it is due. Where there is no memory at the moment, or no room
+    /// for a process, another turn is due after a rest, and readers wait for that. Errors: the first of several in a row.
     pub fn turn(&mut self) -> io::Result<()> {
+        let done = self.attempt();
+        let failed_before = std::mem::replace(&mut self.failed, done.is_err());
+        if self.failed {
+            self.started = Some(Instant::now());
+        }
+        if failed_before { Ok(()) } else { done }
+    }
+
+    fn attempt(&mut self) -> io::Result<()> {
         self.watched = None;
         if let Some(mut child) = self.child.take() {
             child.wait()?;

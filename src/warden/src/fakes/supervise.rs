@@ -24,11 +24,10 @@ pub fn serve() -> io::Result<()> {
     let mut all = Fakes::of(store, LEFT_ALONE);
     while all.iter().any(|fakes| !fakes.is_over()) {
         let mut turned = false;
-        for fakes in &mut all {
-            if fakes.is_due() {
-                fakes.turn()?;
-                turned = true;
-            }
+        for fakes in all.iter_mut().filter(|fakes| fakes.is_due()) {
+            // One that fails is made again.
+            let _ = fakes.turn();
+            turned = true;
         }
         if turned {
             tell_sendsigs(&all);

@@ -259,10 +259,7 @@ impl<'a> Serve<'a> {
     fn turn_fakes(&mut self) {
         let mut failed = None;
         let set = &self.set;
-        self.fakes.retain_mut(|fakes| {
-            if !fakes.is_due() {
-                return true;
-            }
+        for fakes in self.fakes.iter_mut().filter(|fakes| fakes.is_due()) {
             // One that has ended stays readable: it leaves the set before it is forgotten.
             if let Some(awaited) = fakes.awaited() {
                 let _ = epoll::delete(set, awaited);
@@ -272,12 +269,11 @@ impl<'a> Serve<'a> {
             let waits = fakes
                 .awaited()
                 .map_or(Ok(()), |awaited| epoll::add(set, awaited, data, epoll::EventFlags::IN));
-            failed = turned.and_then(|()| Ok(waits?)).err();
-            failed.is_none()
-        });
+            failed = turned.and_then(|()| Ok(waits?)).err().or(failed);
+        }
         if let Some(error) = failed {
             self.complain(&format!(
-                "files of /proc and /sys that are the guest's own can't be answered: {error}"
+                "files of /proc and /sys that are the guest's own can't be answered at the moment: {error}"
             ));
         }
     }
