@@ -43,6 +43,9 @@ pub const CURRENT: &str = "system.journal";
 const NEW: &str = ".system.journal.new";
 /// Smallest size of a file (journald's is the same).
 const FILE_MIN: u64 = 512 * 1024;
+/// Size that the first file of a log is laid out for: most guests say little, and each has its table in memory and on the
+/// disk. When that is full the next file is laid out for the whole size.
+const FIRST: u64 = 2 << 20;
 /// How much is kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -214,7 +217,8 @@ impl JournalLog {
             .and_then(|path| Reader::new(File::open(path).ok()?).ok()?.last_number().ok());
         let form = place::form(&self.root);
         let facts = self.facts()?;
-        let mut journal = JournalFile::create(file, form, facts.limits.file, id, facts.identity, before)?;
+        let size = if before.is_some() { facts.limits.file } else { facts.limits.file.min(FIRST) };
+        let mut journal = JournalFile::create(file, form, size, id, facts.identity, before)?;
         journal.undo()?;
         journal.write()?;
         fs::rename(&new, path)?;
