@@ -126,6 +126,9 @@ fn attempt(places: &Places, lock: &Lock, launch: &Launch) -> Result<Launched> {
     quota::shape(&mut root.top, capacity);
     let own = ProcessId::own().ok_or_else(|| Error::Invalid("this process isn't in /proc".into()))?;
     let tree = find_tree(places);
+    if places.privileged {
+        crate::watches::say_if_few(places);
+    }
     let network = Network::wanted(&launch.config, guest)?;
     let mut record = Record {
         version: VERSION,
@@ -216,15 +219,17 @@ fn print_times(times: &[StepTime]) {
     }
 }
 
-/// The cgroup tree; what is missing is said once a boot, not at each start.
+/// A remark about this host: said once a boot, not at each start.
+pub fn say_once(places: &Places, key: &str, remark: &str) {
+    let mark = places.run.join(format!(".said-{key}"));
+    if std::fs::OpenOptions::new().write(true).create_new(true).open(mark).is_ok() {
+        say(remark);
+    }
+}
+
+/// The cgroup tree; what is missing is said.
 fn find_tree(places: &Places) -> Option<cgroup::Tree> {
-    let once = |key: &str, remark: &str| {
-        let mark = places.run.join(format!(".said-{key}"));
-        let flags = std::fs::OpenOptions::new().write(true).create_new(true).open(mark);
-        if flags.is_ok() {
-            say(remark);
-        }
-    };
+    let once = |key: &str, remark: &str| say_once(places, key, remark);
     match cgroup::Tree::find(places.privileged) {
         Some(tree) if !tree.missing.is_empty() => {
             let missing = tree.missing.join(", ");

@@ -46,6 +46,7 @@ mod tree;
 mod unit_status;
 mod usage;
 mod vserver;
+mod watches;
 
 use clap::{CommandFactory, FromArgMatches};
 use cli::{Cli, Command};

@@ -60,6 +60,7 @@ const PACKAGES: [Package; 2] = [
             ("usr/libexec/hostel/hostel-keeper", From::Program("hostel-keeper")),
             ("usr/lib/systemd/system/hostel@.service", From::Repository("packaging/systemd/hostel@.service")),
             ("usr/lib/systemd/system/hostel.service", From::Repository("packaging/systemd/hostel.service")),
+            ("usr/lib/sysctl.d/50-hostel.conf", From::Repository("packaging/sysctl/hostel.conf")),
             ("etc/init.d/hostel", From::Script("packaging/openrc/hostel")),
             ("usr/sbin/vserver", From::Link("../bin/hostel")),
             ("usr/sbin/vserver-stat", From::Link("../bin/hostel")),

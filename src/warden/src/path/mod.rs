@@ -43,7 +43,8 @@ pub struct Paths {
     page: PlanPage,
     /// What to wait for: the watches of all units, and that of the status page.
     set: OwnedFd,
-    page_watch: OwnedFd,
+    /// Where there is a unit at all: a host's user has few of them (fs.inotify.max_user_instances) for all guests.
+    page_watch: Option<OwnedFd>,
 }
 
 struct PathUnit {
@@ -69,13 +70,17 @@ impl Paths {
     /// Of a plan and the status page at a path. An error says what the kernel refused.
     pub fn new(plan: &Plan<'_>, page: PathBuf) -> io::Result<Paths> {
         let set = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let page_watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
         let units: Vec<PathUnit> =
             plan.units().filter(|unit| unit.kind() == UnitKind::Path).filter_map(PathUnit::new).collect();
-        if !units.is_empty() {
-            inotify::add_watch(&page_watch, &page, inotify::WatchFlags::MODIFY)?;
-            epoll::add(&set, &page_watch, epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
-        }
+        let page_watch = match units.is_empty() {
+            true => None,
+            false => {
+                let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+                inotify::add_watch(&watch, &page, inotify::WatchFlags::MODIFY)?;
+                epoll::add(&set, &watch, epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
+                Some(watch)
+            }
+        };
         Ok(Paths { units, page: PlanPage::new(plan, page), set, page_watch })
     }
 
@@ -86,10 +91,8 @@ impl Paths {
 
     /// To be called at each wake-up: what is to be started now. What goes wrong is told to `complain`, a line each.
     pub fn turn(&mut self, complain: &mut dyn FnMut(String)) -> Vec<Due> {
-        if self.units.is_empty() {
-            return Vec::new();
-        }
-        drain(&self.page_watch);
+        let Some(page_watch) = &self.page_watch else { return Vec::new() };
+        drain(page_watch);
         // None while init writes, or has another plan: its next write wakes us.
         let Some((_, rows)) = self.page.read() else { return Vec::new() };
         let now = Now::read();
