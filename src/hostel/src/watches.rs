@@ -16,17 +16,31 @@ const OF_HOST: usize = 32;
 
 /// Says so when there are more guests than the host has watches for.
 pub fn say_if_few(places: &Places) {
-    let limit = std::fs::read_to_string(LIMIT).ok().and_then(|text| text.trim().parse::<usize>().ok());
+    let limit = std::fs::read_to_string(LIMIT).ok().and_then(|text| text.trim().parse().ok());
     let guests = Record::names(places).map_or(0, |names| names.len());
-    if let Some(limit) = limit.filter(|limit| guests * EACH + OF_HOST > *limit) {
-        say_once(
-            places,
-            "watches",
-            &format!(
-                "{guests} guests use up this host's {limit} inotify instances (fs.inotify.max_user_instances): path units, \
-                 planned shutdowns and the start of a message bus are not noticed without; \
-                 `sysctl fs.inotify.max_user_instances=8192` lets a thousand guests have them"
-            ),
-        );
+    if let Some(remark) = limit.and_then(|limit| remark(guests, limit)) {
+        say_once(places, "watches", &remark);
+    }
+}
+
+fn remark(guests: usize, limit: usize) -> Option<String> {
+    (guests * EACH + OF_HOST > limit).then(|| {
+        format!(
+            "{guests} guests use up this host's {limit} inotify instances (fs.inotify.max_user_instances): path units, \
+             planned shutdowns and the start of a message bus are not noticed without; \
+             `sysctl fs.inotify.max_user_instances=8192` lets a thousand guests have them"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_the_kernel_s_own_limit_when_guests_come_then_it_is_said_before_the_host_has_none_left() {
+        assert_eq!(remark(40, 128), None);
+        assert!(remark(49, 128).is_some_and(|text| text.contains("49 guests") && text.contains("128")));
+        assert_eq!(remark(1000, 8192), None);
     }
 }

@@ -4,7 +4,7 @@
 //! All boot the same Debian as it is, with the init that they have: Hostel's, or systemd under the peers. Each has a
 //! writable layer of its own on the disk over one common root. Everything is counted by a memory group: processes, the
 //! kernel's memory for them, files that they brought in, and the host's side. What the services themselves have (their own
-//! pages, page tables and stacks, which no host can save) is shown apart. `HOSTEL_FLEET` and `HOSTEL_FLEET_PEERS` say how many
+//! pages, page tables and stacks, which no host can save) is shown apart. All of Hostel's take 5 GiB; `HOSTEL_FLEET` and `HOSTEL_FLEET_PEERS` say how many
 //! guests there are.
 
 use std::cell::RefCell;
@@ -23,7 +23,7 @@ use super::root::{Layered, Scratch, pack};
 use crate::shell::{About, Error};
 
 /// Guests of Hostel, where nothing else is asked for.
-const GUESTS: usize = 100;
+const GUESTS: usize = 1000;
 /// Guests of each peer: they take longer, and more.
 const PEERS: usize = 20;
 /// Guests of a peer that are on their way at a time.
