@@ -22,8 +22,8 @@ use super::store::Store;
 use super::{Role, remount, server};
 use crate::exec::seccomp::{CONVENTIONS, Calls};
 use crate::sys::{
-    NOTIFICATION, Verdict, answer_call, answer_calls_here, ask_for_short_turns, end_within, is_call_valid,
-    lock_file, termination,
+    NOTIFICATION, Verdict, answer_call, answer_calls_here, ask_for_short_turns, end_within, give_back_memory,
+    is_call_valid, lock_file, termination,
 };
 
 /// Seconds that looking into a caller's memory may take.
@@ -85,6 +85,8 @@ pub fn serve() -> io::Result<()> {
     }
     let Some(answering) = Answering::new(&store)? else { return Ok(()) };
     ask_for_short_turns(server::TURN_NS);
+    // What was read to begin with.
+    give_back_memory();
     answering.run();
     Ok(())
 }

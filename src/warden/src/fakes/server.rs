@@ -17,7 +17,7 @@ use super::rtc;
 use super::sources::{Sources, boot_ns, real_ns};
 use super::store::Store;
 use super::values::Made;
-use crate::sys::{ask_for_short_turns, next_termination};
+use crate::sys::{ask_for_short_turns, give_back_memory, next_termination};
 
 /// Turns that the scheduler is asked for: an answer takes less.
 pub const TURN_NS: u64 = 200_000;
@@ -29,6 +29,8 @@ pub fn serve() -> io::Result<()> {
     ask_for_short_turns(TURN_NS);
     // What the one before us received.
     let _ = server.answer();
+    // What was read to begin with.
+    give_back_memory();
     server.run()
 }
 
