@@ -15,6 +15,7 @@ pub mod behaviour;
 pub mod cache;
 pub mod cli;
 pub mod comparison;
+pub mod complaints;
 pub mod differential;
 pub mod generate;
 pub mod guest;

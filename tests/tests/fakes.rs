@@ -303,7 +303,16 @@ fn given_a_host_without_fuse_when_a_guest_runs_then_knobs_are_remembered_and_a_l
 
 mod long {
     use super::*;
+    use hostel_tests::cache::{
+        ALPINE, DEBIAN_TESTING, DEBIAN11, DEBIAN12_FINIT, DEBIAN12_OPENRC, DEBIAN12_RUNIT, DEBIAN12_SYSV,
+        DISTRIBUTIONS, Distribution,
+    };
+    use hostel_tests::complaints;
     use hostel_tests::stock::MACHINE;
+
+    /// Those that have something else in the place of systemd.
+    const OTHER_FAMILIES: [Distribution; 5] =
+        [DEBIAN12_SYSV, DEBIAN12_OPENRC, DEBIAN12_RUNIT, DEBIAN12_FINIT, ALPINE];
 
     /// What is about the machine, and is to end well in a guest: a name, and a command. Who keeps the time is to go on until
     /// it is told to end, which `timeout` says as 124.
@@ -331,6 +340,19 @@ mod long {
                   ! systemctl is-failed ntpsec && { timeout 3 ntpd -n -g; [ $? = 124 ]; }",
         ),
     ];
+
+    #[test]
+    #[ignore = "takes minutes: cargo xtask test --all"]
+    fn given_a_guest_of_any_family_when_booted_then_no_line_of_its_logs_complains_about_what_a_guest_lacks() {
+        let mut wrong = String::new();
+        let families = [&DISTRIBUTIONS[..], &[DEBIAN11, DEBIAN_TESTING], &OTHER_FAMILIES].concat();
+        for family in families {
+            let guest = Guest::of(family, "fakes-quiet").start();
+            let lines = complaints::of(&guest).unwrap();
+            lines.iter().for_each(|line| wrong += &format!("{}: {line}\n", family.name));
+        }
+        assert!(wrong.is_empty(), "{wrong}");
+    }
 
     #[test]
     #[ignore = "takes minutes: cargo xtask test --all"]

@@ -448,6 +448,8 @@ impl Server {
         self.looked = Instant::now();
         self.page_changed = false;
         if !self.look() {
+            // The plan that fits is late: what has changed is told when it is there, though init may write nothing more.
+            self.page_changed = !self.orphaned;
             return;
         }
         self.compare_rows();

@@ -1,8 +1,8 @@
 //! Boots of each family of guests: lines of their logs that complain about what a guest lacks, beside the same roots under
 //! systemd-nspawn and LXC.
 //!
-//! Counted are lines of the console and of the log that name one of [`SUBJECTS`] and one of [`COMPLAINTS`]. What the last
-//! word on a line means is not judged: each of Hostel's is printed, so that it can be read.
+//! Counted are lines of the console and of the log that name something that a guest lacks and some complaint
+//! ([`complaints`]). Each of Hostel's is printed, so that it can be read.
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use hostel_tests::cache::{
 };
 use hostel_tests::oracle::{self, Nspawn};
 use hostel_tests::run::run;
-use hostel_tests::{Guest, cli, small};
+use hostel_tests::{Guest, complaints, small};
 
 use super::boot::Lxc;
 use super::root::Scratch;
@@ -26,57 +26,12 @@ use crate::shell::{About, Error};
 /// The roots.
 const FAMILIES: [Distribution; 6] =
     [DEBIAN12, DEBIAN13, DEBIAN12_SYSV, DEBIAN12_OPENRC, DEBIAN12_RUNIT, SMALL];
-/// What is complained about, in lower case.
-const SUBJECTS: [&str; 15] = [
-    "/proc",
-    "/sys",
-    "sysctl",
-    "clock",
-    "rtc",
-    "module",
-    "modprobe",
-    "dmesg",
-    "kmsg",
-    "klog",
-    "swap",
-    "fsck",
-    "udev",
-    "kernel log",
-    "oom_score",
-];
-/// How, in lower case.
-const COMPLAINTS: [&str; 13] = [
-    "fail",
-    "cannot",
-    "can't",
-    "could not",
-    "couldn't",
-    "denied",
-    "not permitted",
-    "read-only",
-    "no such",
-    "not found",
-    "error",
-    "unable",
-    "warning",
-];
 /// How long a boot gets before its log is read; that of systemd's own is waited for.
 const SETTLE: Duration = Duration::from_secs(12);
 const LIMIT: Duration = Duration::from_secs(90);
 /// What a guest with journalctl has logged; the kernel's own lines are the host's.
 const JOURNAL: &str = "journalctl -b -o cat --no-pager _TRANSPORT=journal + _TRANSPORT=stdout + _TRANSPORT=syslog \
                        2>/dev/null; cat /var/log/syslog /var/log/messages 2>/dev/null; true";
-
-/// Lines that complain.
-fn complaints(log: &str) -> Vec<String> {
-    let is_one = |line: &&str| {
-        let line = line.to_lowercase();
-        SUBJECTS.iter().any(|word| line.contains(word)) && COMPLAINTS.iter().any(|word| line.contains(word))
-    };
-    let mut found: Vec<String> = log.lines().map(str::trim).filter(is_one).map(str::to_owned).collect();
-    found.dedup();
-    found
-}
 
 /// Lines by family.
 pub fn table() -> Result<Table, Error> {
@@ -113,12 +68,7 @@ pub fn table() -> Result<Table, Error> {
 fn hostel(family: Distribution) -> Result<Vec<String>, Error> {
     let guest =
         if family.name == SMALL.name { Guest::small("complaints") } else { Guest::of(family, "complaints") };
-    let guest = guest.start();
-    thread::sleep(SETTLE / 2);
-    let log = cli::call(&["logs", &guest.name])?;
-    let console = cli::call(&["logs", &guest.name, "--console"])?;
-    let files = guest.shell("cat /var/log/syslog /var/log/messages 2>/dev/null; true");
-    Ok(complaints(&[log.stdout, console.stdout, files].join("\n")))
+    Ok(complaints::of(&guest.start())?)
 }
 
 /// The root of a family, as peers boot it.
@@ -140,7 +90,7 @@ fn nspawn(family: Distribution) -> Result<Vec<String>, Error> {
     thread::sleep(SETTLE / 2);
     let console = fs::read_to_string(guest.console()).unwrap_or_default();
     let log = guest.ask(&["sh", "-c", JOURNAL]).map_err(failed)?;
-    Ok(complaints(&[console, log].join("\n")))
+    Ok(complaints::among(&[console, log].join("\n")))
 }
 
 fn lxc(family: Distribution) -> Result<Vec<String>, Error> {
@@ -154,5 +104,5 @@ fn lxc(family: Distribution) -> Result<Vec<String>, Error> {
     let mut inside = Command::new("nsenter");
     inside.args(["-t", &init.to_string(), "-m", "-u", "-i", "-n", "-p", "sh", "-c", JOURNAL]);
     let log = run(&mut inside, LIMIT)?.stdout;
-    Ok(complaints(&[console.unwrap_or_default(), log].join("\n")))
+    Ok(complaints::among(&[console.unwrap_or_default(), log].join("\n")))
 }
