@@ -58,12 +58,17 @@ pub struct Kernel {
     pub name: &'static str,
     /// The Debian suite that it comes from.
     pub suite: &'static str,
+    /// Modules that it has beside those that guests need.
+    more: &'static [&'static str],
 }
 
 /// Debian 12's: 6.1.
-pub const KERNEL12: Kernel = Kernel { name: "kernel-debian12", suite: "bookworm" };
+pub const KERNEL12: Kernel = Kernel { name: "kernel-debian12", suite: "bookworm", more: &[] };
 /// Debian 13's: 6.12.
-pub const KERNEL13: Kernel = Kernel { name: "kernel-debian13", suite: "trixie" };
+pub const KERNEL13: Kernel = Kernel { name: "kernel-debian13", suite: "trixie", more: &[] };
+/// The same with more file systems.
+pub const KERNEL13_DISKS: Kernel =
+    Kernel { name: "kernel-debian13-disks", suite: "trixie", more: &["loop", "xfs", "btrfs"] };
 
 /// What a machine's disk has beside the programs.
 #[derive(Clone, Copy, Debug)]
@@ -136,7 +141,7 @@ impl Kernel {
 
     /// Fetches it, if it is not in the cache yet: `vmlinuz`, and `modules`, all that is needed, each uncompressed.
     pub(crate) fn fetch(&self) -> io::Result<()> {
-        let modules: Vec<&str> = FOR_DISK.iter().chain(FOR_GUESTS).copied().collect();
+        let modules: Vec<&str> = FOR_DISK.iter().chain(FOR_GUESTS).chain(self.more).copied().collect();
         let recipe = modules.join(" ");
         if fs::read_to_string(self.folder().join(RECIPE)).is_ok_and(|made_for| made_for == recipe) {
             return Ok(());

@@ -362,3 +362,92 @@ fn swap(place: &Path) {
     let _ = fs::rename(&aside, place);
     std::thread::sleep(Duration::from_millis(3));
 }
+
+/// Public programs that look for a way out. None is part of a distribution: they are put into the cache by hand. cdk isn't
+/// among them, whose sources come in modules of a registry of their own.
+mod long {
+    use super::*;
+    use hostel_tests::paths;
+
+    const KNOWN: &str = include_str!("../escapes/checkers.tsv");
+    /// A checker, its file, and the command that runs it; one walks through all files in the end, which is cut short.
+    const CHECKERS: &[(&str, &str, &str)] = &[
+        ("amicontained", "amicontained", "timeout -s KILL 20 /checkers/amicontained"),
+        ("deepce", "deepce.sh", "timeout -s KILL 100 sh /checkers/deepce.sh --no-network --no-colors"),
+    ];
+    /// What would reach the machine, if root's were the host's: capabilities(7).
+    const OF_THE_MACHINE: [&str; 9] = [
+        "sys_module",
+        "sys_rawio",
+        "sys_time",
+        "mac_override",
+        "mac_admin",
+        "syslog",
+        "wake_alarm",
+        "perfmon",
+        "bpf",
+    ];
+
+    fn put(root: &Path) {
+        let folder = paths::cache().join("checkers");
+        fs::create_dir(root.join("checkers")).unwrap();
+        for (name, file, _) in CHECKERS {
+            let to = root.join("checkers").join(file);
+            fs::copy(folder.join(file), to).unwrap_or_else(|error| {
+                panic!(
+                    "{error}: {name} is wanted as {}, a static program or a script",
+                    folder.join(file).display()
+                )
+            });
+        }
+    }
+
+    /// A line of a report: what it is about, and what it says of that.
+    fn parts(line: &str) -> (&str, &str) {
+        let line = line.trim().trim_start_matches("[+] ");
+        let at = [": ", " ..", " -> "].iter().filter_map(|mark| line.find(mark)).min().unwrap_or(line.len());
+        let (name, value) = line.split_at(at);
+        (name.trim_end_matches(':'), value.trim_start_matches([':', ' ', '.', '-', '>']).trim())
+    }
+
+    fn is_known(checker: &str, name: &str, value: &str) -> bool {
+        KNOWN.lines().filter(|line| !line.starts_with('#')).any(|line| {
+            match line.split('\t').collect::<Vec<_>>()[..] {
+                [of, about, says, why] => {
+                    let said =
+                        says == "*" || (value.starts_with(says) && says.is_empty() == value.is_empty());
+                    of == checker && name.starts_with(about) && said && !why.is_empty()
+                }
+                _ => panic!("four columns: {line}"),
+            }
+        })
+    }
+
+    #[test]
+    #[ignore = "needs checkers in the cache: cargo xtask test --all"]
+    fn given_a_default_guest_when_public_checkers_look_at_it_then_all_that_they_report_is_known_and_harmless()
+    {
+        let guest = Guest::debian12("checkers").file("etc/made-for-this-test", "").prepare(put).start();
+        for (checker, _, command) in CHECKERS {
+            let report = guest.try_exec(&["sh", "-c", command]).said();
+            let findings: Vec<(&str, &str)> = match *checker {
+                "deepce" => report.lines().filter(|line| line.starts_with("[+] ")).map(parts).collect(),
+                // The names of system calls are no finding of their own.
+                _ => report.lines().filter(|line| !line.contains("SETSID")).map(parts).collect(),
+            };
+            assert!(findings.len() > 8, "{checker}: {report}");
+            for (name, value) in &findings {
+                assert!(is_known(checker, name, value), "{checker} reports `{name}`: `{value}`");
+            }
+            let value =
+                |of: &str| findings.iter().find(|(name, _)| *name == of).map_or("", |(_, value)| value);
+            if *checker == "amicontained" {
+                let host = value("Container").split_whitespace().skip_while(|word| *word != "->").nth(1);
+                let host: u32 = host.and_then(|host| host.parse().ok()).unwrap_or(0);
+                assert!(host >= 65536, "root is the host's {host}: {report}");
+                let held: Vec<&str> = value("BOUNDING").split(' ').collect();
+                assert!(OF_THE_MACHINE.iter().all(|one| !held.contains(one)), "{held:?}");
+            }
+        }
+    }
+}

@@ -1,6 +1,9 @@
 //! A guest's limits, network and filters, where the kernel enforces them: on stock Debian kernels, under QEMU.
 
-use hostel_tests::machine::{KERNEL12, KERNEL13, Kernel, Said};
+use hostel_tests::machine::{Disk, KERNEL12, KERNEL13, KERNEL13_DISKS, Kernel, Said};
+use hostel_tests::run::{Outcome, run};
+use std::process::Command;
+use std::time::Duration;
 
 /// What is tried, in the order of its trying; one machine for all.
 const STEPS: &[(&str, &str)] = &[
@@ -248,8 +251,89 @@ fn check_filters(said: &Said) {
     assert!(said.done("shared connects").starts_with("10.7.0.2:"), "{:?}", said.step("shared connects"));
 }
 
+/// The same limits where guests lie on XFS, which counts projects; on XFS that doesn't; and on btrfs.
+const DISK_STEPS: &[(&str, &str)] = &[
+    ("xfs", "mkdir -p /xfs && mount -o loop,prjquota /xfs.img /xfs && cp -a /small /xfs/root"),
+    ("create", "hostel --store /xfs/store create x --from dir:/xfs/root --set disk=16M --set inodes=200"),
+    ("start", "hostel --store /xfs/store start x"),
+    ("fits", "hostel --store /xfs/store exec x -- dd if=/dev/zero of=/big bs=64k count=96"),
+    ("full", "hostel --store /xfs/store exec x -- dd if=/dev/zero of=/more bs=64k count=256"),
+    (
+        "taken",
+        "hostel --store /xfs/store exec x -- ls -ln / | awk '/big|more/ {s += $5} END {print int(s / 1024)}'",
+    ),
+    (
+        "raised",
+        "hostel --store /xfs/store set x disk=24M && hostel --store /xfs/store exec x -- dd if=/dev/zero of=/more bs=64k count=200",
+    ),
+    (
+        "inodes",
+        "hostel --store /xfs/store exec x -- sh -c 'i=0; while [ $i -lt 400 ] && true >/many$i; do i=$((i+1)); done 2>/dev/null; echo $i'",
+    ),
+    ("one more inode", "hostel --store /xfs/store exec x -- sh -c ': >/another'"),
+    (
+        "free",
+        "hostel --store /xfs/store set x disk= inodes= && hostel --store /xfs/store exec x -- dd if=/dev/zero of=/big bs=64k count=512 && \
+         hostel --store /xfs/store exec x -- sh -c ': >/another'",
+    ),
+    ("remove", "hostel --store /xfs/store rm --force x && sync && umount /xfs"),
+    (
+        "uncounted",
+        "mount -o loop /xfs.img /xfs && hostel --store /xfs/store create x --from dir:/xfs/root --set disk=16M && \
+         hostel --store /xfs/store start x",
+    ),
+    (
+        "btrfs",
+        "mkdir -p /btrfs && mount -o loop /btrfs.img /btrfs && cp -a /small /btrfs/root && \
+         hostel --store /btrfs/store create b --from dir:/btrfs/root --set disk=16M && hostel --store /btrfs/store start b",
+    ),
+];
+
+/// An empty file system, as a file.
+fn image(folder: &std::path::Path, make: &[&str], name: &str) -> std::path::PathBuf {
+    let image = folder.join(name);
+    let script = "truncate -s 320M \"$0\" && \"$@\" \"$0\" >/dev/null";
+    let mut make_it = Command::new("sh");
+    make_it.args(["-c", script]).arg(&image).args(make);
+    run(&mut make_it, Duration::from_secs(60)).and_then(Outcome::success).unwrap();
+    image
+}
+
+fn check_other_disks(said: &Said) {
+    for step in ["xfs", "create", "start", "fits", "raised", "free", "remove"] {
+        said.done(step);
+    }
+    assert_ne!(said.step("full").status, 0, "{:?}", said.step("full"));
+    let taken = said.number("taken");
+    assert!((14_000..=16_384).contains(&taken), "of 16 MiB the two files have {taken} KiB");
+    let made = said.number("inodes");
+    assert!((100..200).contains(&made), "of 200 inodes {made} were left for new files");
+    assert_ne!(said.step("one more inode").status, 0);
+    for (step, remedy) in [("uncounted", "prjquota"), ("btrfs", "ext4 or XFS")] {
+        let refused = said.step(step);
+        assert!(
+            refused.status != 0 && refused.said.contains("limits.disk") && refused.said.contains(remedy),
+            "{refused:?}"
+        );
+    }
+}
+
 mod long {
     use super::*;
+
+    #[test]
+    #[ignore = "boots a stock kernel under QEMU: cargo xtask test --all"]
+    fn given_xfs_and_btrfs_when_space_and_inodes_are_limited_then_they_hold_or_are_refused_with_a_remedy() {
+        let folder = std::env::temp_dir().join(format!("hostel-test-disks-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        let xfs = image(&folder, &["mkfs.xfs", "-q"], "xfs.img");
+        let btrfs = image(&folder, &["mkfs.btrfs", "-q"], "btrfs.img");
+        let files = [(xfs, "xfs.img".to_owned()), (btrfs, "btrfs.img".to_owned())];
+        let disk = Disk { files: &files, megabytes: 1024, ..Disk::of(DISK_STEPS) };
+        let said = KERNEL13_DISKS.run_disk(&disk);
+        std::fs::remove_dir_all(&folder).unwrap();
+        check_other_disks(&said.unwrap());
+    }
 
     #[test]
     #[ignore = "boots a stock kernel under QEMU: cargo xtask test --all"]

@@ -91,12 +91,16 @@ fn hold(folder: &Path, project: u32, capacity: Capacity) -> Result<()> {
         _ => Err(e),
     });
     if let Err(e) = known {
-        return match e.raw_os_error() {
-            Some(libc::ESRCH) => refuse(format!(
-                "the file system of {} counts no projects: mount it with prjquota (ext4 also needs `tune2fs -O \
+        let code = e.raw_os_error();
+        return match code {
+            // What XFS says where it counts none, others say where they can't.
+            _ if code == Some(libc::ESRCH) || code == Some(libc::ENOSYS) && is_xfs(top.as_fd()) => {
+                refuse(format!(
+                    "the file system of {} counts no projects: mount it with prjquota (ext4 also needs `tune2fs -O \
                  project,quota -Q prjquota` once, while it isn't mounted)",
-                folder.display()
-            )),
+                    folder.display()
+                ))
+            }
             Some(libc::ENOSYS | libc::EOPNOTSUPP | libc::EINVAL) => refuse(format!(
                 "the file system of {} has no project quotas: keep guests on ext4 or XFS",
                 folder.display()
@@ -108,6 +112,12 @@ fn hold(folder: &Path, project: u32, capacity: Capacity) -> Result<()> {
         mark_whole(top.as_fd(), project).on("counting the files of", folder)?;
     }
     quota::set(top.as_fd(), project, capacity.bytes, capacity.inodes).on("limiting", folder)
+}
+
+fn is_xfs(folder: BorrowedFd<'_>) -> bool {
+    /// XFS_SUPER_MAGIC of linux/magic.h.
+    const XFS: u64 = 0x5846_5342;
+    rustix::fs::fstatfs(folder).is_ok_and(|fs| fs.f_type as u64 == XFS)
 }
 
 fn open(at: impl AsFd, name: impl rustix::path::Arg) -> rustix::io::Result<OwnedFd> {

@@ -5,7 +5,7 @@
 //! storms (`storm.c` says how), and the other answers requests: with limits, and for hostel without them. The peers' limits are
 //! the same files of cgroup v2; disk space and inodes they can't limit in a plain directory. Requests are measured between
 //! storms too, and each storm is held against the quiet before and after it: the machine that emulates is another one a minute
-//! later. So the ratios count, and not the microseconds.
+//! later. So the ratios count, and not the microseconds. `HOSTEL_NEIGHBOURS=lxc` measures one of them alone.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -60,7 +60,7 @@ enum Host {
 
 const HOSTS: [(Host, &str); 4] = [
     (Host::Hostel, "hostel"),
-    (Host::Unlimited, "hostel, no limits"),
+    (Host::Unlimited, "hostel without limits"),
     (Host::Nspawn, "systemd-nspawn"),
     (Host::Lxc, "lxc"),
 ];
@@ -75,7 +75,18 @@ pub fn debian12() -> Result<Table, Error> {
     table(KERNEL12)
 }
 
+/// Those that are measured.
+fn chosen() -> Result<Vec<(Host, &'static str)>, Error> {
+    let Ok(names) = std::env::var("HOSTEL_NEIGHBOURS") else { return Ok(HOSTS.to_vec()) };
+    let find = |name: &str| {
+        let found = HOSTS.into_iter().find(|(_, known)| *known == name);
+        found.ok_or_else(|| Error::Wrong(format!("HOSTEL_NEIGHBOURS: there is no `{name}`")))
+    };
+    names.split(',').map(find).collect()
+}
+
 fn table(kernel: Kernel) -> Result<Table, Error> {
+    let hosts = chosen()?;
     let scratch = Scratch::new("neighbours")?;
     let (source, storm) = (scratch.write("storm.c", STORM)?, scratch.join("storm"));
     run(Command::new("gcc").args(["-O2", "-static", "-o"]).arg(&storm).arg(source), COMPILE_LIMIT)?
@@ -87,14 +98,14 @@ fn table(kernel: Kernel) -> Result<Table, Error> {
     for (name, script) in [("peer-nspawn", nspawn_script()), ("peer-lxc", lxc_script())] {
         files.push((scratch.write(name, &script)?, format!("bin/{name}")));
     }
-    let steps = steps();
+    let steps = steps(&hosts);
     let steps: Vec<(&str, &str)> = steps.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
     let disk = Disk { steps: &steps, files: &files, megabytes: DISK_MB, limit: LIMIT };
     let said = kernel.run_disk(&disk).about("boot", Path::new(kernel.name))?;
     if said.step("prepare").status != 0 {
         return Err(Error::Wrong(format!("the machine can't be prepared: {}", said.step("prepare").said)));
     }
-    Ok(shown(kernel, &said))
+    Ok(shown(kernel, &said, &hosts))
 }
 
 /// A program and the libraries that it is linked to, each with its place on the disk.
@@ -145,7 +156,7 @@ fn lxc_script() -> String {
 }
 
 /// Everything that the machine does.
-fn steps() -> Vec<(String, String)> {
+fn steps(hosts: &[(Host, &str)]) -> Vec<(String, String)> {
     let mut steps = vec![(
         "prepare".to_owned(),
         "for controller in cpu cpuset memory pids io; do echo +$controller >/sys/fs/cgroup/cgroup.subtree_control; done\n\
@@ -156,7 +167,7 @@ fn steps() -> Vec<(String, String)> {
          exit 1; done"
             .to_owned(),
     )];
-    for (host, name) in HOSTS {
+    for &(host, name) in hosts {
         steps.push((format!("{name} set"), settings(host)));
         let quiet = |number: usize| {
             (quiet_step(name, number), format!("sleep 0.5; {} ask {REQUESTS}", call(host, 'n')))
@@ -215,8 +226,7 @@ fn settings(host: Host) -> String {
         Host::Unlimited => {
             format!("hostel set a {} && hostel set a tasks=max && hostel set n cpus=", all(false))
         }
-        Host::Nspawn => "hostel stop a; hostel stop n".into(),
-        Host::Lxc => "true".into(),
+        Host::Nspawn | Host::Lxc => "hostel stop a; hostel stop n; true".into(),
     }
 }
 
@@ -231,14 +241,14 @@ fn figures(said: &Said, step: &str) -> Option<[f64; 4]> {
     line.filter(|[median, ..]| *median > 0.0)
 }
 
-fn shown(kernel: Kernel, said: &Said) -> Table {
+fn shown(kernel: Kernel, said: &Said, hosts: &[(Host, &str)]) -> Table {
     let title = format!(
         "A neighbour's latency beside storms, {} under emulation, {REQUESTS} requests each; quiet: before and after",
         kernel.name
     );
     let columns = ["median us", "99 % us", "99.9 % us", "99 % quiet us", "99 % over quiet"];
     let mut table = Table::without_ratios(&title, &columns);
-    for (host, name) in HOSTS {
+    for &(host, name) in hosts {
         let mut ratios: Vec<(f64, &str)> = Vec::new();
         for (number, storm) in STORMS.into_iter().enumerate() {
             let step = format!("{name} {storm}");
