@@ -429,7 +429,7 @@ mod long {
     {
         let guest = Guest::debian12("checkers").file("etc/made-for-this-test", "").prepare(put).start();
         for (checker, _, command) in CHECKERS {
-            let report = guest.try_exec(&["sh", "-c", command]).said();
+            let report = guest.try_exec(&["sh", "-c", command]).stdout;
             let findings: Vec<(&str, &str)> = match *checker {
                 "deepce" => report.lines().filter(|line| line.starts_with("[+] ")).map(parts).collect(),
                 // The names of system calls are no finding of their own.

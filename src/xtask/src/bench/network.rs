@@ -18,8 +18,8 @@ use crate::shell::{About, Error};
 const STREAM: &str = include_str!("stream.c");
 const SCRIPT: &str = include_str!("network.sh");
 /// Rounds, and what is sent in each.
-const ROUNDS: usize = 120;
-const MEGABYTES: u32 = 128;
+const ROUNDS: usize = 400;
+const MEGABYTES: u32 = 96;
 const LIMIT: Duration = Duration::from_secs(500);
 /// Who is compared with whom, and how much less is the goal.
 const PAIRS: [(&str, &str, &str, f64); 2] = [
@@ -59,9 +59,10 @@ pub fn table() -> Result<Table, Error> {
             let mut ratios: Vec<f64> = pairs.map(|(guest, base)| guest[column] / base[column]).collect();
             let [lower, median, upper] =
                 [25, 50, 75].map(|hundredth| part(&mut ratios, hundredth).unwrap_or(f64::NAN));
+            let (low, high) = median_between(&ratios);
             table.note(format!(
-                "{shown}, {what}, pair by pair: median {median:.3}, quartiles {lower:.3} and {upper:.3}; the goal is \
-                 {goal} or more"
+                "{shown}, {what}, pair by pair: median {median:.3}, in 95 of 100 cases between {low:.3} and {high:.3}; \
+                 quartiles {lower:.3} and {upper:.3}; the goal is {goal} or more"
             ));
         }
     }
@@ -97,6 +98,15 @@ fn measure(scratch: &Scratch, root: &std::path::Path) -> Result<BTreeMap<String,
         }
         None => Ok(measured),
     }
+}
+
+/// Between which of the sorted values their median truly is, with a likelihood of 95 in 100: half of so many throws of a coin,
+/// give or take two standard deviations.
+fn median_between(sorted: &[f64]) -> (f64, f64) {
+    let half = sorted.len() as f64 / 2.0;
+    let aside = (sorted.len() as f64).sqrt() * 0.98;
+    let at = |place: f64| sorted.get(place.max(0.0) as usize).copied().unwrap_or(f64::NAN);
+    (at(half - aside), at(half + aside))
 }
 
 /// What so many hundredths of the values are below.
