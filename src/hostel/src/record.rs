@@ -5,6 +5,7 @@
 //! flock(2) on it. It goes away with the guest, so that nothing is left under /run; a lock that was got on a
 //! folder which has gone meanwhile is taken again.
 
+use crate::context::cgroup::GuestCgroup;
 use crate::error::{Doing, Error, Result};
 use crate::journal::Mark;
 use crate::name::GuestName;
@@ -132,6 +133,18 @@ fn record_file(folder: &Path) -> PathBuf {
     folder.join("record.json")
 }
 
+/// How often whoever waits for a lock looks whether its owner hangs.
+const LOOK: Duration = Duration::from_millis(200);
+/// How long somebody may take to end who hung, was killed, and has been freed.
+const FREED_WITHIN: Duration = Duration::from_secs(2);
+
+/// Whoever makes a guest's context has its lock, and may have been killed along with the only one who would have answered
+/// what it waits for. True: somebody was freed.
+fn free_who_hangs(places: &Places, name: &GuestName) -> bool {
+    let cgroup = Record::read(places, name).ok().flatten().and_then(|record| record.cgroup);
+    cgroup.is_some_and(|cgroup| GuestCgroup::existing(&cgroup).free_the_killed())
+}
+
 /// The right to work on a guest, held by flock(2) on its record folder; given up when dropped, or when the
 /// process ends in whatever way.
 #[derive(Debug)]
@@ -144,15 +157,22 @@ pub struct Lock {
 impl Lock {
     /// Takes the lock of a guest, whose record folder is made where there's none.
     ///
-    /// `None`: somebody else held it all of `patience`.
+    /// `None`: somebody else held it all of `patience`. Who was killed and hangs doesn't: that one is freed.
     pub fn take(places: &Places, name: &GuestName, patience: Duration) -> Result<Option<Lock>> {
         let folder = places.running(name);
-        let deadline = Instant::now() + patience;
+        let mut deadline = Instant::now() + patience;
+        let mut looked: Option<Instant> = None;
         // First: the folder itself is to be put right already.
         let mark = Mark::leave(places, name)?;
         loop {
             if let Some(descriptor) = Self::attempt(&folder)? {
                 return Ok(Some(Lock { folder, descriptor, mark }));
+            }
+            if looked.is_none_or(|last| last.elapsed() >= LOOK) {
+                looked = Some(Instant::now());
+                if free_who_hangs(places, name) {
+                    deadline = deadline.max(Instant::now() + FREED_WITHIN);
+                }
             }
             if Instant::now() >= deadline {
                 return Ok(None);

@@ -226,6 +226,13 @@ impl GuestCgroup {
         pids
     }
 
+    /// The same where somebody was killed already: nobody else's file systems are touched. True: there was such a one.
+    pub fn free_the_killed(&self) -> bool {
+        let mut killed = self.processes();
+        killed.retain(|pid| fuse::is_killed_and_waits(*pid));
+        !killed.is_empty() && fuse::abort_seen_by(&killed) > 0
+    }
+
     /// Frees those that were killed and wait for a file system whose server doesn't answer: see [`fuse`].
     pub fn free_who_hangs(&self) {
         fuse::abort_seen_by(&self.processes());

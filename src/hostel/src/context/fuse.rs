@@ -34,6 +34,16 @@ pub fn abort_seen_by(pids: &[i32]) -> usize {
     theirs.iter().filter(abort).count()
 }
 
+/// Was it killed, and waits in the kernel nevertheless? (proc(5), `status`.)
+pub fn is_killed_and_waits(pid: i32) -> bool {
+    const KILL: u64 = 1 << 8;
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let pending = |name: &str| field(name).and_then(|set| u64::from_str_radix(set, 16).ok()).unwrap_or(0);
+    field("State:").is_some_and(|state| state.starts_with('D'))
+        && (pending("SigPnd:") | pending("ShdPnd:")) & KILL != 0
+}
+
 /// By any of its threads: the first may be gone while another hangs.
 fn seen_by(pid: i32) -> Vec<u32> {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();

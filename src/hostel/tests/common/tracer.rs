@@ -10,11 +10,15 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// Programs that are no longer the tool.
 const LET_GO: [&str; 3] = ["hostel-init", "hostel-warden", "hostel-keeper"];
 /// `op` of `ptrace_syscall_info`: the call is about to begin (linux/ptrace.h).
 const ENTRY: u8 = 1;
+
+/// How long somebody who was killed is waited for.
+const QUIET_MAX: Duration = Duration::from_secs(3);
 
 /// Who is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,9 +58,19 @@ pub fn run(command: &Command, at: u64, victims: Victims) -> Traced {
     kill(pid, Signal::SIGCONT).unwrap();
     let mut tracer =
         Tracer { at, victims, traced: BTreeSet::from([pid]), counts: false, calls: 0, killed: false };
-    // Until there's nobody left to be heard of: who was forked at the last moment is known to the kernel alone.
+    // Until there's nobody left to be heard of: who was forked at the last moment is known to the kernel alone. Where all
+    // are killed, one may hang for want of another's answer: that is the next command's to put right.
+    let mut quiet_since = None;
     loop {
-        match waitpid(None, Some(WaitPidFlag::__WALL)) {
+        let hangs = tracer.killed && victims == Victims::All;
+        let flags = if hangs { WaitPidFlag::__WALL | WaitPidFlag::WNOHANG } else { WaitPidFlag::__WALL };
+        match waitpid(None, Some(flags)) {
+            Ok(WaitStatus::StillAlive) => {
+                if quiet_since.get_or_insert_with(Instant::now).elapsed() > QUIET_MAX {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
             Ok(status) => tracer.hear(status),
             Err(nix::errno::Errno::EINTR) => {}
             Err(_) => break,
