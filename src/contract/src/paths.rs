@@ -41,6 +41,8 @@ pub const TRANSIENT: &str = "/run/hostel/transient";
 pub const INVOCATIONS: &str = "/run/systemd/units";
 /// What the last compilation said of the guest's units, one line each: `file:line: message`.
 pub const COMPILE_LOG: &str = "/run/hostel/compile.log";
+/// Which files made up each unit at that, and when they were last changed: `hostel-warden`'s module `compile::stamps`.
+pub const STAMPS: &str = "/run/hostel/stamps";
 /// Where the fakes are mounted (see [`crate::fakes`]), to be bound over what they stand for.
 pub const FAKES: &str = "/run/hostel/fakes";
 /// An untouched proc: it is read by whoever answers fakes, and because it is there the kernel lets a user namespace in

@@ -11,7 +11,7 @@ use hostel_plan::{EdgeKind, Phase, Plan, SettingKey, UnitKind, unit_flags};
 
 fn model(root: &Root) -> (Model, Vec<String>) {
     let mut notes = Notes::default();
-    let model = super::model_of(root, &Facts::of(root), crate::fronts::Family::Systemd, &[], &mut notes);
+    let model = super::model_of(root, &Facts::of(root), crate::fronts::Family::Systemd, &[], &mut notes).0;
     (model, notes.list().iter().map(|n| n.to_string()).collect())
 }
 

@@ -185,6 +185,19 @@ impl Index {
         self.names.keys().map(String::as_str)
     }
 
+    /// The file of a unit, by its canonical name, and whether it masks the unit.
+    pub fn fragment(&self, name: &UnitName) -> Option<(&str, bool)> {
+        match self.found(name)? {
+            Found::File(path) => Some((path, false)),
+            Found::Masked(path) => Some((path, true)),
+            Found::Alias(_) => None,
+        }
+    }
+
+    fn found(&self, name: &UnitName) -> Option<&Found> {
+        self.names.get(name.full()).or_else(|| self.names.get(name.template()?.full()))
+    }
+
     /// Paths of a unit's drop-ins, by its canonical name, in the order in which they count.
     pub fn drop_in_paths(&self, name: &UnitName, root: &Root) -> Vec<String> {
         self.drop_ins(name, &self.all_names(name), root)
@@ -194,8 +207,7 @@ impl Index {
     pub fn load(&self, name: &UnitName, root: &Root, notes: &mut Notes) -> Loaded {
         let mut loaded = Loaded::default();
         let template = name.template();
-        let found = self.names.get(name.full()).or_else(|| self.names.get(template.as_ref()?.full()));
-        match found {
+        match self.found(name) {
             Some(Found::File(path)) => {
                 loaded.source = path.clone();
                 loaded.found = read_into(&mut loaded, path, name, root, notes);
@@ -246,9 +258,10 @@ impl Index {
             for dir in self.folders.get(&format!("{folder}.d")).into_iter().flatten() {
                 for (file, entry) in root.list(dir) {
                     if file.ends_with(".conf") {
+                        // An empty one hides others of its name, and is one itself.
                         let masks = match &entry {
                             Entry::Link(target) => target == "/dev/null",
-                            Entry::File { empty } => *empty,
+                            Entry::File { .. } => false,
                             _ => true,
                         };
                         let path = format!("{dir}/{file}");

@@ -10,8 +10,10 @@ use super::notes::{Level, Notes};
 pub use super::root::{Entry, Made, Root};
 use super::select::{self, Guest};
 use super::specifier::Facts;
+use super::stamps;
 use super::syntax;
 use crate::fronts;
+use hostel_contract::paths;
 use hostel_plan::build::build;
 use rustix::time::{ClockId, clock_gettime};
 use std::fs::{Metadata, metadata};
@@ -138,6 +140,11 @@ impl Lookup {
             }
         }
         files
+    }
+
+    /// Would a reload make another unit of this one, by its canonical name?
+    pub fn has_changed(&self, name: &str) -> bool {
+        stamps::has_changed(&self.index, &self.root, self.folders, name, paths::STAMPS)
     }
 
     /// A plan of this unit and what it needs, where something defines it.

@@ -37,6 +37,7 @@ mod settings;
 mod slice;
 mod socket;
 mod specifier;
+mod stamps;
 mod syntax;
 pub mod time;
 mod timer;
@@ -239,7 +240,7 @@ fn compile(options: &Options) -> Result<(), CompileError> {
     root.add(units.into_files());
     let in_force = options.in_force.map(InForce::read).transpose()?;
     let extra = in_force.as_ref().map(InForce::names).unwrap_or_default();
-    let mut model = model_of(&root, &facts, found.family, &extra, &mut notes);
+    let (mut model, index) = model_of(&root, &facts, found.family, &extra, &mut notes);
     if let Some(in_force) = &in_force {
         in_force.keep_in(&mut model)?;
     }
@@ -252,6 +253,11 @@ fn compile(options: &Options) -> Result<(), CompileError> {
     let logged = options.occasion != Occasion::Look;
     report(&notes, logged.then_some(Path::new(paths::COMPILE_LOG)));
     let built = built?;
+    if logged {
+        let names = model.units.iter().map(|unit| unit.name.as_str());
+        // An init of another host may have made no such folder; nobody is told then that a reload is due.
+        let _ = stamps::publish(&index, &root, names);
+    }
     // Later plans' lists are the warden's to write, when they are in force.
     if options.occasion == Occasion::Boot {
         // Without the lists people see numbers in place of names, which is no reason to have no plan.
@@ -322,13 +328,19 @@ fn model_now(dir: &Path, wish: Option<&str>, notes: &mut Notes) -> (Model, Found
     let facts = Facts::of(&root);
     let units = fronts::units(found.family, &root, notes);
     root.add(units.into_files());
-    (model_of(&root, &facts, found.family, &[], notes), found)
+    (model_of(&root, &facts, found.family, &[], notes).0, found)
 }
 
-/// The model of the units below a root.
-fn model_of(root: &Root, facts: &Facts, family: Family, extra: &[UnitName], notes: &mut Notes) -> Model {
+/// The model of the units below a root, and what their search path holds.
+fn model_of(
+    root: &Root,
+    facts: &Facts,
+    family: Family,
+    extra: &[UnitName],
+    notes: &mut Notes,
+) -> (Model, load::Index) {
     let index = load::Index::scan(root, crate::fronts::path_of(family), notes);
-    select::model(&select::Guest { root, index: &index, facts, extra }, notes)
+    (select::model(&select::Guest { root, index: &index, facts, extra }, notes), index)
 }
 
 /// Says all that there is to say in the log, and what matters on standard error.

@@ -16,6 +16,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const FOLDER: &str = "run/systemd/shutdown";
 const FILE: &str = "scheduled";
 const NOLOGIN: &str = "run/nologin";
+/// How systemd-logind's words there begin.
+const OF_LOGIN1: &str = "System is going down.";
 /// From how long before the end on nobody may log in.
 const NOLOGIN_BEFORE: Duration = Duration::from_secs(5 * 60);
 /// Minutes before the end at which everybody is told, as systemd does it.
@@ -207,9 +209,12 @@ impl Schedule {
     fn keep_out(&self, now: SystemTime) {
         let path = self.root.join(NOLOGIN);
         let near = |plan: &&Plan| plan.at.duration_since(now).unwrap_or_default() <= NOLOGIN_BEFORE;
+        // login1's own, where it has taken the shutdown, says more to those who are kept out.
+        let is_login1s = || fs::read_to_string(&path).is_ok_and(|text| text.starts_with(OF_LOGIN1));
         let _ = match self.plan.as_ref().filter(near) {
-            Some(plan) => fs::write(path, format!("{}\n", plan.words(now))),
-            None => fs::remove_file(path),
+            Some(_) if is_login1s() => Ok(()),
+            Some(plan) => fs::write(&path, format!("{}\n", plan.words(now))),
+            None => fs::remove_file(&path),
         };
     }
 }

@@ -17,7 +17,7 @@ use crate::requests::utmp;
 use hostel_contract::control::{ControlOp, ControlReply, ControlResult};
 use hostel_contract::paths::WANTED;
 use hostel_contract::status::ActiveState;
-use hostel_plan::{EdgeKind, unit_flags};
+use hostel_plan::{EdgeKind, UnitId, unit_flags};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -221,6 +221,7 @@ pub fn enqueue(server: &mut Server, unit: &str, verb: Verb, mode: &str) -> Resul
         isolate::stop_others(&server.world, id)?;
         utmp::changed(Path::new("/"), utmp::level_of_target(&unit));
     }
+    forget_starts(server, id, &unit, verb)?;
     let id = match init::ask(verb.op(), 0, 0, &unit)? {
         Asked::Waits(client) => {
             let id = server.wait_for_job(&unit, verb.kind(), client);
@@ -230,6 +231,16 @@ pub fn enqueue(server: &mut Server, unit: &str, verb: Verb, mode: &str) -> Resul
         Asked::Ended(reply) => ended(server, &unit, verb, was_up, &reply)?,
     };
     Ok(Made::Job(id))
+}
+
+/// systemd forgets a unit that is down and that nothing names, and with it how often it was started: a start by hand then
+/// counts as its first. Init keeps all units.
+fn forget_starts(server: &Server, id: UnitId, unit: &str, verb: Verb) -> Result<(), Failure> {
+    let starts = matches!(verb, Verb::Start | Verb::Restart);
+    if starts && server.world.row(id).started_ms != 0 && !server.world.is_loaded(unit) {
+        init::ask(ControlOp::ResetFailed, 0, 0, unit)?;
+    }
+    Ok(())
 }
 
 /// Job mode `fail`: a job that is there is not to be replaced by another one.

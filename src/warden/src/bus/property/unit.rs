@@ -72,7 +72,8 @@ pub fn value(subject: &Subject<'_>, name: &str, around: &Around<'_>) -> Option<V
         "Transient" => Path::new(&files().fragment).starts_with(transient::FOLDER).into(),
         // What nobody speaks of is read when somebody does.
         "NeedDaemonReload" => {
-            (loaded && subject.world.is_loaded(&subject.name) && has_changed(files())).into()
+            let changed = || subject.world.files().has_changed(&subject.name) || source_changed(files());
+            (subject.world.is_loaded(&subject.name) && changed()).into()
         }
         "InvocationID" => Value::array("y", invocation(subject)?.into_iter().map(Value::Byte)),
         "Perpetual" => {
@@ -82,15 +83,14 @@ pub fn value(subject: &Subject<'_>, name: &str, around: &Around<'_>) -> Option<V
     })
 }
 
-/// Was a file of the unit changed since the units were last read?
-fn has_changed(files: &Files) -> bool {
+/// Was what the unit was made from changed or removed since the units were last read?
+fn source_changed(files: &Files) -> bool {
     let changed = |path: &str| {
         let meta = std::fs::metadata(path).ok()?;
         Some((meta.mtime(), meta.mtime_nsec()))
     };
     let read = changed(paths::COMPILE_LOG);
-    let all = [&files.fragment].into_iter().chain(&files.drop_ins).filter_map(|path| changed(path));
-    read.is_some_and(|read| all.max().is_some_and(|last| last > read))
+    !files.source_path.is_empty() && changed(&files.source_path).is_none_or(|last| Some(last) > read)
 }
 
 /// The id of the unit's last start, which `exec` has left.
