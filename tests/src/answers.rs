@@ -86,7 +86,25 @@ fn comparable(line: &str) -> Option<String> {
     };
     // Debian 12's systemd says /lib where both are one.
     let line = line.replace("/usr/lib/systemd", "/lib/systemd");
-    Some(without_pids(&in_order(&line)))
+    Some(without_pids(&without_date(&in_order(&line))))
+}
+
+/// A moment, as systemd writes it in UTC.
+fn without_date(line: &str) -> String {
+    let is_moment = |words: &&[&str]| match *words {
+        [day, date, time, zone] => {
+            ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"].contains(day)
+                && date.split('-').count() == 3
+                && time.split(':').count() >= 2
+                && zone.starts_with("UTC")
+        }
+        _ => false,
+    };
+    let words: Vec<&str> = line.split(' ').collect();
+    match words.windows(4).find(is_moment) {
+        Some(moment) => line.replacen(&moment.join(" "), "MOMENT", 1),
+        None => line.to_owned(),
+    }
 }
 
 /// A list of units is a set: systemd gives it in the order of a hash table.

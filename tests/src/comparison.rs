@@ -8,7 +8,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::answers::{answers, listed, reasons, script, text_of, wrong};
+use crate::answers::{Answers, answers, listed, reasons, script, text_of, wrong};
 use crate::cache::Distribution;
 use crate::cli;
 use crate::guest::Builder;
@@ -41,38 +41,53 @@ impl Comparison {
         fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     }
 
-    fn commands(&self) -> Vec<String> {
+    /// Its commands.
+    pub(crate) fn commands(&self) -> Vec<String> {
         listed(&self.read("commands.txt"))
+    }
+
+    /// What is kept of systemd's answers.
+    pub(crate) fn kept(&self, distribution: Distribution) -> Answers {
+        answers(&self.read(&format!("{}.answers", distribution.name)))
     }
 
     /// The commands answer under Hostel what is kept; panics with what differs.
     pub fn says_the_same(&self, distribution: Distribution) {
-        let release = distribution.release();
-        let real = answers(&self.read(&format!("{}.answers", distribution.name)));
         let guest = (self.guest)(distribution, self.folder).start();
         let mut shell = cli::hostel(&["exec", &guest.name, "--", "sh", "-s"]);
         let outcome = run_with_input(&mut shell, script(&self.commands()).as_bytes(), LIMIT);
         let ours = answers(&outcome.unwrap_or_else(|error| panic!("{error}")).stdout);
-        let wrong = wrong(&real, &ours, &reasons(&self.read("differences.tsv"), release));
+        self.assert_same(distribution, &self.kept(distribution), &ours);
+    }
+
+    pub(crate) fn assert_same(&self, distribution: Distribution, real: &Answers, ours: &Answers) {
+        let release = distribution.release();
+        let wrong = wrong(real, ours, &reasons(&self.read("differences.tsv"), release));
         assert!(wrong.is_empty(), "Debian {release}:\n{wrong}");
     }
 
     /// What is kept is what systemd answers; panics otherwise.
     pub fn is_systemds(&self, distribution: Distribution) {
-        let commands = self.commands();
         let guest = (self.guest)(distribution, &format!("{}-real", self.folder)).create();
         let mut nspawn = Nspawn::start(&guest.shared_root(), &format!("{}-nspawn", guest.name))
             .unwrap_or_else(|error| panic!("{error}"));
         nspawn.wait_until_up().unwrap_or_else(|error| panic!("{error}"));
         let printed = nspawn
-            .ask_for(&["sh", "-c", &script(&commands)], LIMIT)
+            .ask_for(&["sh", "-c", &script(&self.commands())], LIMIT)
             .unwrap_or_else(|error| panic!("{error}"));
-        let text = text_of(&commands, &answers(&printed));
+        let stopped = nspawn.stop();
+        self.assert_kept(distribution, &answers(&printed));
+        stopped.unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// Keeps what systemd answered, where that was asked for.
+    pub(crate) fn assert_kept(&self, distribution: Distribution, real: &Answers) {
+        let commands = self.commands();
+        let text = text_of(&commands, real);
         let file = format!("{}.answers", distribution.name);
         if std::env::var_os(RECORD).is_some() {
             fs::write(self.folder().join(&file), &text).expect("the answers are kept");
         }
-        nspawn.stop().unwrap_or_else(|error| panic!("{error}"));
         let kept = text_of(&commands, &answers(&self.read(&file)));
         assert!(kept == text, "{file} is not what systemd answers: run with {RECORD}=1");
     }

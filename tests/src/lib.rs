@@ -17,6 +17,7 @@ pub mod cli;
 pub mod comparison;
 pub mod complaints;
 pub mod differential;
+pub mod endings;
 pub mod generate;
 pub mod guest;
 pub mod host;

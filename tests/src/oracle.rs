@@ -12,7 +12,7 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -148,21 +148,30 @@ impl Nspawn {
 
     /// Runs a command inside that may take a while.
     pub fn ask_for(&self, command: &[&str], limit: Duration) -> Result<String, OracleError> {
-        let mut nsenter = Command::new("nsenter");
-        nsenter.args(["-t", &self.init.to_string(), "-m", "-u", "-i", "-n", "-p"]).args(command);
-        Ok(run(&mut nsenter, limit)?.success()?.stdout)
+        Ok(run(inside(self.init).args(command), limit)?.success()?.stdout)
+    }
+
+    /// Runs a command inside, however it ends: the whole context may, with it. Gives what it said by then.
+    pub fn ask_however(&self, command: &[&str], limit: Duration) -> Result<String, OracleError> {
+        Ok(run(inside(self.init).args(command), limit)?.stdout)
+    }
+
+    /// systemd-nspawn's exit status, where it ends by itself within the limit.
+    pub fn ended_within(&mut self, limit: Duration) -> Option<ExitStatus> {
+        wait(&mut self.process, Instant::now() + limit)
     }
 
     /// Waits until systemd has no more jobs to do.
     pub fn wait_until_up(&mut self) -> Result<(), OracleError> {
         let up = until(BOOT_LIMIT, || {
             // Fails as a command in every state but `running`.
-            let mut nsenter = Command::new("nsenter");
-            nsenter.args(["-t", &self.init.to_string(), "-m", "-u", "-i", "-n", "-p"]);
-            let said = run(nsenter.args(["systemctl", "is-system-running"]), QUESTION_LIMIT).ok()?.stdout;
-            matches!(said.trim(), "running" | "degraded").then_some(())
+            let mut ask = inside(self.init);
+            let said = run(ask.args(["systemctl", "is-system-running"]), QUESTION_LIMIT).ok()?.stdout;
+            let is_up = matches!(said.trim(), "running" | "degraded");
+            let has_ended = self.process.try_wait().is_ok_and(|status| status.is_some());
+            (is_up || has_ended).then_some(is_up)
         });
-        up.ok_or_else(|| self.not_up("it is not running"))
+        up.filter(|is_up| *is_up).map(drop).ok_or_else(|| self.not_up("it is not running"))
     }
 
     /// Stops the guest in order; gives the time that it took, until systemd-nspawn was gone.

@@ -18,6 +18,17 @@ use hostel_tests::{Guest, cli};
 
 const SYSTEMCTL: Comparison = Comparison { folder: "systemctl", guest: builder };
 
+/// Commands that end the guest, or might: each has a boot of its own.
+const ENDINGS: Comparison = Comparison { folder: "endings", guest: short_lived };
+
+/// A guest that boots to little, of which one unit says when it is stopped.
+fn short_lived(distribution: Distribution, purpose: &str) -> Builder {
+    let units = ["hs-ends.target", "hs-holds.service"];
+    let builder = Guest::of(distribution, purpose)
+        .link("etc/systemd/system/default.target", "/etc/systemd/system/hs-ends.target");
+    units.iter().fold(builder, |builder, name| builder.unit(name, &ENDINGS.read(&format!("units/{name}"))))
+}
+
 /// A guest with the units of the test.
 fn builder(distribution: Distribution, purpose: &str) -> Builder {
     let entries = fs::read_dir(SYSTEMCTL.folder().join("units")).expect("the folder of units").flatten();
@@ -113,5 +124,53 @@ mod long {
     #[ignore = "boots systemd: cargo xtask test --all"]
     fn given_testings_systemd_when_each_verb_is_used_then_it_answers_what_is_kept() {
         SYSTEMCTL.is_systemds(DEBIAN_TESTING);
+    }
+
+    #[test]
+    #[ignore = "boots a guest: cargo xtask test --all"]
+    fn given_debian_12s_commands_that_end_a_guest_when_each_is_used_then_it_ends_as_under_systemd() {
+        ENDINGS.ends_the_same(DEBIAN12);
+    }
+
+    #[test]
+    #[ignore = "boots systemd: cargo xtask test --all"]
+    fn given_debian_12s_systemd_when_a_command_ends_it_then_it_ends_as_is_kept() {
+        ENDINGS.ends_as_systemd_does(DEBIAN12);
+    }
+
+    #[test]
+    #[ignore = "boots a guest: cargo xtask test --all"]
+    fn given_debian_13s_commands_that_end_a_guest_when_each_is_used_then_it_ends_as_under_systemd() {
+        ENDINGS.ends_the_same(DEBIAN13);
+    }
+
+    #[test]
+    #[ignore = "boots systemd: cargo xtask test --all"]
+    fn given_debian_13s_systemd_when_a_command_ends_it_then_it_ends_as_is_kept() {
+        ENDINGS.ends_as_systemd_does(DEBIAN13);
+    }
+
+    #[test]
+    #[ignore = "boots a guest: cargo xtask test --all"]
+    fn given_debian_11s_commands_that_end_a_guest_when_each_is_used_then_it_ends_as_under_systemd() {
+        ENDINGS.ends_the_same(DEBIAN11);
+    }
+
+    #[test]
+    #[ignore = "boots systemd: cargo xtask test --all"]
+    fn given_debian_11s_systemd_when_a_command_ends_it_then_it_ends_as_is_kept() {
+        ENDINGS.ends_as_systemd_does(DEBIAN11);
+    }
+
+    #[test]
+    #[ignore = "boots a guest: cargo xtask test --all"]
+    fn given_testings_commands_that_end_a_guest_when_each_is_used_then_it_ends_as_under_systemd() {
+        ENDINGS.ends_the_same(DEBIAN_TESTING);
+    }
+
+    #[test]
+    #[ignore = "boots systemd: cargo xtask test --all"]
+    fn given_testings_systemd_when_a_command_ends_it_then_it_ends_as_is_kept() {
+        ENDINGS.ends_as_systemd_does(DEBIAN_TESTING);
     }
 }

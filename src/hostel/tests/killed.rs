@@ -32,11 +32,12 @@ const CREATE: &[&str] = &["create", "GUEST", "--from", "SOURCE", "--volatile"];
 const CREATE_TAR: &[&str] = &["create", "GUEST", "--from", "ARCHIVE"];
 const START: &[&str] = &["start", "GUEST"];
 
-/// `create`: all of the guest is there, and starts; or nothing is.
+/// `create`, `rm`: all of the guest is there, and can be removed; or nothing is.
 fn whole_or_none(tool: &Tool, context: &str) {
     match tool.call(&["show", &tool.guest]).code {
         0 => {
-            let removed = tool.call(&["rm", &tool.guest]);
+            // Of a `rm --force` it may run on.
+            let removed = tool.call(&["rm", "--force", &tool.guest]);
             assert_eq!(removed.code, 0, "{context}: {removed:?}");
         }
         4 => assert!(!tool.path("store/guests").join(&tool.guest).exists(), "{context}"),
