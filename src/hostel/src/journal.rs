@@ -15,7 +15,7 @@
 //! | layers that nobody names | removed |
 //!
 //! The run folder is gone after a boot, and with it every mark and record; the first command then looks through the whole
-//! store for definitions that are missing. Nobody waits for anybody here: a guest that is locked is somebody's.
+//! store for definitions that are missing, and for half-written files. Nobody waits for anybody here: a guest that is locked is somebody's.
 
 use crate::config::Config;
 use crate::context::cgroup::GuestCgroup;
@@ -170,9 +170,13 @@ pub fn busy(places: &Places, name: &GuestName) -> Error {
 pub fn settle(places: &Places) -> Result<()> {
     let Some(marks) = marks(places)? else {
         for name in names_in(&places.guests())? {
-            if !Guest::is_defined(places, &name) {
+            if !Guest::is_defined(places, &name) || has_drafts(&places.guest(&name)) {
                 say_failure(&name, settle_guest(places, &name, ""));
             }
+        }
+        if places.privileged && has_drafts(&places.store) {
+            let _registry = Registry::open(places)?;
+            remove_drafts(&places.store)?;
         }
         layers::tidy(places, None);
         // Last: until then the next command is the first one, too.
@@ -250,6 +254,12 @@ fn settle_store(places: &Places, name: &GuestName) -> Result<()> {
     remove_drafts(&places.run)
 }
 
+/// Are there files that were being written, perhaps by somebody who still does?
+fn has_drafts(folder: &Path) -> bool {
+    fs::read_dir(folder)
+        .is_ok_and(|entries| entries.flatten().any(|entry| crate::places::is_draft(&entry.path())))
+}
+
 /// Removes files that were being written, to be put in the place of others.
 fn remove_drafts(folder: &Path) -> Result<()> {
     let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
@@ -310,6 +320,20 @@ mod tests {
         fs::create_dir_all(places.guest(&name).join("rootfs/etc")).unwrap();
         settle(&places).unwrap();
         assert!(!places.guest(&name).exists());
+    }
+
+    #[test]
+    fn given_no_marks_since_the_boot_when_the_first_command_comes_then_what_was_half_written_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let places = places(folder.path());
+        let name: GuestName = "g".parse().unwrap();
+        fs::create_dir_all(places.guest(&name)).unwrap();
+        fs::write(places.guest(&name).join("guest.json"), "{}").unwrap();
+        let drafts = [&places.guest(&name), &places.store].map(|folder| folder.join(".a.new"));
+        drafts.iter().for_each(|draft| fs::write(draft, "").unwrap());
+        settle(&places).unwrap();
+        assert!(drafts.iter().all(|draft| !draft.exists() || !places.privileged));
+        assert!(places.guest(&name).join("guest.json").exists());
     }
 
     #[test]

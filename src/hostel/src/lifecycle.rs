@@ -27,6 +27,8 @@ use std::time::Duration;
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// How long what was killed may take to be gone.
 pub const KILL_PATIENCE: Duration = Duration::from_secs(30);
+/// How long what a guest that has ended still has on the disk may take to be removed: layers of it and of all that end with it.
+const REMOVAL_PATIENCE: Duration = Duration::from_secs(600);
 
 /// A guest at this moment.
 pub enum Life {
@@ -300,7 +302,10 @@ fn await_gone(places: &Places, record: &Record) -> Result<()> {
         {
             GuestCgroup::existing(cgroup).free_who_hangs();
         }
-        wait_end(keeper.as_fd(), KILL_PATIENCE);
+        let lives = || record.init.is_some_and(|init| init.lives());
+        if !wait_end(keeper.as_fd(), KILL_PATIENCE) && !lives() {
+            wait_end(keeper.as_fd(), REMOVAL_PATIENCE);
+        }
     }
     match Life::settled(places, &record.guest.name)? {
         Life::Down => Ok(()),

@@ -156,7 +156,12 @@ impl Naming {
 }
 
 fn lock(places: &Places, how: FlockOperation) -> Result<OwnedFd> {
-    let file = places.store.join(".layers.lock");
+    lock_file(places, ".layers.lock", how)
+}
+
+/// Locks a file of the store's.
+fn lock_file(places: &Places, name: &str, how: FlockOperation) -> Result<OwnedFd> {
+    let file = places.store.join(name);
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let lock = rustix::fs::open(&file, flags, Mode::RUSR | Mode::WUSR).on("opening", &file)?;
     rustix::io::retry_on_intr(|| rustix::fs::flock(&lock, how)).on("locking", &file)?;
@@ -236,6 +241,8 @@ pub fn tidy(places: &Places, ended: Option<&GuestName>) {
 
 /// Removes what [`unused`] finds, and returns how many layers that were.
 pub fn collect(places: &Places, ended: Option<&GuestName>) -> Result<usize> {
+    // One after the other: guests that end together would each remove what the others are removing.
+    let _turn = lock_file(places, ".layers.collect", FlockOperation::LockExclusive)?;
     let alone = lock(places, FlockOperation::LockExclusive)?;
     let mut doomed = Vec::new();
     for folder in unused(places, ended)? {
