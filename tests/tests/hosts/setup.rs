@@ -111,20 +111,27 @@ impl Life<'_> {
 
     /// Waits for a message of the guest that has this line. False: it didn't come.
     pub fn hear(&self, line: &str, limit: Duration) -> bool {
+        self.hear_value(line, limit).is_some_and(|rest| rest.is_empty())
+    }
+
+    /// Waits for a message of the guest that has a line which begins so; what is behind that.
+    pub fn hear_value(&self, key: &str, limit: Duration) -> Option<String> {
         let began = Instant::now();
         let mut buffer = [0; 4096];
         while let Some(left) = limit.checked_sub(began.elapsed()).filter(|left| !left.is_zero()) {
             self.socket.set_read_timeout(Some(left)).expect("a time-out");
             match self.socket.recv(&mut buffer) {
-                Ok(size) if String::from_utf8_lossy(&buffer[..size]).lines().any(|said| said == line) => {
-                    return true;
+                Ok(size) => {
+                    let text = String::from_utf8_lossy(&buffer[..size]);
+                    if let Some(value) = text.lines().find_map(|line| line.strip_prefix(key)) {
+                        return Some(value.to_owned());
+                    }
                 }
-                Ok(_) => {}
                 Err(error) if [ErrorKind::WouldBlock, ErrorKind::Interrupted].contains(&error.kind()) => {}
                 Err(error) => panic!("the notify socket: {error}"),
             }
         }
-        false
+        None
     }
 }
 

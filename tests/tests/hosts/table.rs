@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use hostel_tests::run::{run, until, wait};
+use hostel_tests::run::{run, until};
 
 use super::programs::{
     DOCKER, PODMAN, bubblewrap, docker_exec, docker_run, docker_stop, hostel, hostel_exec, lxc, lxc_tool,
@@ -40,6 +40,9 @@ pub struct Host {
     stop: Stop,
     /// The host's exit status when the guest has stopped.
     ends: i32,
+    /// The end that the guest tells its host (`X_SYSTEMD_SHUTDOWN=`), as this host asks for it. Nothing: no guest's message
+    /// comes through this host to us.
+    tells: Option<&'static str>,
     reboot: Reboot,
 }
 
@@ -56,6 +59,11 @@ impl Host {
             Enter::Line => BOOT_EMULATED,
             Enter::Tool(_) | Enter::Namespaces => LIMIT,
         }
+    }
+
+    /// Is this what the host is to hear of that end?
+    fn heard(&self, told: &Option<String>, end: &str) -> bool {
+        self.tells.is_none() || told.as_deref() == Some(end)
     }
 
     /// A script, run where this host runs.
@@ -118,6 +126,7 @@ const OF_PODMAN: Host = Host {
     enter: Enter::Tool(podman_exec),
     stop: Stop::Tool(podman_stop),
     ends: 0,
+    tells: Some("halt"),
     reboot: Reboot::Ends(133),
 };
 
@@ -132,6 +141,7 @@ pub const HOSTS: &[Host] = &[
         enter: Enter::Tool(hostel_exec),
         stop: Stop::Host("TERM"),
         ends: 0,
+        tells: None,
         reboot: Reboot::Again,
     },
     Host {
@@ -143,6 +153,7 @@ pub const HOSTS: &[Host] = &[
         enter: Enter::Namespaces,
         stop: Stop::Host("TERM"),
         ends: 0,
+        tells: None,
         // It isn't registered, so whoever started it is to start it again.
         reboot: Reboot::Ends(133),
     },
@@ -155,6 +166,7 @@ pub const HOSTS: &[Host] = &[
         enter: Enter::Tool(|life| lxc_tool(life, "lxc-attach") + " --"),
         stop: Stop::Tool(|life| lxc_tool(life, "lxc-stop") + " -t 30"),
         ends: 0,
+        tells: Some("halt"),
         reboot: Reboot::Again,
     },
     Host { name: "podman-systemd", start: |life| podman_run(life, "--systemd=always"), ..OF_PODMAN },
@@ -162,9 +174,16 @@ pub const HOSTS: &[Host] = &[
     Host {
         name: "podman-plain",
         start: |life| podman_run(life, "--systemd=false --stop-signal=SIGTERM"),
+        tells: Some("poweroff"),
         ..OF_PODMAN
     },
-    Host { name: "kubernetes", start: restricted, stop: Stop::Tool(stop_pod), ..OF_PODMAN },
+    Host {
+        name: "kubernetes",
+        start: restricted,
+        stop: Stop::Tool(stop_pod),
+        tells: Some("poweroff"),
+        ..OF_PODMAN
+    },
     // Containers of a pod that share their processes: PID 1 is another's.
     Host {
         name: "shared-pids",
@@ -184,6 +203,7 @@ pub const HOSTS: &[Host] = &[
         enter: Enter::Tool(docker_exec),
         stop: Stop::Tool(docker_stop),
         ends: 0,
+        tells: Some("poweroff"),
         reboot: Reboot::Ends(133),
     },
     Host {
@@ -195,6 +215,7 @@ pub const HOSTS: &[Host] = &[
         enter: Enter::Tool(|life| rootless(life, &format!("{PODMAN} exec {}", life.name))),
         stop: Stop::Tool(|life| rootless(life, &format!("{PODMAN} stop --time 30 {}", life.name))),
         ends: 0,
+        tells: Some("halt"),
         reboot: Reboot::Ends(133),
     },
     Host {
@@ -206,6 +227,7 @@ pub const HOSTS: &[Host] = &[
         enter: Enter::Tool(docker_exec),
         stop: Stop::Tool(docker_stop),
         ends: 0,
+        tells: Some("poweroff"),
         reboot: Reboot::Ends(133),
     },
     Host {
@@ -218,6 +240,7 @@ pub const HOSTS: &[Host] = &[
         stop: Stop::Init("TERM"),
         // The kernel ends an init that asks for it with INT, and with HUP for a reboot; bwrap adds 128.
         ends: 130,
+        tells: Some("poweroff"),
         reboot: Reboot::Ends(129),
     },
     Host {
@@ -229,6 +252,7 @@ pub const HOSTS: &[Host] = &[
         enter: Enter::Line,
         stop: Stop::Inside,
         ends: 0,
+        tells: None,
         reboot: Reboot::Again,
     },
     Host {
@@ -240,6 +264,7 @@ pub const HOSTS: &[Host] = &[
         enter: Enter::Line,
         stop: Stop::Inside,
         ends: 0,
+        tells: None,
         reboot: Reboot::Again,
     },
 ];
@@ -321,8 +346,17 @@ impl Running {
         self.child.try_wait().is_ok_and(|status| status.is_some())
     }
 
-    fn end(&mut self, limit: Duration) -> Option<i32> {
-        wait(&mut self.child, Instant::now() + limit).and_then(|status| status.code())
+    /// Its exit status; and the end that the guest told it, a word.
+    fn end(&mut self, life: &Life<'_>, limit: Duration) -> (Option<i32>, Option<String>) {
+        let mut told = None;
+        // Read while it ends: the kernel keeps ten messages.
+        let status = until(limit, || {
+            let status = self.child.try_wait().ok().flatten();
+            told = life.hear_value("X_SYSTEMD_SHUTDOWN=", Duration::from_millis(20)).or(told.take());
+            status
+        });
+        let status = status.and_then(|status| status.code());
+        (status, told)
     }
 }
 
@@ -383,8 +417,10 @@ fn first_life<'a>(host: &Host, image: &'a Image, row: &mut Row) -> Option<(Life<
             Some((life, running))
         }
         Reboot::Ends(expected) => {
-            match running.end(LIMIT) {
-                Some(status) if status == expected => row.rebooted = Some(began.elapsed()),
+            match running.end(&life, LIMIT) {
+                (Some(status), told) if status == expected && host.heard(&told, "reboot") => {
+                    row.rebooted = Some(began.elapsed());
+                }
                 other => row.trouble.push(format!("a reboot ends it with {other:?}\n{}", running.said())),
             }
             drop((running, life));
@@ -438,7 +474,11 @@ fn last_life(host: &Host, (life, mut running): (Life<'_>, Running), row: &mut Ro
     if let Err(error) = asked {
         row.trouble.push(format!("the stop: {error}"));
     }
-    row.status = running.end(host.stop_limit());
+    let (status, told) = running.end(&life, host.stop_limit());
+    row.status = status;
+    if !host.heard(&told, host.tells.unwrap_or_default()) {
+        row.trouble.push(format!("its host is told of the end {told:?}"));
+    }
     match row.status {
         Some(_) => row.stopped = Some(began.elapsed()),
         None => row.trouble.push(format!("it still runs\n{}", running.said())),

@@ -420,6 +420,14 @@ impl Server {
         }
     }
 
+    /// Whoever asks for a job is told of its end, also without having subscribed (systemd's `bus_track` of a job); until it
+    /// leaves the bus, which clients that ask do soon.
+    pub fn tell_of_jobs(&mut self, origin: &Origin) {
+        if let Origin::Bus(sender) = origin {
+            self.broker.track(sender);
+        }
+    }
+
     /// Somebody wants no more of them.
     pub fn unsubscribe(&mut self, origin: &Origin) {
         match origin {

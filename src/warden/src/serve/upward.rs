@@ -1,8 +1,8 @@
 //! What the host is told of the guest beside what init says: X_SYSTEMD_* of sd_notify(3), as systemd's PID 1 has them. At the
 //! boot who it is; at the end how it ends (systemd(1), $NOTIFY_SOCKET), which init's exit can't say where reboot(2) isn't permitted.
 //!
-//! Sent in init's name: hosts hear only their guest's PID 1 (systemd-nspawn's credentials check). Where the kernel
-//! doesn't let us speak for it, nothing is sent, and nothing depends on it.
+//! Sent in init's name: some hosts hear only their guest's PID 1 (systemd-nspawn's credentials check). Where the kernel
+//! doesn't let us speak for it, in ours, which is enough for the others; nothing depends on it.
 
 use std::fs;
 use std::io::IoSlice;
@@ -10,6 +10,7 @@ use std::mem::MaybeUninit;
 use std::path::Path;
 
 use hostel_contract::ShutdownKind;
+use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags,
     SocketType, UCred, sendmsg_addr, socket_with,
@@ -62,8 +63,14 @@ fn send(address: &str, text: &str) -> rustix::io::Result<()> {
     let mut control = SendAncillaryBuffer::new(&mut space);
     let init = UCred { pid: Pid::INIT, uid: getuid(), gid: getgid() };
     control.push(SendAncillaryMessage::ScmCredentials(init));
-    sendmsg_addr(&socket, &address, &[IoSlice::new(text.as_bytes())], &mut control, SendFlags::NOSIGNAL)
-        .map(drop)
+    let text = [IoSlice::new(text.as_bytes())];
+    match sendmsg_addr(&socket, &address, &text, &mut control, SendFlags::NOSIGNAL) {
+        Err(Errno::PERM) => {
+            let mut none = SendAncillaryBuffer::default();
+            sendmsg_addr(&socket, &address, &text, &mut none, SendFlags::NOSIGNAL).map(drop)
+        }
+        sent => sent.map(drop),
+    }
 }
 
 #[cfg(test)]

@@ -136,6 +136,7 @@ fn started(server: &mut Server, call: &Call, unit: &str, mode: &str) -> Result<A
         let new = vec![name.as_str().into(), Value::path(path::of_unit(&name))];
         server.signals.push(manager_signal("UnitNew", new));
     }
+    server.tell_of_jobs(&call.origin);
     let job = match work::enqueue(server, unit, Verb::Start, mode)? {
         Made::Job(id) => id,
         Made::NeedsPlan => return Err(work::not_in_plan(unit)),

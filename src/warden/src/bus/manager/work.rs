@@ -100,6 +100,7 @@ impl Verb {
 /// The answer to a method that makes a job.
 fn made(server: &mut Server, call: &Call, verb: Verb) -> Result<Answer, Failure> {
     let unit = full_name(call)?;
+    server.tell_of_jobs(&call.origin);
     answered(enqueue(server, &unit, verb, call.text(first(call)))?, call, &unit)
 }
 
@@ -159,6 +160,7 @@ pub fn start_replace(server: &mut Server, call: &Call) -> Result<Answer, Failure
         return Err(Failure::new(name::NO_SUCH_JOB, format!("No job queued for unit {old}")));
     }
     let unit = unit_name(call.text(1))?;
+    server.tell_of_jobs(&call.origin);
     answered(enqueue(server, &unit, Verb::Start, call.text(2))?, call, &unit)
 }
 
@@ -168,6 +170,7 @@ pub fn enqueue_job(server: &mut Server, call: &Call) -> Result<Answer, Failure> 
     let at = first(call);
     let word = call.text(at);
     let verb = Verb::of(word).ok_or_else(|| Failure::invalid(format!("Job type {word} invalid")))?;
+    server.tell_of_jobs(&call.origin);
     let id = match enqueue(server, &unit, verb, call.text(at + 1))? {
         Made::Job(id) => id,
         Made::NeedsPlan if call.reloaded => return Err(not_in_plan(&unit)),
