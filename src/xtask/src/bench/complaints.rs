@@ -36,7 +36,7 @@ const JOURNAL: &str = "journalctl -b -o cat --no-pager _TRANSPORT=journal + _TRA
 /// Lines by family.
 pub fn table() -> Result<Table, Error> {
     let names: Vec<&'static str> = FAMILIES.iter().map(|family| family.name).collect();
-    let mut table = Table::new("Boot logs: lines that complain about what a guest lacks", &names);
+    let mut table = Table::without_ratios("Boot logs: lines that complain about what a guest lacks", &names);
     let mut counted = [const { Vec::new() }; 3];
     for family in FAMILIES {
         if family.name != SMALL.name {
