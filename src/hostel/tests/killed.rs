@@ -11,6 +11,7 @@ use common::tracer::{self, Victims};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// What differs from run to run, or stays on purpose.
 const NOT_COMPARED: [&str; 8] = [
@@ -159,6 +160,20 @@ fn files(tool: &Tool) -> BTreeSet<PathBuf> {
     found
 }
 
+/// The same with nothing half written. A keeper that lives cleans up by itself, and may be at it this moment.
+fn settled_files(tool: &Tool, context: &str) -> BTreeSet<PathBuf> {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        let found = files(tool);
+        let half: Vec<_> = found.iter().filter(|file| file.to_string_lossy().contains(".new")).collect();
+        if half.is_empty() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{context}: {half:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// Kills the command at its call number `at`, looks at what the next command makes of it, and clears up. False: the
 /// command had ended before that call.
 fn kill_at(tool: &Tool, name: &str, at: u64, victims: Victims) -> bool {
@@ -172,9 +187,7 @@ fn kill_at(tool: &Tool, name: &str, at: u64, victims: Victims) -> bool {
     // The next command, of whatever guest.
     let next = tool.call(&["list"]);
     assert!(next.code == 0 && !next.stderr.contains("note:"), "{context}: {next:?}");
-    let after = files(tool);
-    let half: Vec<_> = after.iter().filter(|file| file.to_string_lossy().contains(".new")).collect();
-    assert!(half.is_empty(), "{context}: {half:?}");
+    let after = settled_files(tool, &context);
     // Layers are made anew with other names.
     if name != "unify" && tool.fact("pid") == 0 && tool.facts()["state"] == "stopped" {
         // A guest that doesn't run has no record, and its store has all of it or nothing.
