@@ -132,6 +132,24 @@ fn given_a_default_guest_when_published_escapes_are_tried_in_it_then_each_is_hel
     capabilities_of_files_are_the_guests(&guest);
     who_comes_in_cannot_be_looked_into(&guest);
     homes_lead_nowhere(&guest);
+    nobody_waits_for_whom_it_traces(&guest);
+}
+
+/// Who is run by `hostel exec` may make that its tracer, alone or by a thread, and must not stand still for it.
+fn nobody_waits_for_whom_it_traces(guest: &Guest) {
+    let number = if cfg!(target_arch = "x86_64") { 101 } else { 117 };
+    for (what, script) in [
+        ("a process", format!("syscall({number}, 0, 0, 0, 0) == 0 or die; exec 'echo', 'went on'")),
+        (
+            "a thread",
+            format!(
+                "use threads; threads->create(sub {{ syscall({number}, 0, 0, 0, 0) == 0 or die }})->join; \
+                 print \"went on\\n\""
+            ),
+        ),
+    ] {
+        assert_eq!(attempt(guest, &script, &[]), "went on\n", "{what}");
+    }
 }
 
 /// Signals, ptrace, pidfds and /proc of the host's processes, the test's own and the other guest's keeper among them.

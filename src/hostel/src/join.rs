@@ -21,7 +21,9 @@ use crate::name::GuestName;
 use crate::places::Places;
 use crate::record::Record;
 use crate::sys::fds::{close_all_but, receive_with, send_with};
-use crate::sys::process::{ForkOptions, Forked, become_user, exit_now, fork, join_namespaces};
+use crate::sys::process::{
+    ChildEvent, ForkOptions, Forked, become_user, exit_now, fork, join_namespaces, let_go, next_child_event,
+};
 use crate::sys::signal;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{
@@ -45,6 +47,38 @@ pub struct Inside {
     pub pid: Pid,
     /// The same.
     pub pidfd: OwnedFd,
+}
+
+impl Inside {
+    /// To be called at SIGCHLD. A thread of the command may make us its tracer (PTRACE_TRACEME), as its parent: where it
+    /// stopped it would wait for us for ever, and once it ended it would hold up its process' end, and with it the guest's.
+    pub fn let_traced_go(&self) {
+        while let Some(event) = next_child_event() {
+            let is_done = match event {
+                // Whoever started it wants its status.
+                ChildEvent::Ended(pid) if pid == self.pid => return,
+                ChildEvent::Ended(thread) => waitpid(Some(thread), WaitOptions::NOHANG).is_ok(),
+                ChildEvent::Traced(thread, signal) => {
+                    // A trap is the tracing's own.
+                    let signal = if signal == libc::SIGTRAP { 0 } else { signal };
+                    let_go(thread, signal).is_ok()
+                }
+            };
+            // Somebody else was faster: what it has come to makes another SIGCHLD.
+            if !is_done {
+                return;
+            }
+        }
+    }
+
+    /// A signal that has come to us: to the command, unless it is about it.
+    pub fn signalled(&self, number: i32) {
+        match number {
+            libc::SIGCHLD => self.let_traced_go(),
+            // It may have ended.
+            other => drop(signal::send(self.pidfd.as_fd(), other)),
+        }
+    }
 }
 
 impl Guest {

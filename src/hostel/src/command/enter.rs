@@ -25,8 +25,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-/// Signals of this process that are passed on to a command without a terminal.
-const PASSED_ON: &[i32] = &[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGWINCH];
+/// Signals of this process that are heard: those that are passed on to a command, and what becomes of it.
+const SIGNALS: &[i32] =
+    &[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGWINCH, libc::SIGCHLD];
 /// Shells for a user whose own isn't there.
 const SHELLS: &[&str] = &["/bin/bash", "/bin/sh"];
 
@@ -100,19 +101,18 @@ pub fn enter(places: &Places, args: &EnterArgs) -> Result<u8> {
 }
 
 fn on_descriptors(guest: &join::Guest, task: &Task<'_>) -> Result<u8> {
-    let signals = signal::signal_descriptor(PASSED_ON).doing(|| "preparing for signals")?;
+    let signals = signal::signal_descriptor(SIGNALS).doing(|| "preparing for signals")?;
     let outputs = Outputs::new()?;
     let inside = guest.fork_inside(&outputs.kept(), || match outputs.take() {
         Ok(()) => become_task(guest, task),
         Err(_) => exit::HOSTEL_FAILED.into(),
     })?;
-    outputs
-        .copy_until_end(&inside.pidfd, &signals, |number| drop(signal::send(inside.pidfd.as_fd(), number)))?;
+    outputs.copy_until_end(&inside.pidfd, &signals, |number| inside.signalled(number))?;
     status_of(&inside)
 }
 
 fn on_terminal(guest: &join::Guest, task: &Task<'_>) -> Result<u8> {
-    let signals = signal::signal_descriptor(PASSED_ON).doing(|| "preparing for signals")?;
+    let signals = signal::signal_descriptor(SIGNALS).doing(|| "preparing for signals")?;
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .doing(|| "making a socket pair")?;
     let inside = guest.fork_inside(&[theirs.as_fd()], || match take_terminal(&theirs) {
@@ -133,7 +133,7 @@ fn on_terminal(guest: &join::Guest, task: &Task<'_>) -> Result<u8> {
         input: Input::Terminal,
     };
     let relayed = relay.run(|event| match event {
-        RelayEvent::Signal(number) => drop(signal::send(inside.pidfd.as_fd(), number)),
+        RelayEvent::Signal(number) => inside.signalled(number),
         RelayEvent::Escape | RelayEvent::Hangup => drop(signal::send(inside.pidfd.as_fd(), libc::SIGHUP)),
         RelayEvent::Side => {}
     });

@@ -201,3 +201,35 @@ pub fn limit_of(process: Pid, resource: Resource) -> io::Result<Rlimit> {
     let known = |value| (value != libc::RLIM_INFINITY).then_some(value);
     Ok(Rlimit { current: known(limit.rlim_cur), maximum: known(limit.rlim_max) })
 }
+
+/// What has become of a child of ours, or of a thread that has made us its tracer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChildEvent {
+    /// It has ended, and is to be waited for.
+    Ended(Pid),
+    /// It stands still until we let it go on: with this signal.
+    Traced(Pid, i32),
+}
+
+/// Looks at the next such event, and leaves it there; `None`: there is none.
+pub fn next_child_event() -> Option<ChildEvent> {
+    // SAFETY: an all-zero siginfo_t is valid, and its pid tells that the kernel has written nothing.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // Without WSTOPPED only who is traced is told of when it stands still.
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: the kernel writes one siginfo_t there, which outlives the call.
+    check(unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, options) }.into()).ok()?;
+    // SAFETY: of waitid(2) the kernel fills in these fields, or leaves the zeroes.
+    let (pid, status) = unsafe { (Pid::from_raw(info.si_pid())?, info.si_status()) };
+    Some(match info.si_code {
+        libc::CLD_TRAPPED => ChildEvent::Traced(pid, status),
+        _ => ChildEvent::Ended(pid),
+    })
+}
+
+/// Traces a thread no longer, and has it go on with a signal (0: none): PTRACE_DETACH. Errors: ESRCH.
+pub fn let_go(thread: Pid, signal: i32) -> io::Result<()> {
+    let thread = thread.as_raw_nonzero().get();
+    // SAFETY: detaching reads and writes no memory of ours; the address is not looked at.
+    check(unsafe { libc::ptrace(libc::PTRACE_DETACH, thread, 0_usize, signal as usize) }).map(drop)
+}

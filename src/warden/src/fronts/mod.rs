@@ -22,7 +22,7 @@ mod gettys;
 mod inittab;
 mod native;
 mod openrc;
-mod runit;
+pub mod runit;
 mod sysv;
 mod text;
 

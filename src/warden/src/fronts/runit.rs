@@ -37,7 +37,7 @@ pub fn is_here(root: &Root) -> bool {
 
 /// The files that `runit-init` marks: for a stop, and for a restart. Distributions have them in /run, where stage 1 makes
 /// them anew at each boot.
-fn marks(root: &Root) -> (String, String) {
+pub fn marks(root: &Root) -> (String, String) {
     let stage = read(root, "/etc/runit/1").unwrap_or_default();
     let made = stage.split_whitespace().find(|word| {
         word.starts_with('/')

@@ -11,7 +11,9 @@ pub mod schedule;
 pub mod utmp;
 pub mod wall;
 
+use crate::compile::lookup::Root;
 use crate::ctl::client::Client;
+use crate::fronts::runit;
 use crate::page::read_plan;
 use hostel_contract::control::{ControlOp, ControlResult, NO_WAIT};
 use hostel_contract::request::{Family, Meaning, Request, Sender, meaning};
@@ -25,9 +27,6 @@ use std::time::{Duration, Instant, SystemTime};
 pub use pipes::{PLACES, Pipe};
 use schedule::{Due, Schedule};
 
-/// Where runit keeps its wish: executable, it is to stop; `reboot` too, to start again (runit-init(8)).
-const STOPIT: &str = "etc/runit/stopit";
-const REBOOT: &str = "etc/runit/reboot";
 /// How long a guest's own tools may take until they have made its utmp.
 const RECORD_WITHIN: Duration = Duration::from_secs(60);
 /// Pulls in all that a guest with a table runs.
@@ -72,13 +71,15 @@ pub fn act(
     }
 }
 
-/// What runit's files say.
+/// What runit's files say: executable, it is to stop; the other one too, to start again (runit-init(8)).
 fn stopit(root: &Path) -> Option<ShutdownKind> {
     use std::os::unix::fs::PermissionsExt;
     let is_set = |file: &str| {
-        std::fs::metadata(root.join(file)).is_ok_and(|about| about.permissions().mode() & 0o100 != 0)
+        let file = root.join(file.trim_start_matches('/'));
+        std::fs::metadata(file).is_ok_and(|about| about.permissions().mode() & 0o100 != 0)
     };
-    match (is_set(STOPIT), is_set(REBOOT)) {
+    let (stop, reboot) = runit::marks(&Root::new(root));
+    match (is_set(&stop), is_set(&reboot)) {
         (false, _) => None,
         (true, true) => Some(ShutdownKind::Reboot),
         (true, false) => Some(ShutdownKind::PowerOff),
@@ -209,18 +210,26 @@ mod tests {
 
     #[test]
     fn given_runits_files_when_looked_at_then_only_executable_ones_are_a_wish() {
-        let base = crate::testing::TempDir::new();
-        fs::create_dir_all(base.path().join("etc/runit")).unwrap();
-        assert_eq!(stopit(base.path()), None);
-        for (file, mode, kind) in [
-            (STOPIT, 0o644, None),
-            (STOPIT, 0o100, Some(ShutdownKind::PowerOff)),
-            (REBOOT, 0o644, Some(ShutdownKind::PowerOff)),
-            (REBOOT, 0o100, Some(ShutdownKind::Reboot)),
+        // Where stage 1 makes them, as Debian's does, and where none says so.
+        for (stage, stop, reboot) in [
+            ("install -m000 /dev/null /run/runit.stopit", "run/runit.stopit", "run/runit.reboot"),
+            ("true", "etc/runit/stopit", "etc/runit/reboot"),
         ] {
-            fs::write(base.path().join(file), "").unwrap();
-            fs::set_permissions(base.path().join(file), Permissions::from_mode(mode)).unwrap();
-            assert_eq!(stopit(base.path()), kind, "{file} {mode:o}");
+            let base = crate::testing::TempDir::new();
+            fs::create_dir_all(base.path().join("etc/runit")).unwrap();
+            fs::create_dir_all(base.path().join("run")).unwrap();
+            fs::write(base.path().join("etc/runit/1"), format!("#!/bin/sh\n{stage}\n")).unwrap();
+            assert_eq!(stopit(base.path()), None);
+            for (file, mode, kind) in [
+                (stop, 0o644, None),
+                (stop, 0o100, Some(ShutdownKind::PowerOff)),
+                (reboot, 0o644, Some(ShutdownKind::PowerOff)),
+                (reboot, 0o100, Some(ShutdownKind::Reboot)),
+            ] {
+                fs::write(base.path().join(file), "").unwrap();
+                fs::set_permissions(base.path().join(file), Permissions::from_mode(mode)).unwrap();
+                assert_eq!(stopit(base.path()), kind, "{file} {mode:o}");
+            }
         }
     }
 
