@@ -307,7 +307,8 @@ fn unified(guests: usize) {
     let facts: serde_json::Value = serde_json::from_str(&tool.done(&["unify", "--json"]).stdout).unwrap();
     is_clean(&tool, "after unify");
     assert_eq!(facts["waiting"], serde_json::json!([running]), "{facts}");
-    assert!(facts["freed_bytes"].as_u64() < facts["bytes"].as_u64(), "{facts}");
+    // The rest when the running one has ended, unless the others' files were found equal to its own.
+    assert!(facts["freed_bytes"].as_u64() <= facts["bytes"].as_u64(), "{facts}");
     let changed: Vec<&String> = stopped
         .iter()
         .zip(&before)
